@@ -1,0 +1,105 @@
+"""Every error that lsr raises on purpose, as one tree.
+
+    LsrError                       one line: what is wrong, where, and what to do
+    ├── InvalidInput               a value given by the caller is out of range or of a wrong kind (also a ValueError)
+    │   └── InvalidVectors         sparse vectors break a rule of SparseVectors
+    ├── CorpusError                a file of documents or queries cannot be read as given; names file and line
+    │   └── DuplicateId            two documents carry the same id
+    ├── EncoderError               a model cannot be used
+    │   ├── EncoderNotFound        no encoder by that name or at that path (also a FileNotFoundError)
+    │   └── EncoderMismatch        an index is searched with another encoder than the one that made it
+    ├── StorageError               an index or a vectors file cannot be read or written
+    │   ├── IndexNotFound          no index at that path (also a FileNotFoundError)
+    │   ├── OutputExists           something is already there, and nobody said to overwrite it (also a FileExistsError)
+    │   ├── UnsupportedVersion     the index was written by a newer lsr
+    │   └── CorruptIndex           files are missing, truncated, altered, or contradict each other
+    └── MissingExtra               an optional package is not installed; names the pip command (also an ImportError)
+
+Callers that want to catch everything catch `LsrError`. The message of each is one line and fit to be shown to a person as
+it stands; the command line prints it and exits with status 1.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "CorpusError",
+    "CorruptIndex",
+    "DuplicateId",
+    "EncoderError",
+    "EncoderMismatch",
+    "EncoderNotFound",
+    "IndexNotFound",
+    "InvalidInput",
+    "InvalidVectors",
+    "LsrError",
+    "MissingExtra",
+    "OutputExists",
+    "StorageError",
+    "UnsupportedVersion",
+]
+
+
+class LsrError(Exception):
+    """Base of every error raised on purpose by lsr."""
+
+
+class InvalidInput(LsrError, ValueError):
+    """A value given by the caller is out of range or of the wrong kind."""
+
+
+class InvalidVectors(InvalidInput):
+    """Sparse vectors break one of the rules that `SparseVectors` promises."""
+
+
+class CorpusError(LsrError):
+    """A file of documents or queries cannot be read as given."""
+
+
+class DuplicateId(CorpusError):
+    """Two documents carry the same id."""
+
+
+class EncoderError(LsrError):
+    """A model cannot be used."""
+
+
+class EncoderNotFound(EncoderError, FileNotFoundError):
+    """There is no encoder by that name or at that path."""
+
+
+class EncoderMismatch(EncoderError):
+    """An index is used with another encoder than the one that made it."""
+
+
+class StorageError(LsrError):
+    """An index or a vectors file cannot be read or written."""
+
+
+class IndexNotFound(StorageError, FileNotFoundError):
+    """There is no index at that path."""
+
+
+class OutputExists(StorageError, FileExistsError):
+    """Something is already at the output path, and nobody said to overwrite it."""
+
+
+class UnsupportedVersion(StorageError):
+    """The index was written in a newer format than this version of lsr reads."""
+
+
+class CorruptIndex(StorageError):
+    """Files of an index are missing, truncated, altered, or contradict each other."""
+
+
+class MissingExtra(LsrError, ImportError):
+    """An optional package is not installed.
+
+    `extra` is the name of the extra in the package's metadata that brings it.
+    """
+
+    def __init__(self, package: str, extra: str, purpose: str) -> None:
+        self.package, self.extra, self.purpose = package, extra, purpose
+        super().__init__(f"{purpose} needs the package {package!r}: pip install 'lsr-engine[{extra}]'")
+
+    def __reduce__(self) -> tuple[type[MissingExtra], tuple[str, str, str]]:
+        return type(self), (self.package, self.extra, self.purpose)  # the default would call it with the message alone

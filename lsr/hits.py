@@ -1,0 +1,227 @@
+"""Hits: the ranked answer to one query, as every engine and stage gives it."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, overload
+
+import numpy as np
+import numpy.typing as npt
+
+from lsr.errors import InvalidInput
+
+__all__ = ["Explanation", "Hit", "HitSource", "Hits", "Snippet", "TermMatch"]
+
+_SHOWN = 10  # hits shown by repr
+_MARK = ("«", "»")
+
+
+@dataclass(frozen=True, slots=True)
+class TermMatch:
+    """One term that query and document share. `contribution` is query weight x document weight."""
+
+    token: str
+    query_weight: float
+    document_weight: float
+    contribution: float
+
+
+@dataclass(frozen=True, slots=True)
+class Snippet:
+    """The part of a text that shows best why it was found; `marks` are [start, end) of matched words in `text`."""
+
+    text: str
+    marks: tuple[tuple[int, int], ...] = ()
+
+    def pieces(self) -> Iterator[tuple[str, bool]]:
+        """The text in order, as (piece, whether it is a match)."""
+        at = 0
+        for start, end in self.marks:
+            if at < start:
+                yield self.text[at:start], False
+            yield self.text[start:end], True
+            at = end
+        if at < len(self.text):
+            yield self.text[at:], False
+
+    def __str__(self) -> str:
+        return "".join(f"{_MARK[0]}{piece}{_MARK[1]}" if matched else piece for piece, matched in self.pieces())
+
+    def _repr_html_(self) -> str:
+        return "".join(
+            f"<mark>{html.escape(piece)}</mark>" if matched else html.escape(piece) for piece, matched in self.pieces()
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Why a document has its score: the matched terms, largest contribution first, which add up to it."""
+
+    score: float
+    terms: tuple[TermMatch, ...]
+    snippet: Snippet
+
+    def __str__(self) -> str:
+        width = max((len(term.token) for term in self.terms), default=0)
+        lines = [f"score {self.score:.4f} ="]
+        lines += [
+            f"  {term.token:<{width}}  {term.query_weight:8.4f} x {term.document_weight:7.4f} = {term.contribution:8.4f}"
+            for term in self.terms
+        ]
+        if self.snippet.text:
+            lines.append(str(self.snippet))
+        return "\n".join(lines)
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f"<tr><td style='text-align:left'>{html.escape(term.token)}</td><td>{term.query_weight:.4f}</td>"
+            f"<td>{term.document_weight:.4f}</td><td>{term.contribution:.4f}</td></tr>"
+            for term in self.terms
+        )
+        return (
+            "<table><thead><tr><th style='text-align:left'>term</th><th>query</th><th>document</th><th>product</th></tr>"
+            f"</thead><tbody>{rows}<tr><td colspan='3' style='text-align:left'><b>score</b></td>"
+            f"<td><b>{self.score:.4f}</b></td></tr></tbody></table><p>{self.snippet._repr_html_()}</p>"
+        )
+
+
+class HitSource(Protocol):
+    """What hits ask for when someone looks closer: usually the index that found them."""
+
+    def id_of(self, row: int) -> str: ...
+
+    def record_of(self, row: int) -> tuple[str, str, Mapping[str, Any]] | None:
+        """(title, text, metadata) of a document, None when texts are not stored."""
+        ...
+
+    def explain(self, terms: npt.NDArray[Any], weights: npt.NDArray[np.float32], row: int) -> Explanation: ...
+
+
+class Hit:
+    """One found document. Text and explanation are fetched when asked for."""
+
+    __slots__ = ("_hits", "rank", "row", "score")
+
+    def __init__(self, hits: Hits, rank: int, row: int, score: float) -> None:
+        self._hits = hits
+        self.rank = rank  # from 1
+        self.row = row  # number of the document in the index, from 0
+        self.score = score
+
+    @property
+    def id(self) -> str:
+        return self._hits.source.id_of(self.row)
+
+    @property
+    def title(self) -> str | None:
+        """The stored title ("" where the document has none), None when the index keeps no texts."""
+        record = self._hits.source.record_of(self.row)
+        return None if record is None else record[0]
+
+    @property
+    def text(self) -> str | None:
+        """The stored text, None when the index keeps no texts."""
+        record = self._hits.source.record_of(self.row)
+        return None if record is None else record[1]
+
+    @property
+    def metadata(self) -> Mapping[str, Any]:
+        """The other fields of the document, empty when the index keeps no texts."""
+        record = self._hits.source.record_of(self.row)
+        return {} if record is None else record[2]
+
+    def explain(self) -> Explanation:
+        """The matched terms with query weight x document weight, and the part of the text that shows them."""
+        return self._hits.source.explain(self._hits.terms, self._hits.weights, self.row)
+
+    def __repr__(self) -> str:
+        return f"Hit(rank={self.rank}, id={self.id!r}, score={self.score:.4f})"
+
+
+class Hits(Sequence[Hit]):
+    """The hits of one query, best first. Equal scores stand in document order.
+
+    `rows` int64 [n] are document numbers, `scores` float32 [n]; `ids` gives the ids without fetching texts.
+    `terms` and `weights` are the sparse query that was asked.
+    """
+
+    def __init__(
+        self,
+        source: HitSource,
+        rows: npt.NDArray[np.int64],
+        scores: npt.NDArray[np.float32],
+        terms: npt.NDArray[Any],
+        weights: npt.NDArray[np.float32],
+        query: str | None = None,
+        query_id: str | None = None,
+    ) -> None:
+        self.source = source
+        self.rows = rows
+        self.scores = scores
+        self.terms = terms
+        self.weights = weights
+        self.query = query
+        self.query_id = query_id
+
+    @property
+    def ids(self) -> list[str]:
+        return [self.source.id_of(row) for row in self.rows.tolist()]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @overload
+    def __getitem__(self, at: int) -> Hit: ...
+
+    @overload
+    def __getitem__(self, at: slice) -> Hits: ...
+
+    def __getitem__(self, at: int | slice) -> Hit | Hits:
+        if isinstance(at, slice):
+            if at.indices(len(self))[0] != 0 or at.step not in (None, 1):
+                raise InvalidInput("hits can be cut to their first ones (hits[:n]); other slices would lose the ranks")
+            parts = self.rows[at], self.scores[at], self.terms, self.weights
+            return Hits(self.source, *parts, query=self.query, query_id=self.query_id)
+        if not -len(self) <= at < len(self):
+            raise IndexError(f"hit {at} of {len(self)}")
+        at %= len(self)
+        return Hit(self, at + 1, int(self.rows[at]), float(self.scores[at]))
+
+    def __iter__(self) -> Iterator[Hit]:
+        return (self[i] for i in range(len(self)))
+
+    def __repr__(self) -> str:
+        asked = "" if self.query is None else f" for {self.query!r}"
+        lines = [f"{len(self)} {'hit' if len(self) == 1 else 'hits'}{asked}"]
+        lines += [f"{hit.rank:>4}  {hit.score:9.4f}  {hit.id}  {_heading(hit, 90)}".rstrip() for hit in self[:_SHOWN]]
+        if len(self) > _SHOWN:
+            lines.append(f"  …  {len(self) - _SHOWN} more")
+        return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        asked = "" if self.query is None else f" for <i>{html.escape(self.query)}</i>"
+        rows = "".join(
+            f"<tr><td>{hit.rank}</td><td>{hit.score:.4f}</td><td style='text-align:left'>{html.escape(hit.id)}</td>"
+            f"<td style='text-align:left'>{_html_body(hit)}</td></tr>"
+            for hit in self[:_SHOWN]
+        )
+        more = f"<p>… {len(self) - _SHOWN} more</p>" if len(self) > _SHOWN else ""
+        return (
+            f"<p>{len(self)} {'hit' if len(self) == 1 else 'hits'}{asked}</p><table><thead><tr><th></th><th>score</th>"
+            f"<th style='text-align:left'>id</th><th></th></tr></thead><tbody>{rows}</tbody></table>{more}"
+        )
+
+
+def _heading(hit: Hit, width: int) -> str:
+    """One line that tells what a document is about."""
+    line = " ".join((hit.title or hit.text or "").split())
+    return line if len(line) <= width else line[: width - 1] + "…"
+
+
+def _html_body(hit: Hit) -> str:
+    title = f"<b>{html.escape(hit.title)}</b><br>" if hit.title else ""
+    return title + (hit.explain().snippet._repr_html_() if hit.text else "")

@@ -1,0 +1,327 @@
+"""SparseVectors: a validated batch of sparse vectors, the currency between the rooms of lsr."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from zipfile import BadZipFile
+
+import numpy as np
+import numpy.typing as npt
+
+from lsr.errors import InvalidVectors, StorageError
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
+
+__all__ = ["SparseVectors"]
+
+IntArray = npt.NDArray[np.integer[Any]]
+FloatArray = npt.NDArray[np.float32]
+
+# u16 holds term ids below this; larger vocabularies use u32.
+SMALL_VOCABULARY = 1 << 16
+FILE_VERSION = 1
+
+
+class SparseVectors:
+    """A batch of n sparse vectors in compressed sparse row form.
+
+    Row i holds the terms `indices[indptr[i]:indptr[i + 1]]` with the weights `values[indptr[i]:indptr[i + 1]]`.
+
+    What always holds, and is checked when an object is made:
+
+    - `indptr` int64 [n + 1], starts at 0, never falls, ends at nnz;
+    - `indices` uint16 (dim <= 65,536) or uint32 [nnz], rising within a row, below `dim`;
+    - `values` float32 [nnz], finite and above 0;
+    - `ids`, when given, n distinct non-empty strings.
+
+    An empty row is legal. Terms out of order, repeated terms, zeros and other number types are accepted by
+    `from_scipy`, which sorts, sums and drops; the constructor itself only converts types.
+
+    Raises `InvalidVectors` (a ValueError) that names the first row that breaks a rule.
+    """
+
+    __slots__ = ("dim", "ids", "indices", "indptr", "values")
+
+    indptr: npt.NDArray[np.int64]
+    indices: npt.NDArray[np.uint16] | npt.NDArray[np.uint32]
+    values: FloatArray
+    dim: int
+    ids: tuple[str, ...] | None
+
+    def __init__(
+        self,
+        *,
+        indptr: npt.ArrayLike,
+        indices: npt.ArrayLike,
+        values: npt.ArrayLike,
+        dim: int,
+        ids: Sequence[str] | None = None,
+    ) -> None:
+        if not 0 < dim <= 1 << 32:
+            raise InvalidVectors(f"dim is {dim}: it must be between 1 and {1 << 32}")
+        self.dim = int(dim)
+        raw_indptr, raw_indices = _integers(indptr, "indptr"), _integers(indices, "indices")
+        _check_structure(raw_indptr, raw_indices, self.dim)
+        self.indptr = np.ascontiguousarray(raw_indptr, dtype=np.int64)
+        small = self.dim <= SMALL_VOCABULARY
+        self.indices = np.ascontiguousarray(raw_indices, dtype=np.uint16 if small else np.uint32)
+        with np.errstate(over="ignore"):  # a weight above float32's range becomes inf, and is refused as such
+            self.values = np.ascontiguousarray(values, dtype=np.float32)
+        _check_values(self.values, self.indptr)
+        self.ids = None if ids is None else _checked_ids(ids, len(self))
+
+    # -- size and rows -------------------------------------------------------------------------------------------
+
+    def __len__(self) -> int:
+        return len(self.indptr) - 1
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(number of vectors, dim)."""
+        return len(self), self.dim
+
+    @property
+    def nnz(self) -> int:
+        """Number of stored weights in all rows together."""
+        return len(self.indices)
+
+    def row(self, i: int) -> tuple[npt.NDArray[Any], FloatArray]:
+        """Term ids and weights of row i, as views."""
+        if not -len(self) <= i < len(self):
+            raise IndexError(f"row {i} of {len(self)}")
+        i %= len(self)
+        start, end = self.indptr[i], self.indptr[i + 1]
+        return self.indices[start:end], self.values[start:end]
+
+    def __getitem__(self, rows: slice) -> SparseVectors:
+        """A contiguous range of rows, ids included. Shares memory with this batch."""
+        if not isinstance(rows, slice):
+            raise TypeError("SparseVectors takes slices of rows; use row(i) for one row")
+        start, stop, step = rows.indices(len(self))
+        if step != 1:
+            raise InvalidVectors(f"a slice of SparseVectors has step 1, not {step}")
+        stop = max(start, stop)
+        low, high = self.indptr[start], self.indptr[stop]
+        return _trusted(
+            self.indptr[start : stop + 1] - low,
+            self.indices[low:high],
+            self.values[low:high],
+            self.dim,
+            None if self.ids is None else self.ids[start:stop],
+        )
+
+    def __iter__(self) -> Iterator[tuple[npt.NDArray[Any], FloatArray]]:
+        return (self.row(i) for i in range(len(self)))
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, SparseVectors):
+            return NotImplemented
+        return (
+            self.dim == other.dim
+            and self.ids == other.ids
+            and np.array_equal(self.indptr, other.indptr)
+            and np.array_equal(self.indices, other.indices)
+            and np.array_equal(self.values, other.values)
+        )
+
+    __hash__ = None  # type: ignore[assignment]  # holds arrays
+
+    def __repr__(self) -> str:
+        mean = self.nnz / len(self) if len(self) else 0.0
+        ids = "" if self.ids is None else ", with ids"
+        return f"SparseVectors({len(self):,} x {self.dim:,}, {mean:.1f} terms a vector{ids})"
+
+    # -- other forms ---------------------------------------------------------------------------------------------
+
+    @classmethod
+    def concat(cls, batches: Sequence[SparseVectors]) -> SparseVectors:
+        """One batch from several of the same dim, rows in order. Ids are kept when every batch has them."""
+        if not batches:
+            raise InvalidVectors("concat needs at least one batch of vectors")
+        dims = {batch.dim for batch in batches}
+        if len(dims) > 1:
+            raise InvalidVectors(f"cannot join vectors of different dim: {sorted(dims)}")
+        ends = np.cumsum([0] + [batch.nnz for batch in batches])
+        indptr = np.concatenate([[0]] + [batch.indptr[1:] + end for batch, end in zip(batches, ends[:-1], strict=True)])
+        ids = None
+        if all(batch.ids is not None for batch in batches):
+            ids = _checked_ids([i for batch in batches for i in batch.ids or ()], len(indptr) - 1)
+        return _trusted(
+            indptr.astype(np.int64),
+            np.concatenate([batch.indices for batch in batches]),
+            np.concatenate([batch.values for batch in batches]),
+            batches[0].dim,
+            ids,
+        )
+
+    @classmethod
+    def from_scipy(cls, matrix: Any, ids: Sequence[str] | None = None) -> SparseVectors:
+        """Takes any scipy sparse matrix or array [n, dim]: terms are sorted, duplicates summed, zeros dropped."""
+        from scipy.sparse import csr_array, issparse
+
+        if not issparse(matrix):
+            raise InvalidVectors(f"from_scipy takes a scipy sparse matrix, not {type(matrix).__name__}")
+        if np.iscomplexobj(matrix):
+            raise InvalidVectors("weights are complex numbers: they must be real")
+        csr = csr_array(matrix, copy=True)
+        csr.sum_duplicates()
+        csr.eliminate_zeros()
+        return cls(indptr=csr.indptr, indices=csr.indices, values=csr.data, dim=csr.shape[1], ids=ids)
+
+    def to_scipy(self) -> csr_array[np.float32]:
+        """A scipy CSR array [n, dim], float32."""
+        from scipy.sparse import csr_array
+
+        wide = np.int32 if self.nnz < 1 << 31 and self.dim <= 1 << 31 else np.int64
+        parts = (self.values, self.indices.astype(wide), self.indptr.astype(wide))
+        return csr_array(parts, shape=self.shape)
+
+    def save(self, path: str | Path) -> None:
+        """Writes an uncompressed .npz (arrays indptr, indices, values, dim, ids, lsr_version). No pickle."""
+        from lsr.files import atomic_write
+
+        arrays: dict[str, npt.NDArray[Any]] = {
+            "indptr": self.indptr,
+            "indices": self.indices,
+            "values": self.values,
+            "dim": np.array(self.dim, np.int64),
+            "lsr_version": np.array(FILE_VERSION, np.int64),
+        }
+        if self.ids is not None:
+            # Not a numpy string array: those are as wide as the widest id, and drop trailing NULs.
+            encoded = [i.encode() for i in self.ids]
+            arrays["id_bytes"] = np.frombuffer(b"".join(encoded), np.uint8)
+            arrays["id_offsets"] = np.cumsum([0] + [len(e) for e in encoded], dtype=np.int64)
+        with atomic_write(Path(path)) as file:
+            np.savez(file, allow_pickle=False, **arrays)  # type: ignore[arg-type]
+
+    @classmethod
+    def load(cls, path: str | Path) -> SparseVectors:
+        """Reads what `save` wrote, and a .npz of scipy's `save_npz`.
+
+        Raises `StorageError` when the file is missing or is neither, `InvalidVectors` when its arrays break the rules.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as archive:
+                if not hasattr(archive, "files"):
+                    raise StorageError(f"{path}: a single numpy array, not a file of sparse vectors")
+                arrays = {name: archive[name] for name in archive.files}
+        except FileNotFoundError:
+            raise StorageError(f"{path}: no such file; `lsr encode` writes one") from None
+        except (OSError, ValueError, EOFError, KeyError, BadZipFile, MemoryError) as error:
+            raise StorageError(f"{path}: not a file of sparse vectors ({_one_line(error)})") from None
+        try:
+            return cls._from_arrays(arrays)
+        except InvalidVectors as error:
+            raise InvalidVectors(f"{path}: {error}") from None
+        except (KeyError, ValueError, TypeError, IndexError, UnicodeDecodeError) as error:
+            raise StorageError(f"{path}: not a file of sparse vectors ({_one_line(error)})") from None
+
+    @classmethod
+    def _from_arrays(cls, arrays: dict[str, npt.NDArray[Any]]) -> SparseVectors:
+        if "lsr_version" in arrays:
+            if int(arrays["lsr_version"]) > FILE_VERSION:
+                raise InvalidVectors(f"written by a newer lsr (vectors version {int(arrays['lsr_version'])}); upgrade lsr")
+            ids = None
+            if "id_bytes" in arrays:
+                raw, at = arrays["id_bytes"].tobytes(), arrays["id_offsets"].tolist()
+                ids = [raw[a:b].decode() for a, b in zip(at, at[1:], strict=False)]
+            return cls(
+                indptr=arrays["indptr"],
+                indices=arrays["indices"],
+                values=arrays["values"],
+                dim=int(arrays["dim"]),
+                ids=ids,
+            )
+        if "format" in arrays and "shape" in arrays:  # scipy.sparse.save_npz
+            if bytes(arrays["format"].item()) != b"csr":
+                raise InvalidVectors("a scipy file in another form than CSR: save matrix.tocsr()")
+            from scipy.sparse import csr_array
+
+            # Checked before scipy's compiled code sees them: it does not check bounds.
+            shape = arrays["shape"]
+            _check_structure(
+                _integers(arrays["indptr"], "indptr"), _integers(arrays["indices"], "indices"), int(shape[1]), rising=False
+            )
+            parts = (arrays["data"], arrays["indices"], arrays["indptr"])
+            return cls.from_scipy(csr_array(parts, shape=(int(shape[0]), int(shape[1]))))
+        raise KeyError("its arrays are " + (", ".join(sorted(arrays)) or "none"))
+
+
+def _trusted(
+    indptr: npt.NDArray[np.int64],
+    indices: npt.NDArray[Any],
+    values: FloatArray,
+    dim: int,
+    ids: tuple[str, ...] | None,
+) -> SparseVectors:
+    """A batch from parts that are known to hold the rules: slices and joins of checked batches."""
+    batch = SparseVectors.__new__(SparseVectors)
+    batch.indptr, batch.indices, batch.values, batch.dim, batch.ids = indptr, indices, values, dim, ids
+    return batch
+
+
+def _integers(array: npt.ArrayLike, name: str) -> IntArray:
+    result = np.asarray(array)
+    if result.ndim != 1:
+        raise InvalidVectors(f"{name} has {result.ndim} dimensions: it must have 1")
+    if result.size == 0:
+        return result.astype(np.int64)
+    if not np.issubdtype(result.dtype, np.integer):
+        raise InvalidVectors(f"{name} has type {result.dtype}: it must hold integers")
+    return result
+
+
+def _check_structure(indptr: IntArray, indices: IntArray, dim: int, *, rising: bool = True) -> None:
+    if len(indptr) == 0 or indptr[0] != 0:
+        raise InvalidVectors("indptr must start with 0")
+    if np.any(indptr[1:] < indptr[:-1]):
+        raise InvalidVectors(f"indptr falls after row {int(np.argmax(indptr[1:] < indptr[:-1]))}: it must never fall")
+    if int(indptr[-1]) != len(indices):
+        raise InvalidVectors(f"indptr ends at {int(indptr[-1])} but there are {len(indices)} indices")
+    if len(indices) == 0:
+        return
+    if int(indices.max()) >= dim or int(indices.min()) < 0:
+        at = int(np.argmax((indices >= dim) | (indices < 0)))
+        raise InvalidVectors(f"row {_row_of(indptr, at)} has term {int(indices[at])}: dim is {dim}")
+    if rising and len(indices) > 1:
+        falls = indices[1:] <= indices[:-1]
+        starts = indptr[1:-1]
+        falls[starts[(starts > 0) & (starts < len(indices))] - 1] = False  # a new row may start anywhere
+        if falls.any():
+            row = _row_of(indptr, int(np.argmax(falls)))
+            raise InvalidVectors(f"row {row}: term ids must rise; SparseVectors.from_scipy sorts them")
+
+
+def _check_values(values: FloatArray, indptr: npt.NDArray[np.int64]) -> None:
+    if values.ndim != 1 or len(values) != int(indptr[-1]):
+        raise InvalidVectors(f"values has shape {values.shape}: there are {int(indptr[-1])} indices")
+    good = (values > 0) & (values < np.inf)  # NaN compares false
+    if not good.all():
+        at = int(np.argmin(good))
+        raise InvalidVectors(f"row {_row_of(indptr, at)} has weight {values[at]}: weights are finite and above 0")
+
+
+def _row_of(indptr: IntArray, position: int) -> int:
+    return int(np.searchsorted(indptr, position, side="right")) - 1
+
+
+def _checked_ids(ids: Sequence[str], rows: int) -> tuple[str, ...]:
+    result = tuple(ids)
+    if len(result) != rows:
+        raise InvalidVectors(f"{len(result)} ids for {rows} vectors")
+    seen: set[str] = set()
+    for i, name in enumerate(result):
+        if not isinstance(name, str) or not name:
+            raise InvalidVectors(f"the id of row {i} is {name!r}: ids are non-empty strings")
+        if name in seen:
+            raise InvalidVectors(f"row {i} repeats the id {name!r}")
+        seen.add(name)
+    return result
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
