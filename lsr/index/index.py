@@ -1,0 +1,359 @@
+"""Index: build, open, search."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, overload
+
+import numpy as np
+import numpy.typing as npt
+
+from lsr.errors import CorruptIndex, EncoderMismatch, InvalidInput, UnsupportedVersion
+from lsr.hits import Explanation, Hits
+from lsr.index.exact import ExactEngine, cores
+from lsr.index.explain import explain
+from lsr.index.storage.arrays import map_array, read_file
+from lsr.index.storage.manifest import FORMAT_VERSION, Manifest
+from lsr.index.storage.records import Record
+from lsr.index.storage.segment import Segment
+from lsr.sparse import SparseVectors
+
+if TYPE_CHECKING:
+    from lsr.corpus import Document
+    from lsr.encoders import Encoder
+    from lsr.encoders.query import QueryEncoder
+    from lsr.index.build import BuildReport
+    from lsr.index.segment_writer import Progress
+
+__all__ = ["MAX_K", "Index"]
+
+MAX_K = 10_000
+MAX_QUERY_TERMS = 4_096
+
+
+class Index:
+    """Documents as sparse vectors on disk, and their search.
+
+    An index is a folder, opened by mapping its files into memory: opening costs milliseconds and memory is shared
+    between processes. Searching needs neither the encoder's model nor torch nor ONNX Runtime. One index may be searched
+    from several threads.
+
+        index = lsr.Index.build("docs.jsonl", "my.idx")
+        index = lsr.Index.open("my.idx")
+        hits = index.search("how do I rotate a log file?", k=10)
+        print(hits[0].explain())
+    """
+
+    def __init__(self, path: Path, manifest: Manifest, encoder: Encoder | None = None) -> None:
+        """For `Index.open`, which see."""
+        self.path = path
+        self.manifest = manifest
+        self.build_report: BuildReport | None = None  # set by `build`
+        if len(manifest.segments) != 1 or manifest.engine != "exact":
+            raise UnsupportedVersion(f"{path}: made by a newer lsr ({manifest.lsr_version}): pip install -U lsr-engine")
+        self._segment = Segment(path, manifest.segments[0], manifest.dim, manifest.texts)
+        self._engine = ExactEngine(self._segment)
+        self._given_encoder = encoder
+        self._query_encoder: QueryEncoder | None = None
+
+    # -- making and opening --------------------------------------------------------------------------------------------
+
+    @classmethod
+    def build(
+        cls,
+        source: str | Path | SparseVectors | Iterable[Document | Mapping[str, Any] | str],
+        path: str | Path,
+        *,
+        encoder: str | Path | Encoder | None = None,
+        engine: str = "auto",
+        batch_size: int = 2048,
+        max_length: int | None = None,
+        id_field: str | None = None,
+        text_fields: Sequence[str] = (),
+        keep_text: bool = True,
+        corpus_idf: bool = True,
+        overwrite: bool = False,
+        resume: bool = False,
+        progress: Progress | None = None,
+    ) -> Index:
+        """Builds an index from documents or vectors and opens it.
+
+        source: a path (see `lsr.read_documents`; a .npz is read as vectors), SparseVectors, or an iterable of texts,
+          mappings with "text" and optional "id" and "title", or `lsr.Document`. It is read as a stream: a collection
+          larger than memory is indexed in bounded memory.
+        path: the folder to make. It appears when it is complete; an interrupted or failed build leaves nothing.
+        encoder: name, folder or object; the bundled one by default. For vectors: the encoder whose query side the index
+          keeps (none by default: such an index is searched with vectors).
+        engine: "exact", or "auto" to leave the choice to lsr.
+        batch_size: documents held in memory and encoded at a time.
+        max_length: tokens of a document that are encoded, the rest is cut; the encoder's own limit by default.
+        keep_text: store the texts, compressed, for display.
+        corpus_idf: adapt the term weights of queries to the documents (see `lsr.encoders.idf`); False keeps the
+          encoder's own.
+        resume: keep what is done when interrupted, and go on from there with the next call.
+        progress: called as progress(stage, done, total or None).
+
+        Raises `CorpusError` for unreadable documents, `OutputExists` when something is at `path` already,
+        `EncoderError` and `InvalidInput` for the other arguments, `StorageError` when the disk does not take it.
+        """
+        from lsr.encoders import Encoder, load_encoder
+        from lsr.index.build import BuildOptions, build_index
+
+        options = BuildOptions(
+            engine=engine,
+            batch_size=batch_size,
+            id_field=id_field,
+            text_fields=tuple(text_fields),
+            keep_text=keep_text,
+            overwrite=overwrite,
+            resume=resume,
+            corpus_idf=corpus_idf,
+        )
+        from_vectors = isinstance(source, SparseVectors) or (
+            isinstance(source, str | Path) and str(source).endswith(".npz")
+        )
+        if encoder is None and not from_vectors:
+            encoder = load_encoder(max_length=max_length)
+        elif isinstance(encoder, str | Path):
+            encoder = load_encoder(encoder, max_length=max_length)
+        elif max_length is not None:
+            raise InvalidInput("max_length goes with an encoder given by name; load_encoder takes it too")
+        assert encoder is None or isinstance(encoder, Encoder)
+        report = build_index(source, Path(path), encoder, options, progress or _no_progress)
+        index = cls.open(path)
+        index.build_report = report
+        return index
+
+    @classmethod
+    def open(cls, path: str | Path, encoder: str | Path | Encoder | None = None) -> Index:
+        """Opens an index read-only.
+
+        The structure of all files is checked first; their contents are checked by `lsr check --full`.
+        encoder: not needed; when given it must be the one that made the index, else `EncoderMismatch`.
+
+        Raises `IndexNotFound`, `UnsupportedVersion` (made by a newer lsr) or `CorruptIndex`.
+        """
+        path = Path(path)
+        manifest = Manifest.read(path)
+        if isinstance(encoder, str | Path):
+            from lsr.encoders import load_encoder
+
+            encoder = load_encoder(encoder)
+        if encoder is not None:
+            _check_encoder(path, manifest, encoder)
+        return cls(path, manifest, encoder)
+
+    # -- searching -----------------------------------------------------------------------------------------------------
+
+    @overload  # a str is a Sequence[str] too: the first that fits counts
+    def search(  # type: ignore[overload-overlap]
+        self, query: str, k: int = 10, *, recall: float | None = None, threads: int | None = None
+    ) -> Hits: ...
+
+    @overload
+    def search(
+        self,
+        query: Sequence[str] | SparseVectors,
+        k: int = 10,
+        *,
+        recall: float | None = None,
+        threads: int | None = None,
+    ) -> list[Hits]: ...
+
+    def search(
+        self,
+        query: str | Sequence[str] | SparseVectors,
+        k: int = 10,
+        *,
+        recall: float | None = None,
+        threads: int | None = None,
+    ) -> Hits | list[Hits]:
+        """The k documents with the highest scores, best first; equal scores in document order.
+
+        query: a text gives one `Hits`; a list of texts or SparseVectors give a list of `Hits`, in input order.
+        k: 1 to 10,000. Fewer hits come back when fewer documents share a term with the query.
+        recall: the share of the exact top-k that is enough, above 0 and up to 1. The exact engine gives all of it.
+        threads: processors for several queries, all by default. The result does not depend on it.
+
+        Scores are dot products of query weights and stored (8-bit) document weights. Empty queries find nothing.
+        Raises `InvalidInput` for a k or recall out of range, a text query on an index of bare vectors, or vectors of
+        another dim.
+        """
+        if not isinstance(k, int | np.integer) or not 1 <= k <= MAX_K:
+            raise InvalidInput(f"k is {k}: it must be a whole number from 1 to {MAX_K:,}")
+        if recall is not None and not 0 < recall <= 1:
+            raise InvalidInput(f"recall is {recall}: it must be above 0 and at most 1")
+        if threads is not None and threads < 1:
+            raise InvalidInput(f"threads is {threads}: it must be at least 1")
+        if isinstance(query, str):
+            return self._answer([query], self._encode([query]), int(k), 1)[0]
+        if isinstance(query, SparseVectors):
+            if query.dim != self.dim:
+                raise InvalidInput(f"the queries have {query.dim:,} dimensions, the index {self.dim:,}")
+            return self._answer(None, query, int(k), threads or cores())
+        texts = list(query)
+        for text in texts:
+            if not isinstance(text, str):
+                raise InvalidInput(f"a query is a {type(text).__name__}: give texts or SparseVectors")
+        return self._answer(texts, self._encode(texts), int(k), threads or cores())
+
+    def _encode(self, texts: list[str]) -> SparseVectors:
+        encoder = self.query_encoder
+        if encoder is None:
+            raise InvalidInput(
+                f"{self.path} was made from vectors and keeps no encoder: search it with SparseVectors, or give"
+                " encoder= to Index.open or Index.build"
+            )
+        return encoder.encode_batch(texts)
+
+    def _answer(self, texts: list[str] | None, queries: SparseVectors, k: int, threads: int) -> list[Hits]:
+        longest = int(np.diff(queries.indptr).max(initial=0))
+        if longest > MAX_QUERY_TERMS:
+            raise InvalidInput(f"a query has {longest:,} terms: at most {MAX_QUERY_TERMS:,} are searched")
+        scores, rows, counts = self._engine.search(queries, k, threads)
+        result = []
+        for i, count in enumerate(counts.tolist()):
+            terms, weights = queries.row(i)
+            hits = Hits(
+                self,
+                rows[i, :count],
+                scores[i, :count],
+                terms,
+                weights,
+                query=None if texts is None else texts[i],
+                query_id=None if queries.ids is None else queries.ids[i],
+            )
+            result.append(hits)
+        return result
+
+    # -- what is inside ------------------------------------------------------------------------------------------------
+
+    def __len__(self) -> int:
+        """Number of documents."""
+        return self._segment.documents
+
+    @property
+    def dim(self) -> int:
+        return self.manifest.dim
+
+    @property
+    def query_encoder(self) -> QueryEncoder | None:
+        """The query side of the encoder, as the index keeps it; None for an index made from bare vectors."""
+        if self._query_encoder is None:
+            if self._given_encoder is not None and self.manifest.encoder is None:
+                self._query_encoder = self._given_encoder.query
+            elif self.manifest.encoder is not None:
+                self._query_encoder = _open_query_encoder(self.path, self.manifest)
+        return self._query_encoder
+
+    def vectors(self, rows: Sequence[int] | npt.NDArray[np.integer[Any]]) -> SparseVectors:
+        """The stored vectors of documents, by row number, with their ids."""
+        found = [self._segment.document(self._checked_row(int(row))) for row in rows]
+        return SparseVectors(
+            indptr=np.cumsum([0] + [len(terms) for terms, _ in found]),
+            indices=np.concatenate([terms for terms, _ in found]) if found else np.zeros(0, np.int64),
+            values=np.concatenate([weights for _, weights in found]) if found else np.zeros(0, np.float32),
+            dim=self.dim,
+            ids=[self.id_of(int(row)) for row in rows],
+        )
+
+    def row_of(self, identifier: str) -> int | None:
+        """The row number of a document, None when there is no document with that id."""
+        return self._segment.ids.find(identifier)
+
+    def id_of(self, row: int) -> str:
+        """The id of the document in a row."""
+        return self._segment.ids[self._checked_row(row)]
+
+    def record_of(self, row: int) -> Record | None:
+        """Title, text and metadata of the document in a row; None when the index keeps no texts."""
+        texts = self._segment.texts
+        return None if texts is None else texts[self._checked_row(row)]
+
+    def explain(self, terms: npt.NDArray[Any], weights: npt.NDArray[np.float32], row: int) -> Explanation:
+        """Why the document in a row has its score for a sparse query; see `Hit.explain`."""
+        return explain(self._segment, self._checked_row(row), terms, weights, self.query_encoder)
+
+    def info(self) -> dict[str, Any]:
+        """Counts, sizes and origin, as `lsr info --json` prints them."""
+        manifest, segment = self.manifest, self._segment
+        sizes = {"vectors": 0, "postings": 0, "ids": 0, "texts": 0, "encoder": 0}
+        kinds = {"forward": "vectors", "dense": "postings", "text": "texts"}
+        for file in manifest.files():
+            kind = "encoder" if file.name.startswith("encoder/") else file.name.rpartition("/")[2].partition("_")[0]
+            sizes[kinds.get(kind, kind)] += file.bytes
+        encoder = manifest.encoder
+        return {
+            "path": str(self.path),
+            "documents": segment.documents,
+            "dim": manifest.dim,
+            "nnz": segment.entry.nnz,
+            "terms": len(segment.postings_terms) + len(segment.dense_terms),
+            "bytes": {**sizes, "total": sum(sizes.values())},
+            "engine": manifest.engine,
+            "weight_bits": segment.forward_codes.dtype.itemsize * 8,
+            "encoder": None
+            if encoder is None
+            else {
+                "name": encoder.name,
+                "hash": encoder.hash,
+                "vocabulary_hash": encoder.vocabulary_hash,
+                "max_length": encoder.max_length,
+                "term_weights": encoder.term_weights,
+            },
+            "generation": manifest.generation,
+            "format_version": ".".join(map(str, FORMAT_VERSION)),
+            "lsr_version": manifest.lsr_version,
+            "created": manifest.created,
+            "texts": manifest.texts,
+            "source": manifest.source,
+        }
+
+    def __repr__(self) -> str:
+        name = "vectors" if self.manifest.encoder is None else self.manifest.encoder.name
+        return f"Index({str(self.path)!r}: {len(self):,} documents, {name}, {self.manifest.engine})"
+
+    def _checked_row(self, row: int) -> int:
+        if not 0 <= row < len(self):
+            raise InvalidInput(f"there is no document {row}: the index holds {len(self):,}, counted from 0")
+        return row
+
+
+def _check_encoder(path: Path, manifest: Manifest, encoder: Encoder) -> None:
+    made_with = manifest.encoder
+    if made_with is None:
+        if encoder.dim != manifest.dim:
+            raise EncoderMismatch(
+                f"{path}: its vectors have {manifest.dim:,} dimensions, the encoder {encoder.name} {encoder.dim:,};"
+                " open it with the encoder that made the vectors"
+            )
+    elif made_with.hash != encoder.hash:
+        raise EncoderMismatch(
+            f"{path}: made with the encoder {made_with.name} ({made_with.hash[:12]}), not {encoder.name}"
+            f" ({encoder.hash[:12]}); open it without naming an encoder, or build the index again with {encoder.name}"
+        )
+
+
+def _open_query_encoder(path: Path, manifest: Manifest) -> QueryEncoder:
+    from lsr.encoders.query import QueryEncoder
+    from lsr.errors import EncoderError
+
+    assert manifest.encoder is not None
+    files = {file.name: file for file in manifest.encoder.files}
+    try:
+        tokenizer, weights = files["encoder/tokenizer.json"], files["encoder/term_weights"]
+    except KeyError as name:
+        raise CorruptIndex(f"{path}: {name} is not in its manifest; build the index again") from None
+    read_file(path, weights)  # for the checksum: small, and every score rests on it
+    table = map_array(path, weights)
+    if table.dtype != np.float32 or table.shape != (manifest.dim,):
+        raise CorruptIndex(f"{path}: term weights of shape {table.shape} for {manifest.dim:,} terms; build it again")
+    try:
+        return QueryEncoder(read_file(path, tokenizer).decode(), table)
+    except (EncoderError, ValueError) as error:
+        raise CorruptIndex(f"{path}: its tokenizer cannot be used ({error}); build the index again") from None
+
+
+def _no_progress(stage: str, done: int, total: int | None) -> None:
+    """Shows nothing."""

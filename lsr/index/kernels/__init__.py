@@ -1,0 +1,39 @@
+"""Numba kernels: plain arrays in and out, no objects, no files. Import a module from here only where it is used.
+
+Compiled code is kept by Numba in `__pycache__`, or in the user's cache folder where that is read-only.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+
+__all__ = ["compile_once"]
+
+logger = logging.getLogger(__name__)
+
+_SLOW = 1.5  # seconds; code from the cache loads in less
+_lock = threading.Lock()
+_ready: set[str] = set()
+
+
+def compile_once(name: str, empty_call: Callable[[], object]) -> None:
+    """Makes sure that a kernel is compiled, by calling it with nothing to do, once a process.
+
+    Only one thread compiles at a time (concurrent writes to Numba's cache can clash), and when it turns out to take
+    long, because no earlier process left the code in the cache, a log line says so.
+    """
+    if name in _ready:
+        return
+    with _lock:
+        if name in _ready:
+            return
+        timer = threading.Timer(_SLOW, logger.warning, ["compiling the kernels: once on this machine, some seconds"])
+        timer.daemon = True
+        timer.start()
+        try:
+            empty_call()
+        finally:
+            timer.cancel()
+        _ready.add(name)

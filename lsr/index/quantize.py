@@ -1,0 +1,89 @@
+"""From float weights to the stored codes: weight = code * scale, one scale for a segment."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["Quantizer", "choose_quantizer"]
+
+# 8 bits are kept when the squared error is below this share of the squared weights. SPLADE-like weights (0 to 3.5) come
+# to about 0.0001; a collection with a few weights far above the rest comes to more, and gets 16 bits.
+_TOLERANCE = 1e-3
+_CHUNK = 1 << 22
+
+
+@dataclass(frozen=True, slots=True)
+class Quantizer:
+    scale: np.float32
+    dtype: type[np.uint8] | type[np.uint16]
+
+    def codes(
+        self, values: npt.NDArray[np.float32], indptr: npt.NDArray[np.int64]
+    ) -> npt.NDArray[np.uint8] | npt.NDArray[np.uint16]:
+        """Nearest codes of the rows of a CSR batch. Weights nearest to 0 get 0, and are to be dropped, except that the
+        largest weight of a row keeps at least 1: a document that had terms can still be found."""
+        codes = np.rint(values / self.scale)
+        np.minimum(codes, np.iinfo(self.dtype).max, out=codes)
+        filled = np.flatnonzero(indptr[1:] > indptr[:-1])
+        if len(filled):
+            lost = filled[np.maximum.reduceat(codes, indptr[filled]) == 0]
+            for row in lost.tolist():
+                start, end = indptr[row : row + 2]
+                codes[start + np.argmax(values[start:end])] = 1
+        result: npt.NDArray[np.uint8] | npt.NDArray[np.uint16] = codes.astype(self.dtype)
+        return result
+
+
+def choose_quantizer(values: npt.NDArray[np.float32], indptr: npt.NDArray[np.int64]) -> Quantizer:
+    """8 bits where they keep the weights, 16 where a few large weights would crush the others.
+
+    Weights that are multiples of one step already (whole numbers, or vectors quantised before) are kept without loss
+    where they fit. values float32 [nnz] and indptr int64 [n + 1] may be memory maps: they are read in pieces.
+    """
+    if len(values) == 0:
+        return Quantizer(np.float32(1), np.uint8)
+    smallest = min(np.float32(part.min()) for part in _pieces(values))
+    largest = max(np.float32(part.max()) for part in _pieces(values))
+    for step in (smallest, np.float32(1)):
+        if largest <= 65535.5 * step and all(_on_grid(part, step) for part in _pieces(values)):
+            return Quantizer(step, np.uint8 if largest <= 255.5 * step else np.uint16)
+    # Never 0, also for subnormal weights.
+    scale = max(np.float32(largest / 255), np.finfo(np.float32).tiny)
+    error = total = 0.0
+    for part in _pieces(values):
+        difference = (part - np.rint(part / scale) * scale).astype(np.float64)
+        error += float(np.dot(difference, difference))
+        total += float(np.dot(part.astype(np.float64), part))
+    if error <= _TOLERANCE * total and not _loses_a_row(values, indptr, scale):
+        return Quantizer(scale, np.uint8)
+    return Quantizer(max(np.float32(largest / 65535), np.finfo(np.float32).tiny), np.uint16)
+
+
+def _on_grid(values: npt.NDArray[np.float32], step: np.float32) -> bool:
+    """Whether all values are multiples of a step, but for float32 rounding."""
+    return all(
+        bool((np.abs(part - np.rint(part / step) * step) <= 2e-7 * part).all())
+        for part in (values[:1024], values)  # the first few tell it at once in most cases
+    )
+
+
+def _loses_a_row(values: npt.NDArray[np.float32], indptr: npt.NDArray[np.int64], scale: np.float32) -> bool:
+    """Whether the largest weight of some row is rounded to 0."""
+    rows = len(indptr) - 1
+    step = 1 << 16
+    for first in range(0, rows, step):
+        part = indptr[first : first + step + 1]
+        filled = part[:-1][part[1:] > part[:-1]] - part[0]
+        if len(filled):
+            best = np.maximum.reduceat(np.asarray(values[part[0] : part[-1]]), filled)
+            if float(best.min()) < float(scale) * 0.5:
+                return True
+    return False
+
+
+def _pieces(values: npt.NDArray[np.float32]) -> list[npt.NDArray[Any]]:
+    return [values[start : start + _CHUNK] for start in range(0, len(values), _CHUNK)]

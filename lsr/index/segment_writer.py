@@ -1,0 +1,241 @@
+"""Writing a segment from a stream of vectors and documents, in bounded memory.
+
+Vectors are first spooled to disk as they come (`Spool`), because the scale of the codes and the sizes of the posting
+lists are known only at the end. Then the forward index is written in one pass over the spool, and the postings in
+passes over the forward index, each for a range of terms whose postings fit in memory.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from lsr.errors import InvalidInput
+from lsr.index.kernels import compile_once
+from lsr.index.quantize import Quantizer, choose_quantizer
+from lsr.index.storage.arrays import AppendFile, write_array
+from lsr.index.storage.manifest import FileEntry
+from lsr.index.storage.segment import WINDOW, window_count
+from lsr.sparse import SparseVectors
+
+__all__ = ["MAX_DIM", "MAX_DOCUMENTS", "Progress", "Spool", "write_arrays"]
+
+MAX_DIM = 1 << 24
+MAX_DOCUMENTS = (1 << 32) - 1
+POSTINGS_IN_MEMORY = 1 << 26  # 3 bytes each with 8-bit codes: 192 MiB
+DENSE = 3  # terms in more than documents / DENSE documents are kept as rows: a byte a document, 3 a posting
+_ROWS = 1 << 14  # documents read from the spool at a time
+
+Array = npt.NDArray[Any]
+# (stage, done, total or None when it is not known)
+Progress = Callable[[str, int, int | None], None]
+
+
+class Spool:
+    """Float vectors on disk, appended batch by batch. `keep` documents of an interrupted run can be kept."""
+
+    def __init__(self, folder: Path, dim: int) -> None:
+        if dim > MAX_DIM:
+            raise InvalidInput(f"the vectors have {dim:,} dimensions: an index holds up to {MAX_DIM:,}")
+        self.folder = folder
+        self.dim = dim
+        self.term_type = np.dtype(np.uint16 if dim <= 1 << 16 else np.uint32)
+        self.documents = 0
+        self._files: list[AppendFile] = []
+
+    def open(self, documents: int = 0, nnz: int = 0) -> None:
+        """Opens for appending after the first `documents` documents with `nnz` terms in all."""
+        sizes = (4 * documents, self.term_type.itemsize * nnz, 4 * nnz)
+        names = ("lengths", "terms", "values")
+        self._files = [AppendFile(self.folder, name, keep=size) for name, size in zip(names, sizes, strict=True)]
+        self.documents = documents
+
+    def append(self, vectors: SparseVectors) -> None:
+        if vectors.dim != self.dim:
+            raise InvalidInput(f"vectors of {vectors.dim:,} dimensions among vectors of {self.dim:,}")
+        if self.documents + len(vectors) > MAX_DOCUMENTS:
+            raise InvalidInput(f"an index holds up to {MAX_DOCUMENTS:,} documents; split the collection")
+        lengths, terms, values = self._files
+        lengths.append(np.diff(vectors.indptr).astype("<u4"))
+        terms.append(vectors.indices.astype(self.term_type.newbyteorder("<"), copy=False))
+        values.append(vectors.values.astype("<f4", copy=False))
+        self.documents += len(vectors)
+
+    @property
+    def nnz(self) -> int:
+        return self._files[2].bytes // 4
+
+    def sync(self) -> None:
+        for file in self._files:
+            file.sync()
+
+    def close(self) -> None:
+        for file in self._files:
+            file.close()
+
+    def arrays(self) -> tuple[npt.NDArray[np.int64], Array, npt.NDArray[np.float32]]:
+        """indptr [n + 1], and terms and values [nnz] as memory maps."""
+        self.sync()
+        lengths = np.fromfile(self._files[0].path, "<u4")
+        indptr = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths, dtype=np.int64)])
+        if not self.nnz:
+            return indptr, np.zeros(0, self.term_type), np.zeros(0, np.float32)
+        terms = np.memmap(self._files[1].path, self.term_type, "r")
+        return indptr, np.asarray(terms), np.asarray(np.memmap(self._files[2].path, "<f4", "r"))
+
+    def remove(self) -> None:
+        self.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def write_arrays(
+    spool: Spool, folder: Path, segment: str, progress: Progress
+) -> tuple[list[FileEntry], np.float32, int]:
+    """Writes forward index and postings of a segment. Returns the files, the scale of the codes, and nnz."""
+    indptr, _, values = spool.arrays()
+    quantizer = choose_quantizer(values, indptr)
+    files, new_indptr, counts, present = _write_forward(spool, folder, segment, quantizer, progress)
+    nnz = int(new_indptr[-1])
+    forward = _Forward(
+        new_indptr,
+        _mapped(folder / segment / "forward_terms", spool.term_type, nnz),
+        _mapped(folder / segment / "forward_codes", np.dtype(quantizer.dtype), nnz),
+    )
+    frequent = counts.sum(axis=1) * DENSE > spool.documents
+    files += _write_postings(forward, present[~frequent], counts[~frequent], spool.dim, folder, segment, progress)
+    files += _write_dense(forward, present[frequent], spool.dim, folder, segment)
+    return files, quantizer.scale, nnz
+
+
+class _Forward(NamedTuple):
+    indptr: npt.NDArray[np.int64]
+    terms: Array
+    codes: Array
+
+
+def _mapped(path: Path, dtype: np.dtype[Any], length: int) -> Array:
+    return np.asarray(np.memmap(path, dtype, "r")) if length else np.zeros(0, dtype)  # no file of 0 bytes can be mapped
+
+
+def _write_forward(
+    spool: Spool, folder: Path, segment: str, quantizer: Quantizer, progress: Progress
+) -> tuple[list[FileEntry], npt.NDArray[np.int64], npt.NDArray[np.int64], Array]:
+    """Returns files, indptr, counts [present, windows] of postings, and the terms that occur [present]."""
+    from lsr.index.kernels.inversion import count_postings
+
+    indptr, terms, values = spool.arrays()
+    present = _present(terms, spool.dim)
+    rows = _rows(present, spool.dim)
+    windows = window_count(spool.documents)
+    counts = np.zeros(len(present) * windows, np.int64)
+    term_file = AppendFile(folder, f"{segment}/forward_terms")
+    code_file = AppendFile(folder, f"{segment}/forward_codes")
+    ends = [np.zeros(1, np.int64)]
+    for first in range(0, spool.documents, _ROWS):
+        progress("storing vectors", first, spool.documents)
+        part = indptr[first : first + _ROWS + 1]
+        low, high = int(part[0]), int(part[-1])
+        codes = quantizer.codes(values[low:high], part - low)
+        keep = codes > 0
+        kept = np.concatenate([np.zeros(1, np.int64), np.cumsum(keep)])[part - low]
+        new_terms = terms[low:high][keep]
+        term_file.append(new_terms)
+        code_file.append(codes[keep])
+        ends.append(ends[-1][-1] + kept[1:])
+        count = partial(count_postings, rows=rows, windows=windows, counts=counts, window=WINDOW, first_doc=first)
+        compile_once(f"count-{terms.dtype}", partial(count, kept[:1], new_terms))
+        count(kept, new_terms)
+    progress("storing vectors", spool.documents, spool.documents)
+    new_indptr = np.concatenate(ends)
+    nnz = int(new_indptr[-1])
+    files = [
+        write_array(folder, f"{segment}/forward_indptr", new_indptr),
+        term_file.finish(spool.term_type.str, (nnz,)),
+        code_file.finish(np.dtype(quantizer.dtype).str, (nnz,)),
+    ]
+    return files, new_indptr, counts.reshape(len(present), windows), present
+
+
+def _present(terms: Array, dim: int) -> npt.NDArray[np.int64]:
+    """The terms that occur, rising."""
+    seen = np.zeros(dim, bool)
+    for start in range(0, len(terms), 1 << 22):
+        seen[terms[start : start + (1 << 22)]] = True
+    return np.flatnonzero(seen)
+
+
+def _rows(chosen: npt.NDArray[np.int64], dim: int) -> npt.NDArray[np.int32]:
+    """For each term of the vocabulary its place among the chosen ones, -1 where it is none of them."""
+    rows = np.full(dim, -1, np.int32)
+    rows[chosen] = np.arange(len(chosen), dtype=np.int32)
+    return rows
+
+
+def _write_postings(
+    forward: _Forward,
+    listed: npt.NDArray[np.int64],
+    counts: npt.NDArray[np.int64],
+    dim: int,
+    folder: Path,
+    segment: str,
+    progress: Progress,
+) -> list[FileEntry]:
+    """Posting lists of the terms `listed`; counts [listed, windows]."""
+    from lsr.index.kernels.inversion import fill_postings
+
+    offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts.ravel())])
+    starts = offsets[:: counts.shape[1]]  # of each list
+    total = int(offsets[-1])
+    rows = _rows(listed, dim)
+    doc_file = AppendFile(folder, f"{segment}/postings_docs")
+    code_file = AppendFile(folder, f"{segment}/postings_codes")
+    low = 0
+    while low < len(listed):
+        start = int(starts[low])
+        progress("inverting", start, total)
+        # At least one term a pass, however long its list.
+        high = max(low + 1, int(np.searchsorted(starts, start + POSTINGS_IN_MEMORY, side="right")) - 1)
+        size = int(starts[high]) - start
+        docs, codes = np.empty(size, np.uint16), np.empty(size, forward.codes.dtype)
+        rest = (forward.terms, forward.codes, WINDOW, rows, low, high, starts[low:high] - start, docs, codes)
+        compile_once(f"fill-{forward.terms.dtype}-{codes.dtype}", partial(fill_postings, forward.indptr[:1], *rest))
+        fill_postings(forward.indptr, *rest)
+        doc_file.append(docs)
+        code_file.append(codes)
+        low = high
+    progress("inverting", total, total)
+    return [
+        write_array(folder, f"{segment}/postings_terms", listed.astype(np.uint32)),
+        write_array(folder, f"{segment}/postings_offsets", offsets),
+        doc_file.finish("<u2", (total,)),
+        code_file.finish(forward.codes.dtype.str, (total,)),
+    ]
+
+
+def _write_dense(
+    forward: _Forward, frequent: npt.NDArray[np.int64], dim: int, folder: Path, segment: str
+) -> list[FileEntry]:
+    """Rows of codes, one code for every document, of the terms `frequent`."""
+    from lsr.index.kernels.inversion import fill_dense
+
+    documents = len(forward.indptr) - 1
+    rows = _rows(frequent, dim)
+    step = max(1, POSTINGS_IN_MEMORY // max(1, documents))
+    code_file = AppendFile(folder, f"{segment}/dense_codes")
+    for low in range(0, len(frequent), step):
+        high = min(low + step, len(frequent))
+        codes = np.zeros((high - low, documents), forward.codes.dtype)
+        rest = (forward.terms, forward.codes, rows, low, high, codes)
+        compile_once(f"dense-{forward.terms.dtype}-{codes.dtype}", partial(fill_dense, forward.indptr[:1], *rest))
+        fill_dense(forward.indptr, *rest)
+        code_file.append(codes)
+    return [
+        write_array(folder, f"{segment}/dense_terms", frequent.astype(np.uint32)),
+        code_file.finish(forward.codes.dtype.str, (len(frequent) * documents,)),
+    ]

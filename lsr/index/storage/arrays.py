@@ -1,0 +1,148 @@
+"""Raw little-endian arrays on disk: written once with a running checksum, mapped into memory read-only."""
+
+from __future__ import annotations
+
+import math
+import mmap
+import os
+import stat
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+import xxhash
+
+from lsr.errors import CorruptIndex
+from lsr.index.storage.manifest import FileEntry
+
+__all__ = ["AppendFile", "checksum", "map_array", "read_file", "write_array", "write_bytes"]
+
+Array = npt.NDArray[Any]
+DTYPES = frozenset({"|u1", "<u2", "<u4", "<i8", "<u8", "<f4"})
+_CHUNK = 4 << 20
+
+
+class AppendFile:
+    """A file that grows by appending, hashed on the way. `keep` bytes of an interrupted run are kept and re-read."""
+
+    def __init__(self, folder: Path, name: str, *, keep: int = 0) -> None:
+        self.name = name
+        self.path = folder / name
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._hash = xxhash.xxh3_128()
+        self._file: BinaryIO = self.path.open("r+b" if keep else "wb")
+        self.bytes = keep
+        if keep:
+            self._file.truncate(keep)
+            for chunk in _chunks(self._file):
+                self._hash.update(chunk)
+
+    def append(self, data: bytes | Array) -> None:
+        view = memoryview(data if isinstance(data, bytes) else np.ascontiguousarray(data).data).cast("B")
+        self._hash.update(view)
+        self._file.write(view)
+        self.bytes += view.nbytes
+
+    def sync(self) -> None:
+        """Everything appended so far is on the disk when this returns."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        self._file.close()
+
+    def finish(self, dtype: str = "", shape: tuple[int, ...] = ()) -> FileEntry:
+        """Syncs, closes, and says what was written. The shape is checked against the bytes."""
+        self.sync()
+        self.close()
+        if dtype and math.prod(shape) * np.dtype(dtype).itemsize != self.bytes:
+            raise AssertionError(f"{self.name}: {self.bytes} bytes are not {shape} of {dtype}")
+        return FileEntry(self.name, self.bytes, dtype, shape, self._hash.hexdigest())
+
+
+def write_array(folder: Path, name: str, array: Array) -> FileEntry:
+    """Writes a whole array, little-endian, in C order."""
+    little = array.astype(array.dtype.newbyteorder("<"), copy=False)
+    file = AppendFile(folder, name)
+    file.append(little)
+    return file.finish(little.dtype.str, little.shape)
+
+
+def write_bytes(folder: Path, name: str, data: bytes) -> FileEntry:
+    file = AppendFile(folder, name)
+    file.append(data)
+    return file.finish()
+
+
+def map_array(folder: Path, entry: FileEntry) -> Array:
+    """Maps an array read-only, after its type, shape and size were compared with the file.
+
+    Raises `CorruptIndex` when the file is missing, is no regular file, or has another size than the manifest says.
+    """
+    path = folder / entry.name
+    if entry.dtype not in DTYPES:
+        raise CorruptIndex(f"{path}: type {entry.dtype!r} is none that an index holds; build the index again")
+    dtype = np.dtype(entry.dtype)
+    if math.prod(entry.shape) * dtype.itemsize != entry.bytes:
+        raise CorruptIndex(f"{path}: shape {entry.shape} does not fit {entry.bytes} bytes; build the index again")
+    descriptor = _open(path, entry)
+    try:
+        if entry.bytes == 0:  # cannot be mapped
+            empty = np.zeros(entry.shape, dtype)
+            empty.flags.writeable = False  # as the mapped ones are: Numba tells them apart
+            return empty
+        mapped = mmap.mmap(descriptor, entry.bytes, access=mmap.ACCESS_READ)
+    except (OSError, ValueError) as error:
+        raise CorruptIndex(f"{path}: cannot be mapped into memory ({error})") from None
+    finally:
+        os.close(descriptor)
+    return np.frombuffer(mapped, dtype).reshape(entry.shape)
+
+
+def read_file(folder: Path, entry: FileEntry, limit: int = 64 << 20) -> bytes:
+    """The content of a small file, its checksum verified."""
+    path = folder / entry.name
+    if entry.bytes > limit:
+        raise CorruptIndex(f"{path}: {entry.bytes:,} bytes, more than the {limit:,} that it may have")
+    descriptor = _open(path, entry)
+    with os.fdopen(descriptor, "rb") as file:
+        data = file.read()
+    if xxhash.xxh3_128_hexdigest(data) != entry.xxh3_128:
+        raise CorruptIndex(f"{path}: altered since it was written; build the index again or restore a copy")
+    return data
+
+
+def checksum(folder: Path, entry: FileEntry) -> str:
+    """The checksum that a file has now."""
+    running = xxhash.xxh3_128()
+    with os.fdopen(_open(folder / entry.name, entry), "rb") as file:
+        for chunk in _chunks(file):
+            running.update(chunk)
+    return running.hexdigest()
+
+
+def _chunks(file: BinaryIO) -> Iterable[bytes]:
+    while chunk := file.read(_CHUNK):
+        yield chunk
+
+
+def _open(path: Path, entry: FileEntry) -> int:
+    try:
+        descriptor = os.open(
+            path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+        )
+    except FileNotFoundError:
+        raise CorruptIndex(f"{path}: missing; build the index again or restore a copy") from None
+    except OSError as error:
+        raise CorruptIndex(f"{path}: cannot be opened ({error.strerror})") from None
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode) or status.st_size != entry.bytes:
+        os.close(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise CorruptIndex(f"{path}: not a regular file; build the index again or restore a copy")
+        raise CorruptIndex(
+            f"{path}: {status.st_size:,} bytes where {entry.bytes:,} were written; build the index again or restore a copy"
+        )
+    return descriptor

@@ -1,0 +1,76 @@
+"""Verifying an index: structure always, checksums and contents on request."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from lsr.errors import CorruptIndex
+from lsr.index.storage.arrays import checksum
+from lsr.index.storage.manifest import Manifest
+from lsr.index.storage.segment import WINDOW, Segment, window_count
+
+__all__ = ["check_index"]
+
+_ROWS = 1 << 15
+
+
+def check_index(path: Path, full: bool) -> Iterator[str]:
+    """Yields a line for each thing checked, and raises the error of the first that is wrong.
+
+    Without `full`: manifest, sizes and offsets, what `Index.open` checks. With it also the checksum of every file, and
+    that contents hold the rules: terms rise and lie in the vocabulary, ids are distinct and readable, every text opens.
+    """
+    manifest = Manifest.read(path)
+    yield f"manifest: generation {manifest.generation}, format checksum matches"
+    segments = [Segment(path, entry, manifest.dim, manifest.texts) for entry in manifest.segments]
+    yield f"structure: {len(manifest.files())} files of the right type, size and shape; offsets in range"
+    if not full:
+        return
+    for file in manifest.files():
+        if checksum(path, file) != file.xxh3_128:
+            raise CorruptIndex(
+                f"{path / file.name}: altered since it was written; build the index again or restore a copy"
+            )
+    yield f"checksums: {sum(file.bytes for file in manifest.files()):,} bytes match"
+    for segment in segments:
+        _check_vectors(path, segment, manifest.dim)
+        yield f"vectors: {segment.documents:,} documents, terms rise and lie in the vocabulary"
+        _check_postings(path, segment)
+        yield f"postings: {segment.entry.nnz:,} point to documents"
+        _check_records(path, segment)
+        yield "records: ids are distinct" + (", texts open" if segment.texts is not None else "")
+
+
+def _check_vectors(path: Path, segment: Segment, dim: int) -> None:
+    for first in range(0, segment.documents, _ROWS):
+        indptr = segment.forward_indptr[first : first + _ROWS + 1]
+        terms = segment.forward_terms[indptr[0] : indptr[-1]].astype(np.int64)
+        if len(terms) == 0:
+            continue
+        falls = terms[1:] <= terms[:-1]
+        starts = indptr[1:-1] - indptr[0]
+        falls[starts[(starts > 0) & (starts < len(terms))] - 1] = False
+        if falls.any() or terms.max() >= dim:
+            raise CorruptIndex(f"{path}: terms of a document among {first}–{first + _ROWS} are out of order or range")
+
+
+def _check_postings(path: Path, segment: Segment) -> None:
+    windows = window_count(segment.documents)
+    inside = segment.documents - (windows - 1) * WINDOW
+    offsets = segment.postings_offsets
+    for at in range(0, len(offsets) - 1):
+        documents = segment.postings_docs[offsets[at] : offsets[at + 1]]
+        last = at % windows == windows - 1
+        if len(documents) and (np.any(documents[1:] <= documents[:-1]) or (last and documents[-1] >= inside)):
+            raise CorruptIndex(f"{path}: postings of a term are out of order or point past the last document")
+
+
+def _check_records(path: Path, segment: Segment) -> None:
+    for row in range(segment.documents):
+        if segment.ids.find(segment.ids[row]) != row:
+            raise CorruptIndex(f"{path}: the id of document {row} is damaged or given twice")
+        if segment.texts is not None:
+            _ = segment.texts[row]

@@ -1,0 +1,80 @@
+"""Making an index folder appear as a whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from lsr.errors import LsrError, OutputExists, StorageError
+from lsr.files import sync_folder
+from lsr.index.storage.manifest import is_index
+
+__all__ = ["check_output", "new_folder"]
+
+
+def check_output(path: Path, overwrite: bool) -> None:
+    """Raises `OutputExists` unless an index may be written at `path`. Only an index is ever overwritten."""
+    if not (path.exists() or path.is_symlink()):
+        return
+    if not is_index(path):
+        if path.is_dir() and not path.is_symlink() and not any(path.iterdir()):
+            return  # an empty folder, made in advance
+        raise OutputExists(f"{path}: exists and is not an index, so it is left alone; choose another output path")
+    if not overwrite:
+        raise OutputExists(f"{path}: an index is there already; --overwrite (overwrite=True) replaces it")
+
+
+@contextmanager
+def new_folder(path: Path, overwrite: bool, resume: bool = False) -> Iterator[Path]:
+    """A working folder beside `path`, which takes its name when the block ends well and vanishes when it does not.
+
+    With `resume` it keeps what is in it when the block fails, and the next call with `resume` finds it again.
+    The old index, if one is replaced, stays in place and readable until the new one is complete and on the disk.
+    An OSError (a full disk, a missing parent folder) becomes a `StorageError` that names the path.
+    """
+    check_output(path, overwrite)
+    name = f".{path.name}.partial" if resume else f".{path.name}.{secrets.token_hex(4)}.building"
+    work = path.with_name(name)
+    done = False
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        work.mkdir(exist_ok=resume)
+        yield work
+        _replace(work, path)
+        done = True
+    except OSError as error:
+        if isinstance(error, LsrError):  # some of ours are OSErrors too
+            raise
+        reason = error.strerror or str(error)
+        rest = f"what was done is kept in {work} for --resume" if resume else "nothing was left behind"
+        raise StorageError(f"{path}: the index cannot be written ({reason}); {rest}") from error
+    finally:
+        if not (done or resume):
+            shutil.rmtree(work, ignore_errors=True)
+
+
+def _replace(work: Path, path: Path) -> None:
+    for folder in [work, *(child for child in work.iterdir() if child.is_dir())]:
+        sync_folder(folder)
+    old = None
+    if path.is_symlink():
+        path = path.resolve()
+    if path.exists():
+        if any(path.iterdir()):
+            old = path.with_name(f".{path.name}.{secrets.token_hex(4)}.replaced")
+            path.rename(old)
+        else:
+            path.rmdir()
+    try:
+        os.rename(work, path)  # noqa: PTH104 - the object stays the name of the working folder
+    except OSError:
+        if old is not None:
+            old.rename(path)
+        raise
+    sync_folder(path.parent)
+    if old is not None:
+        shutil.rmtree(old, ignore_errors=True)

@@ -1,0 +1,212 @@
+"""The manifest: one JSON file that says what an index folder holds."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import xxhash
+
+from lsr.errors import CorruptIndex, IndexNotFound, UnsupportedVersion
+
+__all__ = ["FORMAT_VERSION", "EncoderEntry", "FileEntry", "Manifest", "SegmentEntry", "is_index", "manifest_name"]
+
+MAGIC = "lsr-index"
+FORMAT_VERSION = (1, 0)  # major: who reads it must know it; minor: additions that older readers may ignore
+MANIFEST_LIMIT = 64 << 20  # bytes; a larger one is not ours
+_NAME = re.compile(r"manifest-(\d{6,12})\.json")
+_PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}(/[A-Za-z0-9_][A-Za-z0-9_.-]{0,99})?")
+
+
+@dataclass(frozen=True, slots=True)
+class FileEntry:
+    """One file: path inside the folder, size in bytes, numpy type ("" for a file that is no array), shape, checksum."""
+
+    name: str
+    bytes: int
+    dtype: str
+    shape: tuple[int, ...]
+    xxh3_128: str
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderEntry:
+    """The encoder that made the documents, and the files of its query side."""
+
+    name: str
+    hash: str
+    vocabulary_hash: str
+    max_length: int | None
+    term_weights: str  # where they come from, in words
+    files: tuple[FileEntry, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentEntry:
+    """One write-once group of documents. A stored weight is `code * scale`."""
+
+    name: str
+    documents: int
+    nnz: int
+    scale: float
+    files: tuple[FileEntry, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    generation: int
+    created: str
+    lsr_version: str
+    dim: int
+    engine: str
+    encoder: EncoderEntry | None
+    segments: tuple[SegmentEntry, ...]
+    texts: bool
+    source: dict[str, Any] = field(default_factory=dict)
+
+    def files(self) -> list[FileEntry]:
+        """Every file the manifest names."""
+        encoder = self.encoder.files if self.encoder else ()
+        return [*encoder, *(file for segment in self.segments for file in segment.files)]
+
+    def to_json(self) -> bytes:
+        body = {"magic": MAGIC, "format_version": list(FORMAT_VERSION), "oldest_reader": [FORMAT_VERSION[0], 0]}
+        body.update(asdict(self))
+        body["checksum"] = _checksum(body)
+        return json.dumps(body, indent=1, ensure_ascii=False).encode() + b"\n"
+
+    @classmethod
+    def read(cls, folder: Path) -> Manifest:
+        """The newest manifest of a folder.
+
+        Raises `IndexNotFound` when there is none, `UnsupportedVersion` for a newer format, `CorruptIndex` when the newest
+        one is damaged: an older generation is never taken silently in its place.
+        """
+        path = _newest(folder)
+        try:
+            if path.stat().st_size > MANIFEST_LIMIT:
+                raise CorruptIndex(f"{path}: larger than a manifest can be; restore it from a copy")
+            body = json.loads(path.read_bytes())
+        except (OSError, ValueError, RecursionError) as error:
+            raise CorruptIndex(f"{path}: cannot be read ({error}); build the index again or restore a copy") from None
+        if not isinstance(body, dict) or body.get("magic") != MAGIC:
+            raise CorruptIndex(f"{path}: not a manifest of lsr; build the index again or restore a copy")
+        _check_version(path, body)
+        if body.pop("checksum", None) != _checksum(body):
+            raise CorruptIndex(f"{path}: its checksum does not match; build the index again or restore a copy")
+        try:
+            return _parse(body)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise CorruptIndex(f"{path}: {error!r} is wrong or missing in it; build the index again") from None
+
+
+def manifest_name(generation: int) -> str:
+    return f"manifest-{generation:06}.json"
+
+
+def is_index(folder: Path) -> bool:
+    """Whether a folder holds a manifest of lsr: what `--overwrite` may replace."""
+    try:
+        body = json.loads(_newest(folder).read_bytes())
+    except (OSError, ValueError, RecursionError, IndexNotFound):
+        return False
+    return isinstance(body, dict) and body.get("magic") == MAGIC
+
+
+def _newest(folder: Path) -> Path:
+    if not folder.exists():
+        raise IndexNotFound(f"{folder}: no such index; `lsr index SOURCE -o {folder}` builds one")
+    if not folder.is_dir():
+        raise IndexNotFound(f"{folder}: a file, not an index folder; `lsr index SOURCE -o INDEX` builds one")
+    found = [(int(match[1]), path) for path in folder.iterdir() if (match := _NAME.fullmatch(path.name))]
+    if not found:
+        raise IndexNotFound(f"{folder}: holds no manifest, so it is no index; `lsr index SOURCE -o INDEX` builds one")
+    return max(found)[1]
+
+
+def _checksum(body: dict[str, Any]) -> str:
+    return xxhash.xxh3_128_hexdigest(
+        json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    )
+
+
+def _check_version(path: Path, body: dict[str, Any]) -> None:
+    version, oldest = body.get("format_version"), body.get("oldest_reader")
+    for value in (version, oldest):
+        if not (isinstance(value, list) and len(value) == 2 and all(type(part) is int for part in value)):
+            raise CorruptIndex(f"{path}: no format version in it; build the index again or restore a copy")
+    assert version is not None
+    assert oldest is not None
+    if tuple(oldest) > FORMAT_VERSION:
+        raise UnsupportedVersion(
+            f"{path.parent}: written in index format {version[0]}.{version[1]} by lsr {body.get('lsr_version')}; this lsr"
+            f" reads up to {FORMAT_VERSION[0]}.{FORMAT_VERSION[1]}: pip install --upgrade lsr-engine"
+        )
+
+
+def _parse(body: dict[str, Any]) -> Manifest:
+    encoder = body["encoder"]
+    return Manifest(
+        generation=_count(body["generation"]),
+        created=_text(body["created"]),
+        lsr_version=_text(body["lsr_version"]),
+        dim=_count(body["dim"]),
+        engine=_text(body["engine"]),
+        encoder=None
+        if encoder is None
+        else EncoderEntry(
+            name=_text(encoder["name"]),
+            hash=_text(encoder["hash"]),
+            vocabulary_hash=_text(encoder["vocabulary_hash"]),
+            max_length=None if encoder["max_length"] is None else _count(encoder["max_length"]),
+            term_weights=_text(encoder["term_weights"]),
+            files=_files(encoder["files"]),
+        ),
+        segments=tuple(
+            SegmentEntry(
+                name=_plain(segment["name"]),
+                documents=_count(segment["documents"]),
+                nnz=_count(segment["nnz"]),
+                scale=float(segment["scale"]),
+                files=_files(segment["files"]),
+            )
+            for segment in body["segments"]
+        ),
+        texts=bool(body["texts"]),
+        source=dict(body["source"]),
+    )
+
+
+def _files(entries: list[dict[str, Any]]) -> tuple[FileEntry, ...]:
+    return tuple(
+        FileEntry(
+            name=_plain(entry["name"]),
+            bytes=_count(entry["bytes"]),
+            dtype=_text(entry["dtype"]),
+            shape=tuple(_count(part) for part in entry["shape"]),
+            xxh3_128=_text(entry["xxh3_128"]),
+        )
+        for entry in entries
+    )
+
+
+def _plain(name: Any) -> str:
+    """A name that cannot lead out of the folder."""
+    if not (isinstance(name, str) and _PLAIN.fullmatch(name)):
+        raise ValueError(f"file name {name!r}")
+    return name
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"text {value!r}")
+    return value
+
+
+def _count(value: Any) -> int:
+    if type(value) is not int or not 0 <= value < 1 << 62:
+        raise ValueError(f"count {value!r}")
+    return value

@@ -1,0 +1,237 @@
+"""Ids and texts of the documents of a segment.
+
+Ids are one run of UTF-8 bytes with offsets, and a table of their hashes for looking one up. Texts (for display) are
+compressed in blocks of `BLOCK` documents, so that reading one costs one small block: line i of a block is the JSON of
+document i, `[title, text, metadata]`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import xxhash
+import zstandard
+
+from lsr.corpus import Document
+from lsr.errors import CorruptIndex, DuplicateId
+from lsr.index.storage.arrays import AppendFile, write_array
+from lsr.index.storage.manifest import FileEntry
+
+__all__ = ["Ids", "IdsWriter", "Record", "Texts", "TextsWriter"]
+
+BLOCK = 16
+_BLOCK_LIMIT = 256 << 20  # bytes of one decompressed block; a frame that claims more is hostile
+_RECENT = 1 << 16
+
+
+class Record(NamedTuple):
+    """What is shown of a document."""
+
+    title: str
+    text: str
+    metadata: Mapping[str, Any]
+
+
+def _hash(identifier: bytes) -> int:
+    return xxhash.xxh3_64_intdigest(identifier)
+
+
+# -- ids ---------------------------------------------------------------------------------------------------------------
+
+
+class IdsWriter:
+    """Appends ids, and refuses one that was there before. Holds 28 bytes a document in memory, whatever the ids are."""
+
+    def __init__(self, folder: Path, segment: str) -> None:
+        self._folder, self._segment = folder, segment
+        self._file = AppendFile(folder, f"{segment}/ids_bytes")
+        self._offsets: list[npt.NDArray[np.int64]] = [np.zeros(1, np.int64)]
+        self._rows = 0
+        self._recent: dict[int, int] = {}  # hash -> row, of the ids not yet in a run
+        self._runs: list[tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint32]]] = []  # sorted hashes, their rows
+
+    def append(self, documents: Sequence[Document]) -> None:
+        """Raises `DuplicateId`, naming file and line of the second and the number of the first."""
+        encoded = [document.id.encode() for document in documents]
+        hashes = [_hash(identifier) for identifier in encoded]
+        earlier = self._find_in_runs(np.array(hashes, np.uint64))
+        fresh: dict[bytes, int] = {}
+        for i, (document, identifier, hashed) in enumerate(zip(documents, encoded, hashes, strict=True)):
+            row = fresh.get(identifier)
+            if row is None:
+                candidates = [*earlier.get(i, ()), *([self._recent[hashed]] if hashed in self._recent else [])]
+                row = next((r for r in candidates if self._read(r) == identifier), None)
+            if row is not None:
+                where = f"{document.where}: " if document.where else ""
+                raise DuplicateId(
+                    f"{where}the id {document.id!r} is also that of document {row + 1:,}; make ids distinct,"
+                    " or choose another field with --id-field"
+                )
+            fresh[identifier] = self._rows + i
+        self._file.append(b"".join(encoded))
+        lengths = np.fromiter((len(identifier) for identifier in encoded), np.int64, len(encoded))
+        self._offsets.append(self._offsets[-1][-1] + np.cumsum(lengths))
+        for i, hashed in enumerate(hashes):
+            self._recent.setdefault(hashed, self._rows + i)
+        self._rows += len(encoded)
+        if len(self._recent) >= _RECENT:
+            self._add_run()
+
+    def finish(self) -> list[FileEntry]:
+        self._add_run()
+        hashes, rows = self._merge(self._runs)
+        offsets = np.concatenate(self._offsets) if self._rows else np.zeros(1, np.int64)
+        return [
+            self._file.finish("|u1", (self._file.bytes,)),
+            write_array(self._folder, f"{self._segment}/ids_offsets", offsets),
+            write_array(self._folder, f"{self._segment}/ids_hashes", hashes),
+            write_array(self._folder, f"{self._segment}/ids_rows", rows),
+        ]
+
+    def close(self) -> None:
+        self._file.close()
+
+    def _find_in_runs(self, hashes: npt.NDArray[np.uint64]) -> dict[int, list[int]]:
+        found: dict[int, list[int]] = {}
+        for run, rows in self._runs:
+            at = np.searchsorted(run, hashes)
+            at[at == len(run)] = 0
+            for i in np.flatnonzero(run[at] == hashes).tolist():
+                found.setdefault(i, []).append(int(rows[at[i]]))
+        return found
+
+    def _read(self, row: int) -> bytes:
+        if len(self._offsets) > 1:
+            self._offsets = [np.concatenate(self._offsets)]
+        start, end = self._offsets[0][row : row + 2].tolist()
+        self._file.sync()
+        with self._file.path.open("rb") as file:
+            file.seek(start)
+            return file.read(end - start)
+
+    def _add_run(self) -> None:
+        if not self._recent:
+            return
+        hashes = np.fromiter(self._recent.keys(), np.uint64, len(self._recent))
+        rows = np.fromiter(self._recent.values(), np.uint32, len(self._recent))
+        order = np.argsort(hashes, kind="stable")
+        self._runs.append((hashes[order], rows[order]))
+        self._recent = {}
+        # Runs of like size are merged, as in a binary counter: few runs to look into, each id sorted log(n) times.
+        while len(self._runs) > 1 and len(self._runs[-1][0]) * 2 > len(self._runs[-2][0]):
+            self._runs[-2:] = [self._merge(self._runs[-2:])]
+
+    @staticmethod
+    def _merge(
+        runs: list[tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint32]]],
+    ) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint32]]:
+        if not runs:
+            return np.zeros(0, np.uint64), np.zeros(0, np.uint32)
+        hashes = np.concatenate([run[0] for run in runs])
+        rows = np.concatenate([run[1] for run in runs])
+        order = np.argsort(hashes, kind="stable")
+        return hashes[order], rows[order]
+
+
+class Ids:
+    """Ids of a segment: row -> id, id -> row."""
+
+    def __init__(
+        self,
+        data: npt.NDArray[np.uint8],
+        offsets: npt.NDArray[np.int64],
+        hashes: npt.NDArray[np.uint64],
+        rows: npt.NDArray[np.uint32],
+    ) -> None:
+        self._data, self._offsets, self._hashes, self._rows = data, offsets, hashes, rows
+
+    def __len__(self) -> int:
+        return len(self._offsets) - 1
+
+    def __getitem__(self, row: int) -> str:
+        start, end = self._offsets[row : row + 2].tolist()
+        try:
+            return self._data[start:end].tobytes().decode()
+        except UnicodeDecodeError:
+            raise CorruptIndex(f"the id of document {row} is damaged; run `lsr check --full`") from None
+
+    def find(self, identifier: str) -> int | None:
+        """The row of an id, or None."""
+        hashed = np.uint64(_hash(identifier.encode("utf-8", "surrogatepass")))
+        at = int(np.searchsorted(self._hashes, hashed))
+        while at < len(self._hashes) and self._hashes[at] == hashed:
+            row = int(self._rows[at])
+            if row < len(self) and self[row] == identifier:
+                return row
+            at += 1
+        return None
+
+
+# -- texts -------------------------------------------------------------------------------------------------------------
+
+
+class TextsWriter:
+    """Appends the texts of documents, compressed in blocks."""
+
+    def __init__(self, folder: Path, segment: str) -> None:
+        self._folder, self._segment = folder, segment
+        self._file = AppendFile(folder, f"{segment}/text_blocks")
+        self._ends = [0]
+        self._lines: list[str] = []
+        self._compressor = zstandard.ZstdCompressor(level=6)
+
+    def append(self, documents: Sequence[Document]) -> None:
+        for document in documents:
+            record = [document.title, document.text, dict(document.metadata)]
+            self._lines.append(json.dumps(record, ensure_ascii=False, separators=(",", ":")))
+            if len(self._lines) == BLOCK:
+                self._flush()
+
+    def finish(self) -> list[FileEntry]:
+        self._flush()
+        return [
+            self._file.finish("|u1", (self._file.bytes,)),
+            write_array(self._folder, f"{self._segment}/text_offsets", np.array(self._ends, np.int64)),
+        ]
+
+    def close(self) -> None:
+        self._file.close()
+
+    def _flush(self) -> None:
+        if self._lines:
+            self._file.append(self._compressor.compress("\n".join(self._lines).encode()))
+            self._ends.append(self._file.bytes)
+            self._lines = []
+
+
+class Texts:
+    """Texts of a segment: row -> Record. Safe from several threads."""
+
+    def __init__(self, blocks: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64], documents: int) -> None:
+        self._blocks, self._offsets, self._documents = blocks, offsets, documents
+        self._lines = lru_cache(maxsize=64)(self._read_block)
+
+    def __getitem__(self, row: int) -> Record:
+        if not 0 <= row < self._documents:
+            raise IndexError(f"document {row} of {self._documents}")
+        try:
+            title, text, metadata = json.loads(self._lines(row // BLOCK)[row % BLOCK])
+            if not (isinstance(title, str) and isinstance(text, str) and isinstance(metadata, dict)):
+                raise ValueError("not a record")  # noqa: TRY004 - becomes CorruptIndex below
+        except (ValueError, IndexError, RecursionError, zstandard.ZstdError, MemoryError) as error:
+            raise CorruptIndex(f"the text of document {row} is damaged ({error}); run `lsr check --full`") from None
+        return Record(title, text, metadata)
+
+    def _read_block(self, block: int) -> list[str]:
+        start, end = self._offsets[block : block + 2].tolist()
+        frame = self._blocks[start:end].tobytes()
+        if zstandard.frame_content_size(frame) > _BLOCK_LIMIT:
+            raise ValueError("a block that claims to be larger than any")
+        # A decompressor each time: they are cheap, and not safe to share between threads.
+        return zstandard.ZstdDecompressor().decompress(frame).decode().split("\n")

@@ -1,0 +1,106 @@
+"""A segment: the arrays of one write-once group of documents, and the checks before a kernel may see them.
+
+forward_indptr    <i8 [documents + 1]        start of each document in the two forward arrays
+forward_terms     <u2 or <u4 [nnz]           term ids, rising within a document
+forward_codes     |u1 or <u2 [nnz]           weight = code * scale
+postings_terms    <u4 [present]              the terms that occur, rising
+postings_offsets  <i8 [present * windows + 1]  start of each (term, window) in the two postings arrays
+postings_docs     <u2 [nnz]                  document number within its window of 65,536, rising within (term, window)
+postings_codes    |u1 or <u2 [nnz]
+ids_*, text_*     see `records`
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from lsr.errors import CorruptIndex
+from lsr.index.storage.arrays import map_array
+from lsr.index.storage.manifest import SegmentEntry
+from lsr.index.storage.records import BLOCK, Ids, Texts
+
+__all__ = ["WINDOW", "Segment", "window_count"]
+
+WINDOW = 1 << 16  # documents a window: what a 16-bit number tells apart
+
+Array = npt.NDArray[Any]
+
+
+def window_count(documents: int) -> int:
+    return max(1, -(-documents // WINDOW))
+
+
+class Segment:
+    """The mapped arrays of a segment.
+
+    Opening checks everything that memory safety of the kernels rests on, at a cost that does not grow with the number
+    of postings: types, sizes, and that every offset stays inside its array. Contents are checked by `lsr check --full`.
+    """
+
+    def __init__(self, folder: Path, entry: SegmentEntry, dim: int, texts: bool) -> None:
+        self.entry = entry
+        self._where = folder / entry.name
+        self._arrays = {file.name.rpartition("/")[2]: map_array(folder, file) for file in entry.files}
+        self.documents = n = entry.documents
+        nnz = entry.nnz
+        term_type = np.uint16 if dim <= 1 << 16 else np.uint32
+        self.forward_indptr = self._take("forward_indptr", (n + 1,), np.int64)
+        self.forward_terms = self._take("forward_terms", (nnz,), term_type)
+        self.forward_codes = self._take("forward_codes", (nnz,), np.uint8, np.uint16)
+        code_type = self.forward_codes.dtype.type
+        self._check_offsets("forward_indptr", self.forward_indptr, nnz)
+        self.postings_terms = self._take("postings_terms", None, np.uint32)
+        self.postings_docs = self._take("postings_docs", None, np.uint16)
+        postings = len(self.postings_docs)
+        self.postings_codes = self._take("postings_codes", (postings,), code_type)
+        offsets = len(self.postings_terms) * window_count(n) + 1
+        self.postings_offsets = self._take("postings_offsets", (offsets,), np.int64)
+        self._check_offsets("postings_offsets", self.postings_offsets, postings)
+        self.dense_terms = self._take("dense_terms", None, np.uint32)
+        self.dense_codes = self._take("dense_codes", (len(self.dense_terms) * n,), code_type)
+        for name, terms in (("postings_terms", self.postings_terms), ("dense_terms", self.dense_terms)):
+            if len(terms) and (np.any(terms[1:] <= terms[:-1]) or int(terms[-1]) >= dim):
+                raise self._corrupt(name, "terms do not rise or lie outside the vocabulary")
+        if not (np.isfinite(entry.scale) and 0 < entry.scale <= np.finfo(np.float32).max):
+            raise self._corrupt("manifest", f"the scale of the weights is {entry.scale}")
+        self.ids = self._open_ids(n)
+        self.texts = self._open_texts(n) if texts else None
+
+    def document(self, row: int) -> tuple[Array, npt.NDArray[np.float32]]:
+        """Term ids and stored weights of a document."""
+        start, end = self.forward_indptr[row : row + 2].tolist()
+        codes = self.forward_codes[start:end].astype(np.float32)
+        return self.forward_terms[start:end], codes * np.float32(self.entry.scale)
+
+    def _open_ids(self, n: int) -> Ids:
+        data = self._take("ids_bytes", None, np.uint8)
+        offsets = self._take("ids_offsets", (n + 1,), np.int64)
+        self._check_offsets("ids_offsets", offsets, len(data))
+        return Ids(data, offsets, self._take("ids_hashes", (n,), np.uint64), self._take("ids_rows", (n,), np.uint32))
+
+    def _open_texts(self, n: int) -> Texts:
+        blocks = self._take("text_blocks", None, np.uint8)
+        offsets = self._take("text_offsets", (-(-n // BLOCK) + 1,), np.int64)
+        self._check_offsets("text_offsets", offsets, len(blocks))
+        return Texts(blocks, offsets, n)
+
+    def _take(self, name: str, shape: tuple[int, ...] | None, *types: type[np.generic]) -> Array:
+        array = self._arrays.get(name)
+        if array is None:
+            raise self._corrupt(name, "not in the manifest")
+        if array.dtype.type not in types:
+            raise self._corrupt(name, f"holds {array.dtype}")
+        if array.ndim != 1 or (shape is not None and array.shape != shape):
+            raise self._corrupt(name, f"has shape {array.shape} where {shape} fits the manifest")
+        return array
+
+    def _check_offsets(self, name: str, offsets: npt.NDArray[np.int64], end: int) -> None:
+        if offsets[0] != 0 or offsets[-1] != end or np.any(offsets[1:] < offsets[:-1]):
+            raise self._corrupt(name, f"does not rise from 0 to {end}")
+
+    def _corrupt(self, name: str, what: str) -> CorruptIndex:
+        return CorruptIndex(f"{self._where / name}: {what}; build the index again or restore a copy")

@@ -1,0 +1,250 @@
+"""From texts to hits: an index built from documents keeps ids, texts and the query side of its encoder."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import lsr
+from lsr import Document, Encoder, Hits, Index
+from lsr.errors import CorpusError, DuplicateId, EncoderMismatch, InvalidInput, StorageError
+from lsr.hits import Snippet
+from lsr.index.explain import snippet
+
+TEXTS = [
+    "Open a gzip-compressed file in binary or text mode.",
+    "Register a function to be executed at normal program termination.",
+    "A handler for logging to a set of files, which switches from one file to the next when it is full.",
+    "Return a new sorted list from the items in an iterable.",
+    "Compute the largest eigenvalues of a square sparse matrix.",
+]
+
+
+@pytest.fixture(scope="module")
+def encoder() -> Encoder:
+    return lsr.load_encoder()
+
+
+@pytest.fixture(scope="module")
+def index(tmp_path_factory: pytest.TempPathFactory, encoder: Encoder) -> Index:
+    return Index.build(TEXTS, tmp_path_factory.mktemp("text") / "my.idx", encoder=encoder)
+
+
+def test_a_question_finds_its_document(index: Index) -> None:
+    assert index.search("read a compressed file")[0].id == "0"
+    assert index.search("eigenvalues of sparse matrices", k=1)[0].text == TEXTS[4]
+
+
+def test_several_questions_are_answered_in_their_order(index: Index) -> None:
+    answers = index.search(["sort a list", "", "run a function at exit"])
+    assert [hits.query for hits in answers] == ["sort a list", "", "run a function at exit"]
+    assert [hits.ids[:1] for hits in answers] == [["3"], [], ["1"]]
+
+
+def test_scores_are_dot_products_of_query_and_document_vectors(index: Index, encoder: Encoder) -> None:
+    documents = encoder.encode_documents(TEXTS)
+    query = index.query_encoder.encode_batch(["compressed file list"])  # type: ignore[union-attr]
+    expected = (query.to_scipy() @ documents.to_scipy().T).toarray()[0]
+    hits = index.search("compressed file list")
+    step = documents.values.max() / 255
+    for hit in hits:
+        assert hit.score == pytest.approx(expected[hit.row], abs=float(query.values.sum() * step / 2) + 1e-4)
+
+
+def test_explanations_add_up_to_the_score(index: Index) -> None:
+    for hit in index.search("write log messages to a file when the program ends"):
+        explanation = hit.explain()
+        assert explanation.score == hit.score
+        assert sum(term.contribution for term in explanation.terms) == pytest.approx(hit.score, rel=1e-5)
+        for term in explanation.terms:
+            assert term.query_weight * term.document_weight == pytest.approx(term.contribution, rel=1e-5)
+        assert [t.contribution for t in explanation.terms] == sorted(
+            (t.contribution for t in explanation.terms), reverse=True
+        )
+
+
+def test_hits_read_well(index: Index) -> None:
+    hits = index.search("compressed file", k=2)
+    assert repr(hits).startswith("2 hits for 'compressed file'\n   1 ")
+    assert "«file»" in str(hits[0].explain())
+    page = hits._repr_html_()
+    assert "<mark>file</mark>" in page
+    assert "<table>" in hits[0].explain()._repr_html_()
+    assert isinstance(hits[:1], Hits)
+    assert [hit.rank for hit in hits] == [1, 2]
+    with pytest.raises(IndexError):
+        hits[2]
+
+
+def test_html_is_escaped(tmp_path: Path) -> None:
+    index = Index.build([{"id": "<i>", "title": "<b>x", "text": "<script>alert(1)</script> script"}], tmp_path / "x")
+    hits = index.search("script <u>")
+    assert "<script>" not in hits._repr_html_() + hits[0].explain()._repr_html_()
+    assert "<b>x" not in hits._repr_html_()
+    assert "<i></td>" not in hits._repr_html_()
+
+
+def test_documents_keep_id_title_text_and_metadata(tmp_path: Path) -> None:
+    documents = [
+        Document(id=f"d{i}", title=f"Title {i}", text=f"Körper {i} 𝄞", metadata={"year": 2000 + i, "tags": ["a", "b"]})
+        for i in range(40)
+    ]
+    index = Index.build(iter(documents), tmp_path / "my.idx")
+    hit = index.search("title 17", k=1)[0]
+    assert (hit.id, hit.title, hit.text) == ("d17", "Title 17", "Körper 17 𝄞")
+    assert hit.metadata == {"year": 2017, "tags": ["a", "b"]}
+    assert [index.record_of(row).text for row in range(40)] == [d.text for d in documents]  # type: ignore[union-attr]
+
+
+def test_title_counts_for_search(tmp_path: Path) -> None:
+    index = Index.build([{"title": "volcano", "text": "a mountain"}, {"text": "a river"}], tmp_path / "my.idx")
+    assert index.search("volcano")[0].row == 0
+
+
+@pytest.mark.parametrize(
+    ("item", "says"),
+    [(7, "is a int"), ({"title": "x"}, "needs a text"), ({"text": 5}, "needs a text"), (None, "is a NoneType")],
+)
+def test_what_is_no_document_is_refused(tmp_path: Path, item: object, says: str) -> None:
+    with pytest.raises(InvalidInput, match=f"document 1.*{says}"):
+        Index.build(["fine", item], tmp_path / "my.idx")  # type: ignore[list-item]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_documents_make_no_index(tmp_path: Path) -> None:
+    with pytest.raises(CorpusError, match="no documents"):
+        Index.build([], tmp_path / "my.idx")
+
+
+def test_the_same_id_twice_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DuplicateId, match="'a' is also that of document 1"):
+        Index.build([{"id": "a", "text": "x"}, {"id": "b", "text": "y"}, {"id": "a", "text": "z"}], tmp_path / "my.idx")
+
+
+# -- the encoder of an index -------------------------------------------------------------------------------------------
+
+
+def test_an_index_is_refused_with_another_encoder(index: Index, tmp_path: Path, encoder: Encoder) -> None:
+    other = tmp_path / "other"
+    encoder.save(other)
+    description = (other / "encoder.json").read_text()
+    (other / "encoder.json").write_text(description.replace('"lsr-tiny"', '"lsr-tiny-2"'))
+    assert len(Index.open(index.path, encoder)) == 5
+    changed = lsr.load_encoder(other)
+    if changed.hash != encoder.hash:
+        with pytest.raises(EncoderMismatch, match="made with the encoder lsr-tiny .*, not lsr-tiny-2 .*; open it"):
+            Index.open(index.path, changed)
+    with pytest.raises(EncoderMismatch, match="600 dimensions"):
+        vectors = lsr.SparseVectors(indptr=[0, 1], indices=[1], values=[1.0], dim=600)
+        Index.build(vectors, tmp_path / "v.idx")
+        Index.open(tmp_path / "v.idx", encoder)
+
+
+def test_vectors_with_an_encoder_are_searched_with_text(encoder: Encoder, tmp_path: Path) -> None:
+    vectors = encoder.encode_documents(TEXTS)
+    index = Index.build(vectors, tmp_path / "my.idx", encoder="lsr-tiny")
+    assert index.search("sorted list")[0].row == 3
+    bare = Index.build(vectors, tmp_path / "bare.idx")
+    with pytest.raises(InvalidInput, match="keeps no encoder"):
+        bare.search("sorted list")
+    assert Index.open(tmp_path / "bare.idx", encoder).search("sorted list")[0].row == 3
+
+
+def test_term_weights_follow_the_documents_unless_told_not_to(tmp_path: Path, encoder: Encoder) -> None:
+    """A word that every document has is worth less in this collection than elsewhere."""
+    texts = [f"zebra number {i}" for i in range(300)]
+    adapted = Index.build(texts, tmp_path / "a.idx", encoder=encoder).query_encoder
+    kept = Index.build(texts, tmp_path / "b.idx", encoder=encoder, corpus_idf=False).query_encoder
+    assert adapted is not None
+    assert kept is not None
+    np.testing.assert_array_equal(kept.weights, encoder.query.weights)
+    zebra = int(encoder.query.encode("zebra")[0][0])
+    assert adapted.weights[zebra] < 0.7 * kept.weights[zebra]
+
+
+# -- interrupted builds ------------------------------------------------------------------------------------------------
+
+
+def many() -> list[str]:
+    return [f"text number {i} about {TEXTS[i % 5]}" for i in range(300)]
+
+
+def interrupted(texts: list[str], after: int) -> Iterator[str]:
+    for i, text in enumerate(texts):
+        if i == after:
+            raise KeyboardInterrupt
+        yield text
+
+
+def tree(folder: Path) -> dict[str, str]:
+    """Every file but the manifest, whose time differs."""
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and not path.name.startswith("manifest")
+    }
+
+
+def test_an_interrupted_build_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        Index.build(interrupted(many(), 200), tmp_path / "my.idx", batch_size=32)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_resumed_build_gives_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = Index.build(many(), tmp_path / "whole.idx", batch_size=32)
+    for after in (70, 200):
+        with pytest.raises(KeyboardInterrupt):
+            Index.build(interrupted(many(), after), tmp_path / "my.idx", batch_size=32, resume=True)
+    encoded: list[int] = []
+    encode = Encoder.encode_documents
+
+    def counting(self: Encoder, texts: list[str], counts: object = None) -> lsr.SparseVectors:
+        encoded.append(len(texts))
+        return encode(self, texts, counts)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Encoder, "encode_documents", counting)
+    resumed = Index.build(many(), tmp_path / "my.idx", batch_size=32, resume=True)
+    assert sum(encoded) == 300 - 192  # six batches of 32 were done
+    assert resumed.build_report is not None
+    assert resumed.build_report.resumed == 192
+    assert tree(resumed.path) == tree(whole.path)
+    assert resumed.info()["source"]["tokens"] == whole.info()["source"]["tokens"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["my.idx", "whole.idx"]
+
+
+def test_a_changed_source_is_not_mixed_with_the_interrupted_one(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        Index.build(interrupted(many(), 200), tmp_path / "my.idx", batch_size=32, resume=True)
+    changed = ["something else", *many()[1:]]
+    with pytest.raises(StorageError, match=r"interrupted run had other documents; delete that folder"):
+        Index.build(changed, tmp_path / "my.idx", batch_size=32, resume=True)
+    with pytest.raises(StorageError, match=r"interrupted run had another encoder or --max-length"):
+        Index.build(many(), tmp_path / "my.idx", batch_size=32, resume=True, max_length=64)
+
+
+# -- snippets ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_snippet_shows_the_part_that_matters(index: Index) -> None:
+    encoder = index.query_encoder
+    assert encoder is not None
+    text = "Nothing to see here. " * 60 + "The volcano erupted at night over the sea. " + "More of the same. " * 60
+    term = int(encoder.encode("volcano")[0][0])
+    shown = snippet(text, {term: 3.0}, encoder)
+    assert "«volcano» erupted" in str(shown)
+    assert shown.text.startswith("…")
+    assert shown.text.endswith("…")
+    assert len(shown.text) < 300
+    assert "".join(piece for piece, _ in shown.pieces()) == shown.text
+
+
+def test_a_snippet_without_matches_is_the_beginning(index: Index) -> None:
+    shown = snippet("One two three. " * 100, {}, index.query_encoder)
+    assert shown.text.startswith("One two three.")
+    assert shown.marks == ()
+    assert snippet("", {}, index.query_encoder) == Snippet("")
