@@ -1,0 +1,42 @@
+"""The commands of `lsr`, put together. Nothing heavy is imported before a command runs."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from lsr.cli import check, demo, encode, index, info, search
+from lsr.cli.run import guarded
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    name="lsr",
+    help="Search text with learned sparse representations: encode, index, search. Start with `lsr demo`.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        import lsr
+
+        typer.echo(f"lsr {lsr.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and stop.")
+    ] = False,
+) -> None:
+    """Search text with learned sparse representations: encode, index, search. Start with `lsr demo`."""
+
+
+for command in (demo.demo, index.index, search.search, info.info, check.check, encode.encode):
+    app.command()(guarded(command))

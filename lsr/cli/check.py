@@ -1,0 +1,22 @@
+"""`lsr check`: is an index sound?"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from lsr.cli.options import IndexPath
+
+__all__ = ["check"]
+
+
+def check(
+    index: IndexPath,
+    full: Annotated[bool, typer.Option("--full", help="Also checksums and contents: reads every byte.")] = False,
+) -> None:
+    """Verify an index. Exit status 1 when something is wrong."""
+    from lsr.index.storage.check import check_index
+
+    for line in check_index(index, full):
+        typer.echo(f"ok  {line}")

@@ -1,0 +1,74 @@
+"""`lsr index`: documents to an index."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lsr.cli.options import BatchSize, EncoderName, IdField, MaxLength, SourceName, TextField
+from lsr.cli.run import note
+
+__all__ = ["index", "say_built"]
+
+
+def index(
+    source: SourceName,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="INDEX", help="Folder to make.", show_default=False)
+    ],
+    encoder: EncoderName = None,
+    engine: Annotated[str, typer.Option(help="auto or exact.")] = "auto",
+    batch_size: BatchSize = 2048,
+    max_length: MaxLength = None,
+    id_field: IdField = None,
+    text_field: TextField = None,
+    keep_text: Annotated[bool, typer.Option(help="Store the texts, compressed, to show them with hits.")] = True,
+    corpus_idf: Annotated[bool, typer.Option(help="Adapt the term weights of queries to the documents.")] = True,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an index that is there.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Keep what is done when interrupted, and go on from there.")
+    ] = False,
+) -> None:
+    """Build an index from documents or vectors."""
+    from lsr.cli.progress import showing_progress
+    from lsr.index import Index
+
+    with showing_progress() as progress:
+        built = Index.build(
+            source,
+            output,
+            encoder=encoder,
+            engine=engine,
+            batch_size=batch_size,
+            max_length=max_length,
+            id_field=id_field,
+            text_fields=text_field or (),
+            keep_text=keep_text,
+            corpus_idf=corpus_idf,
+            overwrite=overwrite,
+            resume=resume,
+            progress=progress,
+        )
+    say_built(built)
+    note(f'Next: lsr search {output} "your question"')
+
+
+def say_built(built: object) -> None:
+    """One line on what was built, and one on what was cut."""
+    from lsr.cli.show import size
+    from lsr.index import Index
+
+    assert isinstance(built, Index)
+    report, total = built.build_report, built.info()["bytes"]["total"]
+    assert report is not None
+    rate = report.documents / max(report.seconds, 1e-9)
+    if report.resumed:
+        note(f"went on after the {report.resumed:,} documents of the interrupted run")
+    note(
+        f"{report.documents:,} documents in {report.seconds:.1f} s ({rate:,.0f} a second), {size(total)}: {built.path}"
+    )
+    if report.truncated:
+        limit = built.manifest.encoder.max_length if built.manifest.encoder else None
+        note(f"{report.truncated:,} documents are longer than {limit} tokens and were cut there (--max-length)")

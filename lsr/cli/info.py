@@ -1,0 +1,25 @@
+"""`lsr info`: what an index holds."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+
+from lsr.cli.options import IndexPath
+
+__all__ = ["info"]
+
+
+def info(index: IndexPath, as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False) -> None:
+    """Show what an index holds: documents, sizes, encoder, versions."""
+    from lsr.index import Index
+
+    facts = Index.open(index).info()
+    if as_json:
+        typer.echo(json.dumps(facts, ensure_ascii=False))
+        return
+    from lsr.cli.show import facts_table
+
+    facts_table(facts)

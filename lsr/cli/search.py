@@ -1,0 +1,112 @@
+"""`lsr search`: ask an index."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lsr.cli.options import IndexPath
+from lsr.cli.run import note
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from lsr.hits import Hits
+    from lsr.index import Index
+
+__all__ = ["search"]
+
+_BATCH = 1024  # queries of a file answered at a time
+
+
+def search(
+    index: IndexPath,
+    query: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[QUERY]...", help='Each argument is one query: quote "several words".', show_default=False
+        ),
+    ] = None,
+    k: Annotated[int, typer.Option("-k", help="Number of hits.")] = 10,
+    recall: Annotated[
+        float | None, typer.Option(help="Share of the exact hits that is enough. [default: all]", show_default=False)
+    ] = None,
+    exact: Annotated[bool, typer.Option("--exact", help="All exact hits: the same as --recall 1.")] = False,
+    explain: Annotated[bool, typer.Option("--explain", help="Show matched terms and their weights.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a query.")] = False,
+    queries: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="File of queries: .tsv (id, text) or .jsonl (_id, text); - for standard input.",
+            show_default=False,
+        ),
+    ] = None,
+    run: Annotated[
+        Path | None, typer.Option(metavar="OUT.trec", help="Write a TREC run file.", show_default=False)
+    ] = None,
+) -> None:
+    """Search an index: ranked documents for one query, several, or a file of them."""
+    if bool(query) == bool(queries):
+        raise typer.BadParameter("give one or more QUERY arguments, or --queries FILE", param_hint="QUERY")
+    if exact and recall is not None:
+        raise typer.BadParameter("--exact means --recall 1: give one of them", param_hint="--exact")
+    from lsr.index import Index
+
+    opened = Index.open(index)
+    answers = _answers(opened, _asked(query or [], queries), k, 1.0 if exact else recall)
+    if run is not None:
+        from lsr.run_file import write_run
+
+        note(f"{write_run(run, answers):,} queries answered: {run}")
+        return
+    from lsr.cli.show import show_hits
+
+    for number, hits in enumerate(answers):
+        if as_json:
+            typer.echo(json.dumps(_as_json(hits, explain), ensure_ascii=False))
+        else:
+            show_hits(hits, explain, opened, first=number == 0)
+
+
+def _asked(arguments: list[str], file: str | None) -> Iterator[tuple[str, str]]:
+    """Queries as (id, text)."""
+    if file is None:
+        yield from ((str(number), text) for number, text in enumerate(arguments, start=1))
+        return
+    from lsr.corpus import read_queries
+
+    yield from ((query.id, query.text) for query in read_queries(file))
+
+
+def _answers(index: Index, asked: Iterator[tuple[str, str]], k: int, recall: float | None) -> Iterator[Hits]:
+    from itertools import islice
+
+    while batch := list(islice(asked, _BATCH)):
+        for (query_id, _), hits in zip(batch, index.search([text for _, text in batch], k, recall=recall), strict=True):
+            hits.query_id = query_id
+            yield hits
+
+
+def _as_json(hits: Hits, explain: bool) -> dict[str, object]:
+    found = []
+    for hit in hits:
+        item: dict[str, object] = {"rank": hit.rank, "id": hit.id, "score": hit.score}
+        if hit.text is not None:
+            item.update({"title": hit.title} if hit.title else {}, text=hit.text)
+        if explain:
+            explanation = hit.explain()
+            item["explanation"] = [
+                {
+                    "term": term.token,
+                    "query_weight": term.query_weight,
+                    "document_weight": term.document_weight,
+                    "contribution": term.contribution,
+                }
+                for term in explanation.terms
+            ]
+        found.append(item)
+    return {"query_id": hits.query_id, "query": hits.query, "hits": found}

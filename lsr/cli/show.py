@@ -1,0 +1,112 @@
+"""What commands print for people: hits, explanations, facts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console, Group
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from lsr.hits import Explanation, Hit, Hits, Snippet
+    from lsr.index import Index
+
+__all__ = ["facts_table", "show_hits", "size"]
+
+_INDENT = (0, 0, 0, 4)
+_TERMS = 12  # shown of an explanation; the rest is summed in one line
+
+
+def size(number: int) -> str:
+    """Bytes for people: 12.3 MB."""
+    value = float(number)
+    units = ["bytes", "kB", "MB", "GB", "TB"]
+    while value >= 1000 and len(units) > 1:
+        value /= 1000
+        units.pop(0)
+    return f"{number} bytes" if units[0] == "bytes" else f"{value:.1f} {units[0]}"
+
+
+def show_hits(hits: Hits, explain: bool, index: Index, first: bool = True) -> None:
+    """Prints the hits of one query."""
+    console = Console(highlight=False, soft_wrap=False)
+    if not first:
+        console.print()
+    if hits.query is not None:
+        console.print(Text(hits.query, style="bold underline"))
+    if len(hits) == 0:
+        console.print(_nothing(hits, index))
+    for hit in hits:
+        console.print(_hit(hit, explain, console.is_terminal))
+
+
+def _nothing(hits: Hits, index: Index) -> str:
+    if len(hits.terms) == 0:
+        return "No hits: the query has no word that the encoder knows."
+    words = ", ".join(index.query_encoder.token(int(t)) for t in hits.terms) if index.query_encoder else ""
+    return f"No hits: no document shares a term with the query ({words})."
+
+
+def _hit(hit: Hit, explain: bool, colours: bool) -> Group:
+    head = Text(no_wrap=True, overflow="ellipsis")
+    head.append(f"{hit.rank:>3} ", style="dim")
+    head.append(f"{hit.score:8.4f}  ", style="cyan")
+    head.append(hit.id, style="bold")
+    if hit.title and hit.title != hit.id:
+        head.append(f"  {' '.join(hit.title.split())}")
+    parts: list[Any] = [head]
+    if hit.text or explain:
+        explanation = hit.explain()
+        if explanation.snippet.text:
+            parts.append(Padding(_snippet(explanation.snippet, colours), _INDENT))
+        if explain:
+            parts.append(Padding(_terms(explanation), _INDENT))
+    return Group(*parts)
+
+
+def _snippet(snippet: Snippet, colours: bool) -> Text:
+    if not colours:
+        return Text(str(snippet))
+    text = Text()
+    for piece, matched in snippet.pieces():
+        text.append(piece, style="bold yellow" if matched else "dim")
+    return text
+
+
+def _terms(explanation: Explanation) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("term")
+    for name in ("query", "document", "product"):
+        table.add_column(name, justify="right")
+    for term in explanation.terms[:_TERMS]:
+        table.add_row(term.token, f"{term.query_weight:.4f}", f"{term.document_weight:.4f}", f"{term.contribution:.4f}")
+    rest = explanation.terms[_TERMS:]
+    if rest:
+        table.add_row(f"{len(rest)} more", "", "", f"{sum(term.contribution for term in rest):.4f}", style="dim")
+    table.add_row("score", "", "", f"{explanation.score:.4f}", style="bold")
+    return table
+
+
+def facts_table(facts: Mapping[str, Any]) -> None:
+    """Prints nested facts as two columns."""
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(style="dim")
+    table.add_column()
+    for name, value in facts.items():
+        if isinstance(value, Mapping):
+            for inner, part in value.items():
+                table.add_row(f"{name} {inner}".replace("_", " "), size(part) if name == "bytes" else _plain(part))
+        else:
+            table.add_row(name.replace("_", " "), _plain(value))
+    Console(highlight=False).print(table)
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    return "none" if value is None else str(value)
