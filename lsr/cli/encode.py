@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from lsr.cli.options import BatchSize, EncoderName, IdField, MaxLength, SourceName, TextField
-from lsr.cli.run import note
+from lsr.cli.run import note, note_truncated
 
 __all__ = ["encode"]
 
@@ -38,7 +38,7 @@ def encode(
         raise InvalidInput(f"{output}: vectors are written as .npz; give a name that ends in .npz")
     if output.exists() and not overwrite:
         raise OutputExists(f"{output}: a file is there already; --overwrite replaces it")
-    model = load_encoder(*([encoder] if encoder else []), max_length=max_length)
+    model = load_encoder(encoder or "lsr-tiny", max_length=max_length)
     documents = read_documents(source, id_field=id_field, text_fields=text_field or ())
     counts, ids, parts = TokenCounts(model.dim), [], []
     with showing_progress() as progress:
@@ -50,7 +50,4 @@ def encode(
     vectors = SparseVectors(indptr=joined.indptr, indices=joined.indices, values=joined.values, dim=joined.dim, ids=ids)
     vectors.save(output)
     note(f"{len(vectors):,} documents, {vectors.nnz / max(len(vectors), 1):.1f} terms each: {output}")
-    if counts.truncated:
-        note(
-            f"{counts.truncated:,} documents are longer than {model.max_length} tokens and were cut there (--max-length)"
-        )
+    note_truncated(counts.truncated, model.max_length)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from lsr.cli.options import BatchSize, EncoderName, IdField, MaxLength, SourceName, TextField
-from lsr.cli.run import note
+from lsr.cli.run import note, note_truncated
 
 __all__ = ["index", "say_built"]
 
@@ -69,6 +69,4 @@ def say_built(built: object) -> None:
     note(
         f"{report.documents:,} documents in {report.seconds:.1f} s ({rate:,.0f} a second), {size(total)}: {built.path}"
     )
-    if report.truncated:
-        limit = built.manifest.encoder.max_length if built.manifest.encoder else None
-        note(f"{report.truncated:,} documents are longer than {limit} tokens and were cut there (--max-length)")
+    note_truncated(report.truncated, built.manifest.encoder.max_length if built.manifest.encoder else None)

@@ -13,7 +13,7 @@ import typer
 
 from lsr.errors import LsrError
 
-__all__ = ["fail", "guarded", "note"]
+__all__ = ["fail", "guarded", "note", "note_truncated"]
 
 FAILED, WRONG_USAGE, INTERRUPTED = 1, 2, 130
 
@@ -59,6 +59,12 @@ def fail(message: str, error: BaseException | None = None, status: int = FAILED)
 def note(message: str) -> None:
     """A line for people, on stderr: stdout belongs to results."""
     typer.secho(message, err=True, dim=True)
+
+
+def note_truncated(documents: int, limit: int | None) -> None:
+    """Says once how many documents were longer than the encoder reads."""
+    if documents:
+        note(f"{documents:,} of them longer than {limit} tokens, and cut there (--max-length)")
 
 
 class _NoteHandler(logging.Handler):

@@ -40,7 +40,10 @@ def show_hits(hits: Hits, explain: bool, index: Index, first: bool = True) -> No
     if len(hits) == 0:
         console.print(_nothing(hits, index))
     for hit in hits:
-        console.print(_hit(hit, explain, console.is_terminal))
+        # One line at a terminal, cut at its width; all of it in a pipe.
+        whole = not console.is_terminal
+        console.print(_head(hit), no_wrap=True, overflow="ignore" if whole else "ellipsis", crop=not whole)
+        console.print(_body(hit, explain, console.is_terminal), end="")
 
 
 def _nothing(hits: Hits, index: Index) -> str:
@@ -50,14 +53,18 @@ def _nothing(hits: Hits, index: Index) -> str:
     return f"No hits: no document shares a term with the query ({words})."
 
 
-def _hit(hit: Hit, explain: bool, colours: bool) -> Group:
-    head = Text(no_wrap=True, overflow="ellipsis")
+def _head(hit: Hit) -> Text:
+    head = Text()
     head.append(f"{hit.rank:>3} ", style="dim")
     head.append(f"{hit.score:8.4f}  ", style="cyan")
     head.append(hit.id, style="bold")
     if hit.title and hit.title != hit.id:
         head.append(f"  {' '.join(hit.title.split())}")
-    parts: list[Any] = [head]
+    return head
+
+
+def _body(hit: Hit, explain: bool, colours: bool) -> Group:
+    parts: list[Any] = []
     if hit.text or explain:
         explanation = hit.explain()
         if explanation.snippet.text:
