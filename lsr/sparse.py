@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
+import math
+import operator
+import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-from zipfile import BadZipFile
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from lsr.errors import InvalidVectors, StorageError
+from lsr.errors import InvalidVectors, StorageError, UnsupportedVersion
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -23,6 +27,7 @@ FloatArray = npt.NDArray[np.float32]
 # u16 holds term ids below this; larger vocabularies use u32.
 SMALL_VOCABULARY = 1 << 16
 FILE_VERSION = 1
+_CHUNK = 4 << 20  # bytes
 
 
 class SparseVectors:
@@ -35,10 +40,11 @@ class SparseVectors:
     - `indptr` int64 [n + 1], starts at 0, never falls, ends at nnz;
     - `indices` uint16 (dim <= 65,536) or uint32 [nnz], rising within a row, below `dim`;
     - `values` float32 [nnz], finite and above 0;
-    - `ids`, when given, n distinct non-empty strings.
+    - `ids`, when given, n distinct non-empty strings that can be written as UTF-8.
 
     An empty row is legal. Terms out of order, repeated terms, zeros and other number types are accepted by
-    `from_scipy`, which sorts, sums and drops; the constructor itself only converts types.
+    `from_scipy`, which sorts, sums and drops; the constructor itself only converts types. Arrays that have the
+    right type already are kept, not copied.
 
     Raises `InvalidVectors` (a ValueError) that names the first row that breaks a rule.
     """
@@ -60,16 +66,15 @@ class SparseVectors:
         dim: int,
         ids: Sequence[str] | None = None,
     ) -> None:
-        if not 0 < dim <= 1 << 32:
-            raise InvalidVectors(f"dim is {dim}: it must be between 1 and {1 << 32}")
-        self.dim = int(dim)
+        self.dim = _checked_dim(dim)
         raw_indptr, raw_indices = _integers(indptr, "indptr"), _integers(indices, "indices")
         _check_structure(raw_indptr, raw_indices, self.dim)
         self.indptr = np.ascontiguousarray(raw_indptr, dtype=np.int64)
-        small = self.dim <= SMALL_VOCABULARY
-        self.indices = np.ascontiguousarray(raw_indices, dtype=np.uint16 if small else np.uint32)
-        with np.errstate(over="ignore"):  # a weight above float32's range becomes inf, and is refused as such
-            self.values = np.ascontiguousarray(values, dtype=np.float32)
+        if self.dim <= SMALL_VOCABULARY:
+            self.indices = np.ascontiguousarray(raw_indices, dtype=np.uint16)
+        else:
+            self.indices = np.ascontiguousarray(raw_indices, dtype=np.uint32)
+        self.values = _weights(values)
         _check_values(self.values, self.indptr)
         self.ids = None if ids is None else _checked_ids(ids, len(self))
 
@@ -164,23 +169,36 @@ class SparseVectors:
 
         if not issparse(matrix):
             raise InvalidVectors(f"from_scipy takes a scipy sparse matrix, not {type(matrix).__name__}")
-        if np.iscomplexobj(matrix):
-            raise InvalidVectors("weights are complex numbers: they must be real")
+        if matrix.ndim != 2:
+            raise InvalidVectors(f"from_scipy takes [n, dim], not {matrix.ndim} dimensions")
+        if matrix.dtype.kind not in "biuf":
+            raise InvalidVectors(f"weights have type {matrix.dtype}: they must be real numbers")
+        if matrix.dtype not in (np.float32, np.float64):
+            matrix = matrix.astype(np.float64)  # sums of small integers would wrap around
         csr = csr_array(matrix, copy=True)
+        # Before scipy's compiled code sees them: it does not check bounds.
+        _check_structure(csr.indptr, csr.indices, csr.shape[1], rising=False)
+        if csr.shape[1] >= 1 << 31:  # scipy would fail to hand such a size to a function of 32-bit ids
+            csr.indptr, csr.indices = csr.indptr.astype(np.int64), csr.indices.astype(np.int64)
         csr.sum_duplicates()
+        csr.data = _weights(csr.data)  # first: what is too small for a float32 becomes zero, and goes with the zeros
         csr.eliminate_zeros()
         return cls(indptr=csr.indptr, indices=csr.indices, values=csr.data, dim=csr.shape[1], ids=ids)
 
     def to_scipy(self) -> csr_array[np.float32]:
-        """A scipy CSR array [n, dim], float32."""
+        """A scipy CSR array [n, dim], float32, in memory of its own."""
         from scipy.sparse import csr_array
 
-        wide = np.int32 if self.nnz < 1 << 31 and self.dim <= 1 << 31 else np.int64
-        parts = (self.values, self.indices.astype(wide), self.indptr.astype(wide))
+        # scipy wants sizes as well as ids to fit the type.
+        wide = np.int32 if max(self.nnz, self.dim, len(self)) < 1 << 31 else np.int64
+        parts = (self.values.copy(), self.indices.astype(wide), self.indptr.astype(wide))
         return csr_array(parts, shape=self.shape)
 
     def save(self, path: str | Path) -> None:
-        """Writes an uncompressed .npz (arrays indptr, indices, values, dim, ids, lsr_version). No pickle."""
+        """Writes an uncompressed .npz: indptr, indices, values, dim, lsr_version and, with ids, id_bytes and id_offsets.
+
+        Nothing is pickled. The file appears whole or not at all. Raises `StorageError` when it cannot be written.
+        """
         from lsr.files import atomic_write
 
         arrays: dict[str, npt.NDArray[Any]] = {
@@ -196,59 +214,115 @@ class SparseVectors:
             arrays["id_bytes"] = np.frombuffer(b"".join(encoded), np.uint8)
             arrays["id_offsets"] = np.cumsum([0] + [len(e) for e in encoded], dtype=np.int64)
         with atomic_write(Path(path)) as file:
-            np.savez(file, allow_pickle=False, **arrays)  # type: ignore[arg-type]
+            np.savez(file, **arrays)  # type: ignore[arg-type]
 
     @classmethod
     def load(cls, path: str | Path) -> SparseVectors:
-        """Reads what `save` wrote, and a .npz of scipy's `save_npz`.
+        """Reads what `save` wrote, and a .npz of scipy's `save_npz`. Never unpickles.
 
-        Raises `StorageError` when the file is missing or is neither, `InvalidVectors` when its arrays break the rules.
+        Raises `StorageError` when the file is missing or is neither, `UnsupportedVersion` when a newer lsr wrote it,
+        `InvalidVectors` when its arrays break the rules.
         """
         try:
-            with np.load(path, allow_pickle=False) as archive:
-                if not hasattr(archive, "files"):
-                    raise StorageError(f"{path}: a single numpy array, not a file of sparse vectors")
-                arrays = {name: archive[name] for name in archive.files}
-        except FileNotFoundError:
-            raise StorageError(f"{path}: no such file; `lsr encode` writes one") from None
-        except (OSError, ValueError, EOFError, KeyError, BadZipFile, MemoryError) as error:
-            raise StorageError(f"{path}: not a file of sparse vectors ({_one_line(error)})") from None
-        try:
-            return cls._from_arrays(arrays)
+            return cls._from_arrays(_read_arrays(Path(path)))
+        except UnsupportedVersion as error:
+            raise UnsupportedVersion(f"{path}: {error}") from None
         except InvalidVectors as error:
             raise InvalidVectors(f"{path}: {error}") from None
-        except (KeyError, ValueError, TypeError, IndexError, UnicodeDecodeError) as error:
+        except FileNotFoundError:
+            raise StorageError(f"{path}: no such file; `lsr encode` writes one") from None
+        except _UNREADABLE as error:
             raise StorageError(f"{path}: not a file of sparse vectors ({_one_line(error)})") from None
 
     @classmethod
     def _from_arrays(cls, arrays: dict[str, npt.NDArray[Any]]) -> SparseVectors:
         if "lsr_version" in arrays:
-            if int(arrays["lsr_version"]) > FILE_VERSION:
-                raise InvalidVectors(f"written by a newer lsr (vectors version {int(arrays['lsr_version'])}); upgrade lsr")
-            ids = None
-            if "id_bytes" in arrays:
-                raw, at = arrays["id_bytes"].tobytes(), arrays["id_offsets"].tolist()
-                ids = [raw[a:b].decode() for a, b in zip(at, at[1:], strict=False)]
+            version = operator.index(arrays["lsr_version"].item())
+            if version > FILE_VERSION:
+                raise UnsupportedVersion(
+                    f"written by a newer lsr (vectors version {version}): pip install -U lsr-engine"
+                )
             return cls(
-                indptr=arrays["indptr"],
-                indices=arrays["indices"],
-                values=arrays["values"],
-                dim=int(arrays["dim"]),
-                ids=ids,
+                indptr=_array(arrays, "indptr"),
+                indices=_array(arrays, "indices"),
+                values=_array(arrays, "values"),
+                dim=_array(arrays, "dim").item(),
+                ids=_decoded_ids(arrays) if "id_bytes" in arrays else None,
             )
         if "format" in arrays and "shape" in arrays:  # scipy.sparse.save_npz
-            if bytes(arrays["format"].item()) != b"csr":
+            if arrays["format"].item() not in (b"csr", "csr"):
                 raise InvalidVectors("a scipy file in another form than CSR: save matrix.tocsr()")
             from scipy.sparse import csr_array
 
-            # Checked before scipy's compiled code sees them: it does not check bounds.
-            shape = arrays["shape"]
-            _check_structure(
-                _integers(arrays["indptr"], "indptr"), _integers(arrays["indices"], "indices"), int(shape[1]), rising=False
-            )
-            parts = (arrays["data"], arrays["indices"], arrays["indptr"])
-            return cls.from_scipy(csr_array(parts, shape=(int(shape[0]), int(shape[1]))))
-        raise KeyError("its arrays are " + (", ".join(sorted(arrays)) or "none"))
+            rows, dim = map(operator.index, arrays["shape"].tolist())
+            indptr = _integers(_array(arrays, "indptr"), "indptr")
+            indices = _integers(_array(arrays, "indices"), "indices")
+            _check_structure(indptr, indices, _checked_dim(dim), rising=False)  # scipy does not check bounds
+            return cls.from_scipy(csr_array((_array(arrays, "data"), indices, indptr), shape=(rows, dim)))
+        raise ValueError("its arrays are " + (", ".join(sorted(arrays)) or "none"))
+
+
+# What zipfile and numpy raise on bytes that are not what they claim to be.
+_UNREADABLE = (
+    OSError,
+    ValueError,
+    TypeError,
+    KeyError,
+    EOFError,
+    MemoryError,
+    NotImplementedError,
+    OverflowError,
+    RuntimeError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+
+
+def _read_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
+    """The arrays of a .npz. Anything else in the file is passed over."""
+    with zipfile.ZipFile(path) as archive:
+        arrays = {}
+        for member in archive.infolist():
+            if member.filename.endswith(".npy"):
+                with archive.open(member) as file:
+                    arrays[member.filename[: -len(".npy")]] = _read_array(file, member)
+        return arrays
+
+
+def _read_array(file: Any, member: zipfile.ZipInfo) -> npt.NDArray[Any]:
+    """One array, after its claimed size was compared with the bytes that are there: a lie would reserve memory."""
+    version = np.lib.format.read_magic(file)
+    if version == (1, 0):
+        shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
+    elif version == (2, 0):
+        shape, fortran, dtype = np.lib.format.read_array_header_2_0(file)
+    else:
+        raise ValueError(f"{member.filename} is in version {version} of numpy's format")
+    if dtype.hasobject:
+        raise ValueError(f"{member.filename} holds pickled objects")
+    size = math.prod(shape) * dtype.itemsize
+    if min(shape, default=0) < 0 or size != member.file_size - file.tell():
+        raise ValueError(f"{member.filename} claims {size:,} bytes in a file of {member.file_size:,}")
+    content = np.empty(size, np.uint8)
+    for start in range(0, size, _CHUNK):  # not in one piece, which would need the memory twice
+        if file.readinto(content[start : start + _CHUNK]) != min(_CHUNK, size - start):
+            raise EOFError(f"{member.filename} ends early")
+    order: Literal["F", "C"] = "F" if fortran else "C"
+    return content.view(dtype).reshape(shape, order=order)
+
+
+def _array(arrays: dict[str, npt.NDArray[Any]], name: str) -> npt.NDArray[Any]:
+    if name not in arrays:
+        raise ValueError(f"it has no array {name!r}")
+    return arrays[name]
+
+
+def _decoded_ids(arrays: dict[str, npt.NDArray[Any]]) -> list[str]:
+    raw = _array(arrays, "id_bytes").astype(np.uint8, casting="safe").tobytes()
+    offsets = _integers(_array(arrays, "id_offsets"), "id_offsets").tolist()
+    if not offsets or offsets[0] != 0 or offsets[-1] != len(raw) or sorted(offsets) != offsets:
+        raise ValueError("its id_offsets do not fit its id_bytes")
+    return [raw[a:b].decode() for a, b in itertools.pairwise(offsets)]
 
 
 def _trusted(
@@ -264,8 +338,34 @@ def _trusted(
     return batch
 
 
+def _checked_dim(dim: int) -> int:
+    try:
+        result = operator.index(dim)
+    except TypeError:
+        raise InvalidVectors(f"dim is {dim!r}: it must be a whole number") from None
+    if not 0 < result <= 1 << 32:
+        raise InvalidVectors(f"dim is {result}: it must be between 1 and {1 << 32}")
+    return result
+
+
+def _weights(values: npt.ArrayLike) -> FloatArray:
+    """As float32. Only numbers: numpy would parse strings, and drop the imaginary part of complex numbers."""
+    result = _as_array(values, "values")
+    if result.dtype.kind not in "biuf":
+        raise InvalidVectors(f"values has type {result.dtype}: it must hold real numbers")
+    with np.errstate(over="ignore"):  # a weight above float32's range becomes inf, and is refused as such
+        return np.ascontiguousarray(result, dtype=np.float32)
+
+
+def _as_array(array: npt.ArrayLike, name: str) -> npt.NDArray[Any]:
+    try:
+        return np.asarray(array)
+    except ValueError as error:  # lists of unequal length
+        raise InvalidVectors(f"{name} is no array: {_one_line(error)}") from None
+
+
 def _integers(array: npt.ArrayLike, name: str) -> IntArray:
-    result = np.asarray(array)
+    result = _as_array(array, name)
     if result.ndim != 1:
         raise InvalidVectors(f"{name} has {result.ndim} dimensions: it must have 1")
     if result.size == 0:
@@ -310,6 +410,8 @@ def _row_of(indptr: IntArray, position: int) -> int:
 
 
 def _checked_ids(ids: Sequence[str], rows: int) -> tuple[str, ...]:
+    if isinstance(ids, str):
+        raise InvalidVectors("ids is one string: give a list of strings")
     result = tuple(ids)
     if len(result) != rows:
         raise InvalidVectors(f"{len(result)} ids for {rows} vectors")
@@ -317,10 +419,23 @@ def _checked_ids(ids: Sequence[str], rows: int) -> tuple[str, ...]:
     for i, name in enumerate(result):
         if not isinstance(name, str) or not name:
             raise InvalidVectors(f"the id of row {i} is {name!r}: ids are non-empty strings")
+        if not _is_text(name):
+            raise InvalidVectors(f"the id of row {i} is {name!r}: it cannot be written as UTF-8")
         if name in seen:
             raise InvalidVectors(f"row {i} repeats the id {name!r}")
         seen.add(name)
     return result
+
+
+def _is_text(name: str) -> bool:
+    """False for halves of surrogate pairs, which Python strings may hold and UTF-8 may not."""
+    if name.isascii():
+        return True
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _one_line(error: BaseException) -> str:
