@@ -22,33 +22,85 @@ import numpy.typing as npt
 from numba import njit
 
 Array = npt.NDArray[Any]
+U = np.uint64
 
 GROUP = 64  # scores looked at together
 SPARSE = 16  # a window with fewer than documents / SPARSE postings is read through its postings again
-NOBODY = np.int64(1 << 62)  # document number of a free place in the heap: worse than any hit
+SEED_FROM = 20  # k from which looking for a first threshold pays
+
+# All helpers are in this file: Numba's cache notices a change of the file that a kernel is in, not of what it calls.
 
 
 @njit(nogil=True, cache=True, inline="always")
-def _worse(score_a, doc_a, score_b, doc_b):  # type: ignore[no-untyped-def]
-    """Whether hit a ranks below hit b: a lower score, or the same score and a later document."""
-    return score_a < score_b or (score_a == score_b and doc_a > doc_b)
+def _key(bits, doc):  # type: ignore[no-untyped-def]
+    """A hit as one number: the bits of its score (>= 0, so they order like it), then the document, earlier is larger.
+
+    One comparison orders hits as they are to be ranked. 0 is no hit: a free place.
+    """
+    return (U(bits) << U(32)) | U(4294967295 - doc)
 
 
 @njit(nogil=True, cache=True)
-def _replace_worst(scores, docs, size, score, doc):  # type: ignore[no-untyped-def]
-    """Puts (score, doc) in place of the root of a heap of `size` hits, whose root is its worst."""
+def _replace_worst(keys, size, key):  # type: ignore[no-untyped-def]
+    """Puts a key in place of the root of a heap of `size` keys, whose root is its smallest."""
     at = 0
     while True:
         child = 2 * at + 1
         if child >= size:
             break
-        if child + 1 < size and _worse(scores[child + 1], docs[child + 1], scores[child], docs[child]):
+        if child + 1 < size and keys[child + 1] < keys[child]:
             child += 1
-        if not _worse(scores[child], docs[child], score, doc):
+        if keys[child] >= key:
             break
-        scores[at], docs[at] = scores[child], docs[child]
+        keys[at] = keys[child]
         at = child
-    scores[at], docs[at] = score, doc
+    keys[at] = key
+
+
+@njit(nogil=True, cache=True)
+def _kth_largest(values, k):  # type: ignore[no-untyped-def]
+    """Hoare's selection, in place."""
+    low, high = 0, len(values) - 1
+    while low < high:
+        a, b, c = values[low], values[(low + high) >> 1], values[high]
+        pivot = max(min(a, b), min(max(a, b), c))
+        i, j = low, high
+        while i <= j:
+            while values[i] > pivot:
+                i += 1
+            while values[j] < pivot:
+                j -= 1
+            if i <= j:
+                values[i], values[j] = values[j], values[i]
+                i += 1
+                j -= 1
+        if k - 1 <= j:
+            high = j
+        elif k - 1 >= i:
+            low = i
+        else:
+            break
+    return values[k - 1]
+
+
+@njit(nogil=True, cache=True)
+def _first_threshold(bits, inside, k, maxima):  # type: ignore[no-untyped-def]
+    """A score (as bits) that at least k documents of a window exceed; 0 when it holds fewer hits than that.
+
+    The window's scores seen as a table with len(maxima) >= k columns: the maxima of the columns belong to different
+    documents, so k documents reach the k-th largest of them. Column maxima are vector code. Without this, a large k
+    sends most documents of the first window through the heap.
+    """
+    lanes = len(maxima)
+    maxima[:] = 0
+    for row in range(inside // lanes):
+        line = bits[row * lanes : (row + 1) * lanes]
+        for j in range(lanes):
+            maxima[j] = max(maxima[j], line[j])
+    rest = bits[inside // lanes * lanes : inside]
+    for j in range(len(rest)):
+        maxima[j] = max(maxima[j], rest[j])
+    return max(np.int32(0), _kth_largest(maxima, k) - np.int32(1))
 
 
 @njit(nogil=True, cache=True)
@@ -87,7 +139,7 @@ def _plan(query_terms, query_weights, scale, listed, dense, places, weights):  #
 @njit(nogil=True, cache=True)
 def _add_list(scores, docs, codes, start, end, weight):  # type: ignore[no-untyped-def]
     # Unsigned positions: with signed ones Numba tests each access for a negative index, which doubles the time.
-    for p in range(np.uint64(start), np.uint64(end)):
+    for p in range(U(start), U(end)):
         scores[docs[p]] += weight * np.float32(codes[p])
 
 
@@ -98,13 +150,13 @@ def _add_row(scores, row, weight):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def _take_dense(groups, documents, base, top_scores, top_docs):  # type: ignore[no-untyped-def]
+def _take_dense(groups, documents, base, keys, seed):  # type: ignore[no-untyped-def]
     """Moves the hits of a window into the heap, looking at and clearing all its scores.
 
-    groups float32 [window / GROUP, GROUP]. Comparisons joined by OR in an int become vector code; a running maximum of
-    floats does not (NaN), and one of integers takes twice as long.
+    groups int32 [window / GROUP, GROUP]: the scores as bits; seed: a threshold that the k best exceed (or 0).
+    Comparisons joined by OR in an int become vector code; a running maximum takes twice as long.
     """
-    threshold = top_scores[0]
+    threshold = max(np.int32(keys[0] >> U(32)), seed)
     for g in range((documents + GROUP - 1) // GROUP):
         hot = 0
         for j in range(GROUP):
@@ -113,35 +165,37 @@ def _take_dense(groups, documents, base, top_scores, top_docs):  # type: ignore[
             for j in range(GROUP):
                 score = groups[g, j]
                 if score > threshold:  # an equal score loses: its document is later than all in the heap
-                    _replace_worst(top_scores, top_docs, len(top_scores), score, base + g * GROUP + j)
-                    threshold = top_scores[0]
+                    _replace_worst(keys, len(keys), _key(score, base + g * GROUP + j))
+                    threshold = max(np.int32(keys[0] >> U(32)), seed)
         for j in range(GROUP):
-            groups[g, j] = np.float32(0)
+            groups[g, j] = 0
 
 
 @njit(nogil=True, cache=True)
-def _take_sparse(scores, docs, start, end, base, top_scores, top_docs):  # type: ignore[no-untyped-def]
+def _take_sparse(bits, docs, start, end, base, keys):  # type: ignore[no-untyped-def]
     """The same for the documents of one posting list: for windows where few documents were touched."""
-    for p in range(np.uint64(start), np.uint64(end)):
+    for p in range(U(start), U(end)):
         local = docs[p]
-        score = scores[local]
+        score = bits[local]
         if score > 0:  # not yet taken through the list of another term
-            scores[local] = np.float32(0)
-            doc = base + np.int64(local)
-            if _worse(top_scores[0], top_docs[0], score, doc):  # documents come in no order here
-                _replace_worst(top_scores, top_docs, len(top_scores), score, doc)
+            bits[local] = 0
+            key = _key(score, base + np.int64(local))
+            if key > keys[0]:  # documents come in no order here
+                _replace_worst(keys, len(keys), key)
 
 
 @njit(nogil=True, cache=True)
-def _sort(scores, docs):  # type: ignore[no-untyped-def]
-    """Heap to list, best first. Returns the number of hits: places that stayed free come last."""
-    for last in range(len(scores) - 1, 0, -1):
-        score, doc = scores[last], docs[last]
-        scores[last], docs[last] = scores[0], docs[0]
-        _replace_worst(scores, docs, last, score, doc)
-    size = len(scores)
-    while size > 0 and docs[size - 1] == NOBODY:
-        size -= 1
+def _write_hits(keys, scores_as_bits, docs):  # type: ignore[no-untyped-def]
+    """Turns the heap into lists, best first. Returns the number of hits."""
+    for last in range(len(keys) - 1, 0, -1):
+        key = keys[last]
+        keys[last] = keys[0]
+        _replace_worst(keys, last, key)
+    size = 0
+    while size < len(keys) and keys[size] > 0:
+        scores_as_bits[size] = np.int32(keys[size] >> U(32))
+        docs[size] = np.int64(U(4294967295) - (keys[size] & U(4294967295)))
+        size += 1
     return size
 
 
@@ -168,23 +222,28 @@ def search(
 
     query_* a CSR batch, terms rising; listed [lists], offsets [lists * windows + 1], docs, codes [postings]: the
     postings; dense [d], dense_codes [d * documents]: the terms kept as rows; all as `storage.segment` has them;
-    scores float32 [window], all 0, and all 0 again afterwards; k >= 1;
+    documents < 2^32; scores float32 [window], all 0, and all 0 again afterwards; k >= 1;
     top_scores float32 [queries, k], top_docs int64 [queries, k], counts int64 [queries]: the output, best first.
     """
+    k = top_scores.shape[1]
     window_size = len(scores)
     windows = max(1, (documents + window_size - 1) // window_size)
-    groups = scores.reshape(window_size // GROUP, GROUP)
+    bits = scores.view(np.int32)
+    groups = bits.reshape(window_size // GROUP, GROUP)
     longest = 0
     for q in range(queries):
         longest = max(longest, query_indptr[q + 1] - query_indptr[q])
     places = np.empty(longest, np.int64)
     weights = np.empty(longest, np.float32)
+    keys = np.empty(k, np.uint64)
+    lanes = 256
+    while lanes < 2 * k:
+        lanes *= 2
+    maxima = np.empty(lanes, np.int32)
     for q in range(queries):
         first, last = query_indptr[q], query_indptr[q + 1]
         found = _plan(query_terms[first:last], query_weights[first:last], scale, listed, dense, places, weights)
-        best_scores, best_docs = top_scores[q], top_docs[q]
-        best_scores[:] = 0
-        best_docs[:] = NOBODY
+        keys[:] = 0
         for window in range(windows):
             base = window * window_size
             inside = min(window_size, documents - base)
@@ -200,9 +259,12 @@ def search(
                     _add_list(scores, docs, codes, start, end, weights[j])
                     touched += end - start
             if touched * SPARSE >= inside:
-                _take_dense(groups, inside, base, best_scores, best_docs)
+                seed = np.int32(0)
+                if k >= SEED_FROM and keys[0] == 0:
+                    seed = _first_threshold(bits, inside, k, maxima)
+                _take_dense(groups, inside, base, keys, seed)
             else:
                 for j in range(found):
                     at = places[j] * windows + window
-                    _take_sparse(scores, docs, offsets[at], offsets[at + 1], base, best_scores, best_docs)
-        counts[q] = _sort(best_scores, best_docs)
+                    _take_sparse(bits, docs, offsets[at], offsets[at + 1], base, keys)
+        counts[q] = _write_hits(keys, top_scores[q].view(np.int32), top_docs[q])
