@@ -74,11 +74,27 @@ def snippet(text: str, gains: Mapping[int, float], encoder: QueryEncoder | None,
                 marks[-1] = (marks[-1][0], high)
             else:
                 marks.append((low, high))
+    shown, places = _one_line(text, start, end)
     before, after = "…" if start > 0 else "", "…" if end < len(text) else ""
-    # Line breaks become spaces one for one, so that the marks stay where they are.
-    shown = "".join(" " if c.isspace() else c for c in text[start:end])
-    shift = len(before) - start
-    return Snippet(before + shown + after, tuple((low + shift, high + shift) for low, high in marks))
+    shift = len(before)
+    return Snippet(
+        before + shown + after,
+        tuple((places[low - start] + shift, places[high - start] + shift) for low, high in marks),
+    )
+
+
+def _one_line(text: str, start: int, end: int) -> tuple[str, list[int]]:
+    """text[start:end] with every run of white space as one space, and where each of its characters went."""
+    kept: list[str] = []
+    places = []
+    for character in text[start:end]:
+        places.append(len(kept))
+        if not character.isspace():
+            kept.append(character)
+        elif kept and kept[-1] != " ":
+            kept.append(" ")
+    places.append(len(kept))
+    return "".join(kept), places
 
 
 def _best_start(spans: list[tuple[int, int, int]], gains: Mapping[int, float], width: int) -> int:

@@ -54,7 +54,7 @@ def test_rare_terms_are_found_through_their_postings_alone(collection: tuple[Spa
     documents, index = collection
     queries = SparseVectors(indptr=[0, 1, 3], indices=[499, 490, 497], values=[1.0, 2.0, 1.0], dim=500)
     for hits, expected in zip(index.search(queries, 10), brute_force(documents, queries, 10), strict=True):
-        assert 0 < len(expected)
+        assert len(expected) > 0
         assert found(hits) == expected
 
 
@@ -173,7 +173,7 @@ def test_vocabularies_over_65536_terms(tmp_path: Path) -> None:
 def test_k_out_of_range_is_refused(collection: tuple[SparseVectors, Index], k: object) -> None:
     queries = random_vectors(1, 500, 6)
     with pytest.raises(lsr.errors.InvalidInput, match=r"k is .* from 1 to 10,000"):
-        collection[1].search(queries, k)  # type: ignore[arg-type]
+        collection[1].search(queries, k)  # type: ignore[call-overload]
 
 
 @pytest.mark.parametrize("recall", [0, -0.5, 1.5, float("nan")])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 
 import lsr
 from lsr import Document, Encoder, Hits, Index
+from lsr.encoders import folder as layout
 from lsr.errors import CorpusError, DuplicateId, EncoderMismatch, InvalidInput, StorageError
 from lsr.hits import Snippet
 from lsr.index.explain import snippet
@@ -129,18 +131,28 @@ def test_the_same_id_twice_is_refused(tmp_path: Path) -> None:
 
 
 def test_an_index_is_refused_with_another_encoder(index: Index, tmp_path: Path, encoder: Encoder) -> None:
-    other = tmp_path / "other"
-    encoder.save(other)
-    description = (other / "encoder.json").read_text()
-    (other / "encoder.json").write_text(description.replace('"lsr-tiny"', '"lsr-tiny-2"'))
-    assert len(Index.open(index.path, encoder)) == 5
-    changed = lsr.load_encoder(other)
-    if changed.hash != encoder.hash:
-        with pytest.raises(EncoderMismatch, match="made with the encoder lsr-tiny .*, not lsr-tiny-2 .*; open it"):
-            Index.open(index.path, changed)
+    encoder.save(tmp_path / "same")
+    assert len(Index.open(index.path, tmp_path / "same")) == 5
+    other = with_other_weights(tmp_path / "same", tmp_path / "other")
+    with pytest.raises(EncoderMismatch, match=r"made with the encoder lsr-tiny .*, not lsr-tiny-2 .*; open it without"):
+        Index.open(index.path, other)
+
+
+def with_other_weights(folder: Path, other: Path) -> Path:
+    """A copy of an encoder whose query weights are twice as large."""
+    description = layout.read_description(folder)
+    contents = {name: layout.read_file(folder, name, description) for name in layout.FILES}
+    contents[layout.WEIGHTS] = layout.weights_bytes(layout.read_weights(folder, description) * 2)
+    layout.write_folder(other, replace(description, name="lsr-tiny-2"), contents)
+    return other
+
+
+def test_vectors_of_another_dim_are_refused_with_an_encoder(tmp_path: Path, encoder: Encoder) -> None:
+    vectors = lsr.SparseVectors(indptr=[0, 1], indices=[1], values=[1.0], dim=600)
+    with pytest.raises(InvalidInput, match="600 dimensions, the encoder lsr-tiny 30,522"):
+        Index.build(vectors, tmp_path / "v.idx", encoder=encoder)
+    Index.build(vectors, tmp_path / "v.idx")
     with pytest.raises(EncoderMismatch, match="600 dimensions"):
-        vectors = lsr.SparseVectors(indptr=[0, 1], indices=[1], values=[1.0], dim=600)
-        Index.build(vectors, tmp_path / "v.idx")
         Index.open(tmp_path / "v.idx", encoder)
 
 
@@ -241,6 +253,13 @@ def test_a_snippet_shows_the_part_that_matters(index: Index) -> None:
     assert shown.text.endswith("…")
     assert len(shown.text) < 300
     assert "".join(piece for piece, _ in shown.pieces()) == shown.text
+
+
+def test_a_snippet_is_one_line_with_its_marks_in_place(index: Index) -> None:
+    encoder = index.query_encoder
+    assert encoder is not None
+    terms = {int(term): 1.0 for term in encoder.encode("volcano sea")[0]}
+    assert str(snippet("\n  The\n\n    volcano \t and the\nsea.\n", terms, encoder)) == "The «volcano» and the «sea». "
 
 
 def test_a_snippet_without_matches_is_the_beginning(index: Index) -> None:
