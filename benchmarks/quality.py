@@ -100,9 +100,7 @@ def main() -> None:
     options = parser.parse_args()
     print(describe())
     print()
-    print(
-        "| collection | documents | queries | terms a document | lsr-tiny | with its own IDF | BM25 | documents/s |"
-    )
+    print("| collection | documents | queries | terms a document | lsr-tiny | with its own IDF | BM25 | documents/s |")
     print("|---|---|---|---|---|---|---|---|")
     for name in options.names:
         print(measure(options.collections / name, options.max_length), flush=True)

@@ -19,7 +19,7 @@ from lsr.errors import InvalidVectors, StorageError, UnsupportedVersion
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
-__all__ = ["SparseVectors"]
+__all__ = ["SparseVectors", "trusted_vectors"]
 
 IntArray = npt.NDArray[np.integer[Any]]
 FloatArray = npt.NDArray[np.float32]
@@ -110,7 +110,7 @@ class SparseVectors:
             raise InvalidVectors(f"a slice of SparseVectors has step 1, not {step}")
         stop = max(start, stop)
         low, high = self.indptr[start], self.indptr[stop]
-        return _trusted(
+        return trusted_vectors(
             self.indptr[start : stop + 1] - low,
             self.indices[low:high],
             self.values[low:high],
@@ -154,7 +154,7 @@ class SparseVectors:
         ids = None
         if all(batch.ids is not None for batch in batches):
             ids = _checked_ids([i for batch in batches for i in batch.ids or ()], len(indptr) - 1)
-        return _trusted(
+        return trusted_vectors(
             indptr.astype(np.int64),
             np.concatenate([batch.indices for batch in batches]),
             np.concatenate([batch.values for batch in batches]),
@@ -325,7 +325,7 @@ def _decoded_ids(arrays: dict[str, npt.NDArray[Any]]) -> list[str]:
     return [raw[a:b].decode() for a, b in itertools.pairwise(offsets)]
 
 
-def _trusted(
+def trusted_vectors(
     indptr: npt.NDArray[np.int64],
     indices: npt.NDArray[Any],
     values: FloatArray,

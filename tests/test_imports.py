@@ -18,7 +18,7 @@ HEAVY = ["numpy", "numba", "torch", "onnxruntime", "scipy"]
 
 # The floors of the house, lowest first. A room imports from floors below its own, and from itself.
 FLOORS = [
-    {"errors", "files", "sparse"},
+    {"errors", "files", "processors", "sparse"},
     {"hits"},
     {"corpus", "run_file"},
     {"encoders"},

@@ -68,9 +68,9 @@ def _body(hit: Hit, explain: bool, colours: bool) -> Group:
     if hit.text or explain:
         explanation = hit.explain()
         if explanation.snippet.text:
-            parts.append(Padding(_snippet(explanation.snippet, colours), _INDENT))
+            parts.append(Padding(_snippet(explanation.snippet, colours), _INDENT, expand=False))
         if explain:
-            parts.append(Padding(_terms(explanation), _INDENT))
+            parts.append(Padding(_terms(explanation), _INDENT, expand=False))
     return Group(*parts)
 
 

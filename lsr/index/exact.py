@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
@@ -14,7 +13,7 @@ from lsr.index.kernels import compile_once
 from lsr.index.storage.segment import WINDOW, Segment
 from lsr.sparse import SparseVectors
 
-__all__ = ["ExactEngine", "TopK", "cores"]
+__all__ = ["ExactEngine", "TopK"]
 
 # scores [queries, k] float32, rows [queries, k] int64, counts [queries] int64: hits of a query fill the front of its line
 TopK = tuple[npt.NDArray[np.float32], npt.NDArray[np.int64], npt.NDArray[np.int64]]
@@ -81,10 +80,3 @@ class ExactEngine:
         compile_once(f"exact-{self._arrays[4].dtype}", lambda: search(*query, *self._arrays, *out))
         self._search = search
         return search  # type: ignore[no-any-return]
-
-
-def cores() -> int:
-    """Processors that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

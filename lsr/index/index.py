@@ -11,12 +11,13 @@ import numpy.typing as npt
 
 from lsr.errors import CorruptIndex, EncoderMismatch, InvalidInput, UnsupportedVersion
 from lsr.hits import Explanation, Hits
-from lsr.index.exact import ExactEngine, cores
+from lsr.index.exact import ExactEngine
 from lsr.index.explain import explain
 from lsr.index.storage.arrays import map_array, read_file
 from lsr.index.storage.manifest import FORMAT_VERSION, Manifest
 from lsr.index.storage.records import Record
 from lsr.index.storage.segment import Segment
+from lsr.processors import available_cores
 from lsr.sparse import SparseVectors
 
 if TYPE_CHECKING:
@@ -191,12 +192,12 @@ class Index:
         if isinstance(query, SparseVectors):
             if query.dim != self.dim:
                 raise InvalidInput(f"the queries have {query.dim:,} dimensions, the index {self.dim:,}")
-            return self._answer(None, query, int(k), threads or cores())
+            return self._answer(None, query, int(k), threads or available_cores())
         texts = list(query)
         for text in texts:
             if not isinstance(text, str):
                 raise InvalidInput(f"a query is a {type(text).__name__}: give texts or SparseVectors")
-        return self._answer(texts, self._encode(texts), int(k), threads or cores())
+        return self._answer(texts, self._encode(texts), int(k), threads or available_cores())
 
     def _encode(self, texts: list[str]) -> SparseVectors:
         encoder = self.query_encoder

@@ -55,6 +55,7 @@ def index(corpus: Path) -> Path:
     assert done.returncode == 0, done.stderr
     assert "5 documents" in done.stderr
     assert f'lsr search {path} "' in done.stderr
+    lsr("search", path, "kernels are compiled now, if they were not: it is said on stderr")
     return path
 
 

@@ -1,0 +1,71 @@
+"""Writing an ONNX graph by hand: nodes and weights as they are added."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["Graph", "Value"]
+
+OPSET = 20  # the first with Gelu
+IR_VERSION = 10  # read by ONNX Runtime 1.18 and later
+
+Value = tuple[str, int, list[Any]]  # name, type and shape of an input or output
+
+
+class Graph:
+    """Nodes and initializers as they are added, with names handed out in order."""
+
+    def __init__(self, half: bool = False) -> None:
+        self.nodes: list[Any] = []
+        self.initializers: list[Any] = []
+        self.half = half
+
+    def add(self, op: str, *inputs: str, outputs: int = 1, name: str = "", **attributes: Any) -> str:
+        """Adds a node and gives the name of its first output; others end in _1, _2."""
+        from onnx import helper
+
+        name = name or f"{op.lower()}_{len(self.nodes)}"
+        names = [name, *(f"{name}_{i}" for i in range(1, outputs))]
+        self.nodes.append(helper.make_node(op, list(inputs), names, name=name, **attributes))
+        return name
+
+    def constant(self, value: npt.ArrayLike, dtype: npt.DTypeLike | None = None) -> str:
+        """Adds an initializer as it stands."""
+        from onnx import numpy_helper
+
+        name = f"constant_{len(self.initializers)}"
+        self.initializers.append(numpy_helper.from_array(np.ascontiguousarray(value, dtype=dtype), name))
+        return name
+
+    def weight(self, value: npt.NDArray[np.float32]) -> str:
+        """Adds float32 weights; small models store them in half the bytes, and ONNX Runtime widens them on load."""
+        from onnx import TensorProto
+
+        if not self.half:
+            return self.constant(value, np.float32)
+        return self.add("Cast", self.constant(value, np.float16), to=TensorProto.FLOAT)
+
+    def linear(self, x: str, weight: npt.NDArray[np.float32], bias: npt.NDArray[np.float32]) -> str:
+        """x @ weight.T + bias, with weight [out, in]."""
+        return self.add("Add", self.add("MatMul", x, self.weight(weight.T)), self.weight(bias))
+
+    def norm(self, x: str, scale: npt.NDArray[np.float32], shift: npt.NDArray[np.float32], epsilon: float) -> str:
+        return self.add("LayerNormalization", x, self.weight(scale), self.weight(shift), axis=-1, epsilon=epsilon)
+
+    def model(self, inputs: list[Value], outputs: list[Value], dim: int) -> Any:
+        """The finished onnx.ModelProto, checked. `dim` is noted in it, for the reader to compare with the tokenizer."""
+        from onnx import checker, helper
+
+        described = [[helper.make_tensor_value_info(*value) for value in values] for values in (inputs, outputs)]
+        model = helper.make_model(
+            helper.make_graph(self.nodes, "document_encoder", *described, self.initializers),
+            opset_imports=[helper.make_opsetid("", OPSET)],
+            ir_version=IR_VERSION,
+            producer_name="lsr",
+        )
+        helper.set_model_props(model, {"dim": str(dim)})
+        checker.check_model(model, full_check=True)
+        return model
