@@ -1,6 +1,6 @@
 """nDCG@10 of the bundled encoder beside BM25, on collections in BEIR layout.
 
-    python benchmarks/quality.py [--collections FOLDER] [--max-length 256] [NAME ...]
+    python benchmarks/quality.py [--collections FOLDER] [--encoder NAME_OR_FOLDER] [--max-length 256] [NAME ...]
 
 Writes a Markdown table. lsr-tiny is measured with the term weights that an index gets by default, its IDF adapted to the
 documents, and with its own IDF. BM25 is bm25s with k1 = 0.9, b = 0.4 (Lucene's form), English stop words and the Snowball
@@ -74,14 +74,14 @@ def bm25_run(folder: Path, queries: list[lsr.corpus.Query]) -> Run:
     return run
 
 
-def measure(folder: Path, max_length: int) -> str:
+def measure(folder: Path, encoder: lsr.Encoder) -> str:
     queries = list(lsr.read_queries(folder))
     qrels = read_qrels(folder / "qrels" / "test.tsv")
     cells = [folder.name]
     with tempfile.TemporaryDirectory() as work:
         for number, corpus_idf in enumerate((True, False)):
             started = time.perf_counter()
-            index = lsr.Index.build(folder, f"{work}/{number}.idx", max_length=max_length, corpus_idf=corpus_idf)
+            index = lsr.Index.build(folder, f"{work}/{number}.idx", encoder=encoder, corpus_idf=corpus_idf)
             seconds = time.perf_counter() - started
             if number == 0:
                 cells += [f"{len(index):,}", str(len(qrels)), f"{index.info()['nnz'] / len(index):.0f}"]
@@ -96,14 +96,18 @@ def main() -> None:
     default = Path(os.environ.get("LSR_SHARED", Path(__file__).resolve().parents[2] / "shared")) / "data"
     parser.add_argument("--collections", type=Path, default=default)
     parser.add_argument("--max-length", type=int, default=256)
+    parser.add_argument("--encoder", default="lsr-tiny", help="name or folder")
     parser.add_argument("names", nargs="*", default=NAMES)
     options = parser.parse_args()
-    print(describe())
+    encoder = lsr.load_encoder(options.encoder, max_length=options.max_length)
+    print(describe(("onnxruntime", "bm25s")))
     print()
-    print("| collection | documents | queries | terms a document | lsr-tiny | with its own IDF | BM25 | documents/s |")
+    print(
+        f"| collection | documents | queries | terms a document | {encoder.name} | with its own IDF | BM25 | documents/s |"
+    )
     print("|---|---|---|---|---|---|---|---|")
     for name in options.names:
-        print(measure(options.collections / name, options.max_length), flush=True)
+        print(measure(options.collections / name, encoder), flush=True)
 
 
 if __name__ == "__main__":

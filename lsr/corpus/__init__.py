@@ -1,0 +1,9 @@
+"""Reading documents and queries: the sources that lsr understands, streamed in bounded memory."""
+
+from __future__ import annotations
+
+from lsr.corpus.pydocs import python_documentation
+from lsr.corpus.records import Document, Limits, Query
+from lsr.corpus.sources import read_documents, read_queries
+
+__all__ = ["Document", "Limits", "Query", "python_documentation", "read_documents", "read_queries"]
