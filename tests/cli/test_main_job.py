@@ -223,7 +223,9 @@ def test_debug_shows_the_traceback(tmp_path: Path) -> None:
 def test_ctrl_c_leaves_no_half_index(tmp_path: Path) -> None:
     """The documents come through a pipe that stays open, so that the build is surely under way."""
     (tmp_path / "out").mkdir()
-    command = [sys.executable, "-m", "lsr", "index", "-", "-o", str(tmp_path / "out" / "x.idx"), "--batch-size", "2"]
+    # A shell that started the tests in the background made them ignore SIGINT, and children inherit that.
+    code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from lsr.cli import main; main()"
+    command = [sys.executable, "-c", code, "index", "-", "-o", str(tmp_path / "out" / "x.idx"), "--batch-size", "2"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, cwd=REPOSITORY) as process:
         assert process.stdin is not None
         assert process.stderr is not None
@@ -231,8 +233,12 @@ def test_ctrl_c_leaves_no_half_index(tmp_path: Path) -> None:
         process.stdin.flush()
         assert len(list((tmp_path / "out").iterdir())) == 1, "the build is under way"
         process.send_signal(signal.SIGINT)
+        try:
+            status = process.wait(60)
+        finally:
+            process.kill()
         errors = process.stderr.read().decode()
-        assert process.wait(60) == 130, errors
+        assert status == 130, errors
     assert errors == "lsr: interrupted\n"
     assert list((tmp_path / "out").iterdir()) == []
 
