@@ -13,6 +13,8 @@
     │   ├── OutputExists           something is already there, and nobody said to overwrite it (also a FileExistsError)
     │   ├── UnsupportedVersion     the index was written by a newer lsr
     │   └── CorruptIndex           files are missing, truncated, altered, or contradict each other
+    ├── EvaluationError            a collection, judgments or a run cannot be evaluated; names file and line
+    │   └── DatasetNotFound        no collection by that name or at that path (also a FileNotFoundError)
     └── MissingExtra               an optional package is not installed; names the pip command (also an ImportError)
 
 Callers that want to catch everything catch `LsrError`. The message of each is one line and fit to be shown to a person as
@@ -24,10 +26,12 @@ from __future__ import annotations
 __all__ = [
     "CorpusError",
     "CorruptIndex",
+    "DatasetNotFound",
     "DuplicateId",
     "EncoderError",
     "EncoderMismatch",
     "EncoderNotFound",
+    "EvaluationError",
     "IndexNotFound",
     "InvalidInput",
     "InvalidVectors",
@@ -36,6 +40,7 @@ __all__ = [
     "OutputExists",
     "StorageError",
     "UnsupportedVersion",
+    "one_line",
 ]
 
 
@@ -91,6 +96,14 @@ class CorruptIndex(StorageError):
     """Files of an index are missing, truncated, altered, or contradict each other."""
 
 
+class EvaluationError(LsrError):
+    """A collection, judgments or a run cannot be evaluated."""
+
+
+class DatasetNotFound(EvaluationError, FileNotFoundError):
+    """There is no collection by that name or at that path, or its files are not on this machine."""
+
+
 class MissingExtra(LsrError, ImportError):
     """An optional package is not installed.
 
@@ -103,3 +116,8 @@ class MissingExtra(LsrError, ImportError):
 
     def __reduce__(self) -> tuple[type[MissingExtra], tuple[str, str, str]]:
         return type(self), (self.package, self.extra, self.purpose)  # the default would call it with the message alone
+
+
+def one_line(error: BaseException) -> str:
+    """The message of an error of another library, fit to be a part of ours: in one line, and never empty."""
+    return " ".join(str(error).split()) or type(error).__name__

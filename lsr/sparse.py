@@ -14,20 +14,23 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from lsr.errors import InvalidVectors, StorageError, UnsupportedVersion
+from lsr.errors import InvalidVectors, StorageError, UnsupportedVersion, one_line
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
-__all__ = ["SparseVectors", "trusted_vectors"]
+__all__ = ["SparseVectors", "term_type", "trusted_vectors"]
 
 IntArray = npt.NDArray[np.integer[Any]]
 FloatArray = npt.NDArray[np.float32]
 
-# u16 holds term ids below this; larger vocabularies use u32.
-SMALL_VOCABULARY = 1 << 16
 FILE_VERSION = 1
 _CHUNK = 4 << 20  # bytes
+
+
+def term_type(dim: int) -> type[np.uint16] | type[np.uint32]:
+    """The type of term ids in a vocabulary of `dim` terms: 16 bits for up to 65,536, else 32."""
+    return np.uint16 if dim <= 1 << 16 else np.uint32
 
 
 class SparseVectors:
@@ -70,10 +73,8 @@ class SparseVectors:
         raw_indptr, raw_indices = _integers(indptr, "indptr"), _integers(indices, "indices")
         _check_structure(raw_indptr, raw_indices, self.dim)
         self.indptr = np.ascontiguousarray(raw_indptr, dtype=np.int64)
-        if self.dim <= SMALL_VOCABULARY:
-            self.indices = np.ascontiguousarray(raw_indices, dtype=np.uint16)
-        else:
-            self.indices = np.ascontiguousarray(raw_indices, dtype=np.uint32)
+        narrow: npt.NDArray[Any] = np.ascontiguousarray(raw_indices, dtype=term_type(self.dim))
+        self.indices = narrow
         self.values = _weights(values)
         _check_values(self.values, self.indptr)
         self.ids = None if ids is None else _checked_ids(ids, len(self))
@@ -232,7 +233,7 @@ class SparseVectors:
         except FileNotFoundError:
             raise StorageError(f"{path}: no such file; `lsr encode` writes one") from None
         except _UNREADABLE as error:
-            raise StorageError(f"{path}: not a file of sparse vectors ({_one_line(error)})") from None
+            raise StorageError(f"{path}: not a file of sparse vectors ({one_line(error)})") from None
 
     @classmethod
     def _from_arrays(cls, arrays: dict[str, npt.NDArray[Any]]) -> SparseVectors:
@@ -361,7 +362,7 @@ def _as_array(array: npt.ArrayLike, name: str) -> npt.NDArray[Any]:
     try:
         return np.asarray(array)
     except ValueError as error:  # lists of unequal length
-        raise InvalidVectors(f"{name} is no array: {_one_line(error)}") from None
+        raise InvalidVectors(f"{name} is no array: {one_line(error)}") from None
 
 
 def _integers(array: npt.ArrayLike, name: str) -> IntArray:
@@ -436,7 +437,3 @@ def _is_text(name: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from lsr.corpus.objects import given_documents
 from lsr.corpus.pydocs import python_documentation
 from lsr.corpus.records import Document, Limits, Query
 from lsr.corpus.sources import read_documents, read_queries
 
-__all__ = ["Document", "Limits", "Query", "python_documentation", "read_documents", "read_queries"]
+__all__ = ["Document", "Limits", "Query", "given_documents", "python_documentation", "read_documents", "read_queries"]

@@ -10,7 +10,7 @@ from typing import Any
 from lsr.corpus.records import Document, Limits, Query
 from lsr.errors import CorpusError
 
-__all__ = ["KNOWN_FIELDS", "FieldNames", "Record", "checked_text", "documents", "queries"]
+__all__ = ["KNOWN_FIELDS", "FieldNames", "Record", "check_name", "checked_text", "documents", "queries"]
 
 # A record and the place that it was read from.
 Record = tuple[Mapping[str, Any], str]
@@ -24,6 +24,8 @@ KNOWN_FIELDS = frozenset(ID_FIELDS + TEXT_FIELDS + TITLE_FIELDS + QUERY_ID_FIELD
 
 # json.dumps and every later walk over metadata recurse; Python's own limit is near 1,000 frames.
 MAX_DEPTH = 100
+# Python neither writes nor reads numbers of more than 4,300 digits (sys.get_int_max_str_digits).
+MAX_BITS = 14_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +87,9 @@ def _choose(record: Mapping[str, Any], where: str, id_field: str | None, text_fi
     text = _first_of(TEXT_FIELDS, record, without=(ident,))
     if text is None:
         raise CorpusError(f"{where}: no text field; the record has {_listed(record)}: name one with --text-field")
-    return FieldNames(id=ident, texts=(text,), title=_first_of(TITLE_FIELDS, record, without=(ident,)))
+    # Records may have a title though the first has none: it would be lost as metadata.
+    title = _first_of(TITLE_FIELDS, record, without=(ident, text)) or "title"
+    return FieldNames(id=ident, texts=(text,), title=None if title in (ident, text) else title)
 
 
 def _first_of(wanted: Sequence[str], record: Mapping[str, Any], without: Sequence[str | None] = ()) -> str | None:
@@ -113,7 +117,7 @@ def _id(
         raise CorpusError(
             f"{where}: no id field {names.id!r}; the record has {_listed(record)}: give every record an id"
         ) from None
-    if isinstance(value, int) and not isinstance(value, bool):
+    if isinstance(value, int) and not isinstance(value, bool) and value.bit_length() <= MAX_BITS:
         value = str(value)
     if not isinstance(value, str):
         raise CorpusError(f"{where}: the id ({names.id!r}) is {_kind(value)}; ids are strings or whole numbers")
@@ -183,31 +187,52 @@ def _metadata(record: Mapping[str, Any], used: frozenset[str], where: str) -> di
         del rest["metadata"]
         rest = {**inner, **rest}
     for name, value in rest.items():
-        _check_json(name, name, where)
-        if value is not None and not isinstance(value, int):
-            _check_json(value, name, where)
+        check_name(name, name, where)
+        _check_json(value, name, where)
     return rest
 
 
 def _check_json(value: Any, field: str, where: str) -> None:
-    """Refuses what strict JSON in UTF-8 cannot say, so that nothing fails when the index is written."""
+    """Refuses what strict JSON in UTF-8 cannot say, or would give back as something else: a tuple comes back as a list.
+
+    Nothing then fails when the index is written, and what is read from it is equal to what was given.
+    """
     level = [value]
     for _ in range(MAX_DEPTH):
         below: list[Any] = []
         for item in level:
             if isinstance(item, str):
                 _encoded(item, "metadata", field, where)
-            elif isinstance(item, dict):
-                below.extend(item.keys())
-                below.extend(item.values())
+            elif item is None or isinstance(item, bool):
+                pass
+            elif isinstance(item, int):
+                if item.bit_length() > MAX_BITS:
+                    raise CorpusError(f"{where}: the field {field!r} holds {_kind(item)}; write it as a string")
+            elif isinstance(item, float):
+                if not math.isfinite(item):
+                    raise CorpusError(f"{where}: the field {field!r} holds {item}, which is no JSON; use null instead")
             elif isinstance(item, list):
                 below.extend(item)
-            elif isinstance(item, float) and not math.isfinite(item):
-                raise CorpusError(f"{where}: the field {field!r} holds {item}, which is no JSON; use null instead")
+            elif isinstance(item, dict):
+                for name, inner in item.items():
+                    check_name(name, field, where)
+                    below.append(inner)
+            else:
+                remedy = "give a list" if isinstance(item, tuple) else "give a text, a number, a list or a dict"
+                raise CorpusError(f"{where}: the field {field!r} holds {_kind(item)}, which JSON cannot keep; {remedy}")
         if not below:
             return
-        level = below
+        # Python objects may hold each other in circles: without this, their number could double with each level.
+        level = list({id(item): item for item in below}.values())
     raise CorpusError(f"{where}: the field {field!r} is nested deeper than {MAX_DEPTH} levels; flatten it")
+
+
+def check_name(name: Any, field: Any, where: str) -> None:
+    """Refuses a name of a field, or of a value inside it, that is no text: JSON would make texts of numbers, and the
+    names 1 and "1" one."""
+    if not isinstance(name, str):
+        raise CorpusError(f"{where}: a field has {_kind(name)} as its name; names are strings")
+    _encoded(name, "metadata", field, where)
 
 
 def _listed(record: Mapping[str, Any]) -> str:
@@ -219,13 +244,18 @@ def _listed(record: Mapping[str, Any]) -> str:
 
 
 def _kind(value: Any) -> str:
-    """A JSON value by the name of its kind."""
+    """A JSON value by the name of its kind, anything else by its type."""
     if value is None:
         return "null"
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, int) and value.bit_length() > MAX_BITS:
+        return "a number of too many digits"
     if isinstance(value, int | float):
         return f"the number {str(value)[:20]}"
     if isinstance(value, list):
         return "a list"
-    return "an object" if isinstance(value, Mapping) else f"a {type(value).__name__}"
+    if isinstance(value, dict):
+        return "an object"
+    kind = type(value)
+    return f"a {kind.__qualname__}" if kind.__module__ == "builtins" else f"a {kind.__module__}.{kind.__qualname__}"

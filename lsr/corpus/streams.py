@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from lsr.corpus.records import Limits
-from lsr.errors import CorpusError
+from lsr.errors import CorpusError, one_line
 
 __all__ = ["COMPRESSED", "ByteReader", "Source", "file_source", "shown", "stream_source"]
 
@@ -188,4 +188,4 @@ def reason(error: BaseException) -> str:
     """The message of an error of another library in one line, without the path that OSError repeats."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    return shown(" ".join(str(error).split()))[:200] or type(error).__name__
+    return shown(one_line(error))[:200]

@@ -11,9 +11,9 @@ import numpy.typing as npt
 
 from lsr.encoders.idf import TokenCounts
 from lsr.encoders.tokenizer import load_tokenizer, special_ids, valid_text, vocabulary
-from lsr.errors import EncoderError, InvalidInput
+from lsr.errors import EncoderError, InvalidInput, one_line
 from lsr.processors import available_cores
-from lsr.sparse import SMALL_VOCABULARY, SparseVectors
+from lsr.sparse import SparseVectors, term_type
 
 __all__ = ["DocumentEncoder"]
 
@@ -54,7 +54,7 @@ class DocumentEncoder:
         self._tokenizer.enable_truncation(max_length)
         self._is_special = np.zeros(self.dim, np.bool_)
         self._is_special[sorted(special_ids(self._tokenizer))] = True
-        self._id_type: type[np.uint16 | np.uint32] = np.uint16 if self.dim <= SMALL_VOCABULARY else np.uint32
+        self._id_type = term_type(self.dim)
         self._session = _session(model, self.dim)
 
     def encode(self, texts: Sequence[str], counts: TokenCounts | None = None) -> SparseVectors:
@@ -164,7 +164,7 @@ def _session(model: bytes, dim: int) -> Any:
         session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         found = session.get_modelmeta().custom_metadata_map.get("dim")
     except Exception as error:  # onnxruntime raises a dozen unrelated kinds
-        raise EncoderError(f"ONNX Runtime cannot read the document model ({' '.join(str(error).split())})") from None
+        raise EncoderError(f"ONNX Runtime cannot read the document model ({one_line(error)})") from None
     names = [value.name for value in session.get_inputs()]
     if names != ["input_ids", "lengths", "top_terms"] or found is None:
         raise EncoderError(f"the document model has inputs {names}: it was not written by lsr.encoders.export")

@@ -35,7 +35,7 @@ class TokenCounts:
 
     `documents` counts the documents, `df` int64 [dim] those that contain each term, `tokens` all tokens seen and
     `truncated` the documents that were longer than the encoder reads. Only what the encoder reads is counted; special
-    tokens are not. Counts of parts of a corpus add up with `merge`.
+    tokens are not.
     """
 
     __slots__ = ("df", "documents", "tokens", "truncated")
@@ -63,15 +63,6 @@ class TokenCounts:
             raise InvalidInput(f"a document has term {int(terms.max())}: the counts are for {self.dim} terms")
         rows = np.repeat(np.arange(len(documents)), [len(d) for d in documents])
         self.df += np.bincount(np.unique(rows * self.dim + terms) % self.dim, minlength=self.dim)
-
-    def merge(self, other: TokenCounts) -> None:
-        """Adds the counts of other documents over the same vocabulary."""
-        if other.dim != self.dim:
-            raise InvalidInput(f"counts over {other.dim} terms cannot be added to counts over {self.dim}")
-        self.documents += other.documents
-        self.df += other.df
-        self.tokens += other.tokens
-        self.truncated += other.truncated
 
     def __repr__(self) -> str:
         return f"TokenCounts({self.documents:,} documents, {self.tokens:,} tokens, {self.truncated:,} truncated)"

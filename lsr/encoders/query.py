@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from lsr.encoders.tokenizer import load_tokenizer, special_ids, valid_text, vocabulary, vocabulary_hash
 from lsr.errors import EncoderError
-from lsr.sparse import SMALL_VOCABULARY, SparseVectors, trusted_vectors
+from lsr.sparse import SparseVectors, term_type, trusted_vectors
 
 __all__ = ["QueryEncoder"]
 
@@ -47,7 +47,7 @@ class QueryEncoder:
         table.flags.writeable = False
         self._weights = table
         self._dropped = frozenset(np.flatnonzero(table == 0).tolist())
-        self._id_type: type[np.uint16 | np.uint32] = np.uint16 if self.dim <= SMALL_VOCABULARY else np.uint32
+        self._id_type = term_type(self.dim)
         self._hash = vocabulary_hash(self._tokens)
 
     @property

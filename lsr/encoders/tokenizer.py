@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lsr.errors import EncoderError, InvalidInput
+from lsr.errors import EncoderError, InvalidInput, one_line
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -19,7 +19,7 @@ def load_tokenizer(tokenizer_json: str) -> Tokenizer:
     try:
         tokenizer = Tokenizer.from_str(tokenizer_json)
     except Exception as error:  # tokenizers raises bare Exceptions
-        raise EncoderError(f"the tokenizer cannot be read ({_one_line(error)}); it must be a tokenizer.json") from None
+        raise EncoderError(f"the tokenizer cannot be read ({one_line(error)}); it must be a tokenizer.json") from None
     tokenizer.no_truncation()
     tokenizer.no_padding()
     return tokenizer
@@ -58,7 +58,3 @@ def valid_text(text: str) -> str:
     except UnicodeEncodeError:
         return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
     return text
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

@@ -1,25 +1,25 @@
-"""From a source of documents to an index on disk."""
+"""From a source of documents or vectors to an index on disk."""
 
 from __future__ import annotations
 
-import json
+import shutil
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import xxhash
 
 import lsr
-from lsr.corpus import Document, read_documents
-from lsr.errors import CorpusError, InvalidInput, StorageError
+from lsr.corpus import Document, given_documents, read_documents
+from lsr.corpus.streams import shown
+from lsr.errors import CorpusError, InvalidInput
 from lsr.files import atomic_write
+from lsr.index.encoding_run import EncodingRun
 from lsr.index.segment_writer import Progress, Spool, write_arrays
 from lsr.index.storage.arrays import write_array, write_bytes
-from lsr.index.storage.folder import check_output, new_folder
+from lsr.index.storage.folder import new_folder
 from lsr.index.storage.manifest import EncoderEntry, FileEntry, Manifest, SegmentEntry, manifest_name
 from lsr.index.storage.records import IdsWriter, TextsWriter
 from lsr.sparse import SparseVectors
@@ -28,20 +28,23 @@ if TYPE_CHECKING:
     from lsr.encoders import Encoder
     from lsr.encoders.idf import TokenCounts
 
-__all__ = ["ENGINES", "BuildOptions", "BuildReport", "build_index"]
+__all__ = ["ENGINES", "BuildOptions", "BuildReport", "Source", "build_index"]
 
 ENGINES = ("auto", "exact")
 SEGMENT = "segment-0001"
+SPOOL = "spool"  # beside the segment until all is written
 
-Source = str | Path | SparseVectors | Iterable[Document | Mapping[str, Any] | str]
+Texts = str | Path | Iterable[Document | Mapping[str, Any] | str]
+Source = SparseVectors | Texts
 
 
 @dataclass(frozen=True, slots=True)
 class BuildOptions:
-    """How to build. `batch_size` is the number of documents held and encoded at a time."""
+    """How to build; see `Index.build`."""
 
     engine: str = "auto"
     batch_size: int = 2048
+    max_length: int | None = None
     id_field: str | None = None
     text_fields: tuple[str, ...] = ()
     keep_text: bool = True
@@ -67,32 +70,30 @@ class BuildReport:
 
 
 def build_index(
-    source: Source, path: Path, encoder: Encoder | None, options: BuildOptions, progress: Progress
+    source: Source, path: Path, encoder: str | Path | Encoder | None, options: BuildOptions, progress: Progress
 ) -> BuildReport:
     """Builds an index at `path`; see `Index.build`."""
     started = time.monotonic()
-    check_output(path, options.overwrite)  # before the long work, not after it
-    if isinstance(source, str | Path) and str(source).endswith(".npz"):
-        source = SparseVectors.load(source)
-    vectors = source if isinstance(source, SparseVectors) else None
-    if vectors is None and encoder is None:
-        raise InvalidInput("texts need an encoder; without one, give SparseVectors")
-    if vectors is not None and encoder is not None and vectors.dim != encoder.dim:
-        raise InvalidInput(f"the vectors have {vectors.dim:,} dimensions, the encoder {encoder.name} {encoder.dim:,}")
+    encoder = _resolved(encoder, _holds_vectors(source), options.max_length)
+    # An output path that is taken is refused first, before a large file is read or anything is encoded.
     with new_folder(path, options.overwrite, options.resume) as work:
-        ids = texts = None
-        spool = Spool(work / "spool", vectors.dim if vectors is not None else encoder.dim)  # type: ignore[union-attr]
+        if options.resume:
+            _remove_stale(work)
+        vectors = _load_vectors(source, encoder)
+        spool = Spool(work / SPOOL, vectors.dim if vectors is not None else encoder.dim)  # type: ignore[union-attr]
+        ids = texts = run = None
         try:
-            ids = IdsWriter(work, SEGMENT)
+            # In messages, documents of files are counted from 1, as their lines are, and Python objects from 0.
+            ids = IdsWriter(work, SEGMENT, first=1 if isinstance(source, str | Path) else 0)
             texts = TextsWriter(work, SEGMENT) if options.keep_text and vectors is None else None
             if vectors is not None:
-                counts, resumed = None, 0
-                _spool_vectors(vectors, spool, ids, options, progress)
+                _spool_vectors(vectors, spool, ids, progress)
             else:
                 assert encoder is not None
                 assert not isinstance(source, SparseVectors)
-                run = _EncodingRun(work, spool, encoder, options, progress)
-                counts, resumed = run.run(source, ids, texts)
+                run = EncodingRun(spool, encoder, ids, texts, progress, resume=options.resume)
+                if not run.run(_documents(source, options), options.batch_size):
+                    raise CorpusError(f"{_name(source)}: holds no documents")
             files, scale, nnz = write_arrays(spool, work, SEGMENT, progress)
             files += ids.finish() + (texts.finish() if texts else [])
         finally:
@@ -100,22 +101,64 @@ def build_index(
                 if writer is not None:
                     writer.close()
         segment = SegmentEntry(SEGMENT, spool.documents, nnz, float(scale), tuple(files))
+        counts = run.counts if run is not None else None
         _commit(work, source, spool.dim, encoder, counts, segment, texts is not None, options)
         spool.remove()
     return BuildReport(
         documents=segment.documents,
         truncated=counts.truncated if counts is not None else 0,
         seconds=time.monotonic() - started,
-        resumed=resumed,
+        resumed=run.resumed if run is not None else 0,
     )
 
 
-# -- vectors -----------------------------------------------------------------------------------------------------------
+# -- what is given -----------------------------------------------------------------------------------------------------
 
 
-def _spool_vectors(
-    vectors: SparseVectors, spool: Spool, ids: IdsWriter, options: BuildOptions, progress: Progress
-) -> None:
+def _holds_vectors(source: Source) -> bool:
+    return isinstance(source, SparseVectors) or (isinstance(source, str | Path) and str(source).endswith(".npz"))
+
+
+def _resolved(encoder: str | Path | Encoder | None, for_vectors: bool, max_length: int | None) -> Encoder | None:
+    """The encoder meant: texts get the bundled one when none is named, vectors none."""
+    from lsr.encoders import Encoder, load_encoder
+
+    if isinstance(encoder, str | Path):
+        return load_encoder(encoder, max_length=max_length)
+    if encoder is None and not for_vectors:
+        return load_encoder(max_length=max_length)
+    if max_length is not None:
+        raise InvalidInput("max_length goes with an encoder given by name; load_encoder takes it too")
+    if not isinstance(encoder, Encoder | None):
+        raise InvalidInput(
+            f"the encoder is a {type(encoder).__name__}: give a name, a folder or what load_encoder returns"
+        )
+    return encoder
+
+
+def _load_vectors(source: Source, encoder: Encoder | None) -> SparseVectors | None:
+    """The vectors of the source, or None where it holds texts."""
+    if not _holds_vectors(source):
+        return None
+    vectors = source if isinstance(source, SparseVectors) else SparseVectors.load(source)  # type: ignore[arg-type]
+    if encoder is not None and vectors.dim != encoder.dim:
+        raise InvalidInput(f"the vectors have {vectors.dim:,} dimensions, the encoder {encoder.name} {encoder.dim:,}")
+    return vectors
+
+
+def _documents(source: Texts, options: BuildOptions) -> Iterator[Document]:
+    if isinstance(source, str | Path):
+        return read_documents(source, id_field=options.id_field, text_fields=options.text_fields)
+    return given_documents(source, id_field=options.id_field, text_fields=options.text_fields)
+
+
+def _name(source: Source) -> str:
+    if isinstance(source, str | Path):
+        return shown(source)
+    return "the vectors given" if isinstance(source, SparseVectors) else "the documents given"
+
+
+def _spool_vectors(vectors: SparseVectors, spool: Spool, ids: IdsWriter, progress: Progress) -> None:
     if len(vectors) == 0:
         raise InvalidInput("there are no vectors to index")
     spool.open()
@@ -123,144 +166,21 @@ def _spool_vectors(
     for first in range(0, len(vectors), step):
         progress("reading vectors", first, len(vectors))
         part = vectors[first : first + step]
-        names = part.ids or tuple(str(row) for row in range(first, first + len(part)))
-        ids.append([Document(id=name, text="") for name in names])
+        ids.append(part.ids or [str(row) for row in range(first, first + len(part))])
         spool.append(part)
     progress("reading vectors", len(vectors), len(vectors))
 
 
-# -- texts -------------------------------------------------------------------------------------------------------------
-
-
-class _EncodingRun:
-    """Reads, encodes and spools documents, and keeps a checkpoint from which an interrupted run goes on.
-
-    Only the vectors are kept between runs, for encoding is what takes long; ids and texts are read again from the
-    source, whose first documents must be the same as before.
-    """
-
-    def __init__(self, work: Path, spool: Spool, encoder: Encoder, options: BuildOptions, progress: Progress) -> None:
-        from lsr.encoders.idf import TokenCounts
-
-        self._spool, self._encoder, self._options, self._progress = spool, encoder, options, progress
-        self._checkpoint = work / "spool" / "checkpoint.json"
-        self._frequencies = work / "spool" / "document_frequencies.npy"
-        self._content = xxhash.xxh3_128()  # of all ids and texts so far
-        self.counts: TokenCounts = TokenCounts(encoder.dim)
-
-    def run(
-        self,
-        source: str | Path | Iterable[Document | Mapping[str, Any] | str],
-        ids: IdsWriter,
-        texts: TextsWriter | None,
-    ) -> tuple[TokenCounts, int]:
-        """Returns the token counts of the whole source, and how many documents an earlier run had done."""
-        documents = _documents(source, self._options)
-        kept = self._restore(documents, ids, texts)
-        done = kept
-        for batch in _batches(documents, self._options.batch_size):
-            self._record(batch, ids, texts)
-            contents = [document.content for document in batch]
-            self._spool.append(self._encoder.encode_documents(contents, counts=self.counts))
-            done += len(batch)
-            self._progress("encoding", done, None)
-            if self._options.resume:
-                self._save(done)
-        if done == 0:
-            raise CorpusError(f"{_name(source)}: holds no documents")
-        return self.counts, kept
-
-    def _record(self, batch: Sequence[Document], ids: IdsWriter, texts: TextsWriter | None) -> None:
-        ids.append(batch)
-        if texts is not None:
-            texts.append(batch)
-        for document in batch:
-            self._content.update(json.dumps([document.id, document.content]).encode())
-
-    def _settings(self) -> dict[str, Any]:
-        return {"encoder": self._encoder.hash, "max_length": self._encoder.max_length}
-
-    def _save(self, done: int) -> None:
-        self._spool.sync()
-        with atomic_write(self._frequencies) as file:
-            np.save(file, self.counts.df, allow_pickle=False)
-        state = {
-            **self._settings(),
-            "documents": done,
-            "nnz": self._spool.nnz,
-            "content": self._content.hexdigest(),
-            "counted": [self.counts.documents, self.counts.tokens, self.counts.truncated],
-            "frequencies": xxhash.xxh3_128_hexdigest(self._frequencies.read_bytes()),
-        }
-        with atomic_write(self._checkpoint) as file:
-            file.write(json.dumps(state).encode())
-
-    def _restore(self, documents: Iterator[Document], ids: IdsWriter, texts: TextsWriter | None) -> int:
-        state = self._read_checkpoint()
-        if state is None:
-            self._spool.open()
-            return 0
-        if {key: state[key] for key in self._settings()} != self._settings():
-            raise self._other("another encoder or --max-length")
-        kept = int(state["documents"])
-        left = kept
-        while left and (batch := list(islice(documents, min(left, self._options.batch_size)))):
-            self._record(batch, ids, texts)
-            left -= len(batch)
-        if left or self._content.hexdigest() != state["content"]:
-            raise self._other("other documents")
-        self._spool.open(kept, int(state["nnz"]))
-        self.counts.documents, self.counts.tokens, self.counts.truncated = state["counted"]
-        self.counts.df[:] = np.load(self._frequencies, allow_pickle=False)
-        self._progress("encoding", kept, None)
-        return kept
-
-    def _read_checkpoint(self) -> dict[str, Any] | None:
-        """None when there is nothing to go on from: no checkpoint, or a crash between its two files."""
-        try:
-            state = json.loads(self._checkpoint.read_bytes())
-            same = xxhash.xxh3_128_hexdigest(self._frequencies.read_bytes()) == state["frequencies"]
-            return state if same else None
-        except (OSError, ValueError, KeyError):
-            return None
-
-    def _other(self, what: str) -> StorageError:
-        folder = self._checkpoint.parent.parent
-        return StorageError(f"{folder}: the interrupted run had {what}; delete that folder to start afresh")
-
-
-def _documents(
-    source: str | Path | Iterable[Document | Mapping[str, Any] | str], options: BuildOptions
-) -> Iterator[Document]:
-    if isinstance(source, str | Path):
-        return read_documents(source, id_field=options.id_field, text_fields=options.text_fields)
-    return _given(source)
-
-
-def _given(source: Iterable[Document | Mapping[str, Any] | str]) -> Iterator[Document]:
-    """Documents from Python objects: Document, a text, or a mapping with text and optional id, title, metadata."""
-    for number, item in enumerate(source):
-        if isinstance(item, Document):
-            yield item
-        elif isinstance(item, str):
-            yield Document(id=str(number), text=item)
-        elif isinstance(item, Mapping):
-            fields = dict(item)
-            identifier, text, title = fields.pop("id", number), fields.pop("text", None), fields.pop("title", "")
-            if not (isinstance(text, str) and isinstance(title, str) and isinstance(identifier, str | int)):
-                raise InvalidInput(f"document {number}: needs a text (and may have id, title); it has {sorted(item)}")
-            yield Document(id=str(identifier), text=text, title=title, metadata=fields)
+def _remove_stale(work: Path) -> None:
+    """Removes what an interrupted run left, but for its spool: files that this run does not write would stay, such as
+    texts that are not to be kept this time."""
+    for child in work.iterdir():
+        if child.name == SPOOL:
+            continue
+        if child.is_dir() and not child.is_symlink():
+            shutil.rmtree(child)
         else:
-            raise InvalidInput(f"document {number} is a {type(item).__name__}: give texts, mappings or lsr.Document")
-
-
-def _batches(documents: Iterator[Document], size: int) -> Iterator[list[Document]]:
-    while batch := list(islice(documents, size)):
-        yield batch
-
-
-def _name(source: object) -> str:
-    return str(source) if isinstance(source, str | Path) else "the documents given"
+            child.unlink()
 
 
 # -- commit ------------------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from lsr.hits import Explanation, Hits
 from lsr.index.exact import ExactEngine
 from lsr.index.explain import explain
 from lsr.index.storage.arrays import map_array, read_file
-from lsr.index.storage.manifest import FORMAT_VERSION, Manifest
+from lsr.index.storage.manifest import Manifest
 from lsr.index.storage.records import Record
 from lsr.index.storage.segment import Segment
 from lsr.processors import available_cores
@@ -81,13 +81,15 @@ class Index:
         """Builds an index from documents or vectors and opens it.
 
         source: a path (see `lsr.read_documents`; a .npz is read as vectors), SparseVectors, or an iterable of texts,
-          mappings with "text" and optional "id" and "title", or `lsr.Document`. It is read as a stream: a collection
-          larger than memory is indexed in bounded memory.
+          mappings (with the field names that files may have: "text", and optional "id" and "title"; what JSON can say
+          is kept as metadata), or `lsr.Document`. It is read as a stream: a collection larger than memory is indexed in
+          bounded memory.
         path: the folder to make. It appears when it is complete; an interrupted or failed build leaves nothing.
         encoder: name, folder or object; the bundled one by default. For vectors: the encoder whose query side the index
           keeps (none by default: such an index is searched with vectors).
         engine: "exact", or "auto" to leave the choice to lsr.
         batch_size: documents held in memory and encoded at a time.
+        id_field, text_fields: which fields hold id and text, where their names are not those that lsr knows.
         max_length: tokens of a document that are encoded, the rest is cut; the encoder's own limit by default.
         keep_text: store the texts, compressed, for display.
         corpus_idf: adapt the term weights of queries to the documents (see `lsr.encoders.idf`); False keeps the
@@ -98,29 +100,19 @@ class Index:
         Raises `CorpusError` for unreadable documents, `OutputExists` when something is at `path` already,
         `EncoderError` and `InvalidInput` for the other arguments, `StorageError` when the disk does not take it.
         """
-        from lsr.encoders import Encoder, load_encoder
         from lsr.index.build import BuildOptions, build_index
 
         options = BuildOptions(
             engine=engine,
             batch_size=batch_size,
+            max_length=max_length,
             id_field=id_field,
-            text_fields=tuple(text_fields),
+            text_fields=(text_fields,) if isinstance(text_fields, str) else tuple(text_fields),
             keep_text=keep_text,
+            corpus_idf=corpus_idf,
             overwrite=overwrite,
             resume=resume,
-            corpus_idf=corpus_idf,
         )
-        from_vectors = isinstance(source, SparseVectors) or (
-            isinstance(source, str | Path) and str(source).endswith(".npz")
-        )
-        if encoder is None and not from_vectors:
-            encoder = load_encoder(max_length=max_length)
-        elif isinstance(encoder, str | Path):
-            encoder = load_encoder(encoder, max_length=max_length)
-        elif max_length is not None:
-            raise InvalidInput("max_length goes with an encoder given by name; load_encoder takes it too")
-        assert encoder is None or isinstance(encoder, Encoder)
         report = build_index(source, Path(path), encoder, options, progress or _no_progress)
         index = cls.open(path)
         index.build_report = report
@@ -259,6 +251,14 @@ class Index:
             ids=[self.id_of(int(row)) for row in rows],
         )
 
+    def statistics(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Terms of each document [documents], and documents of each term [dim]: what sparsity is measured from."""
+        segment = self._segment
+        frequencies = np.zeros(self.dim, np.int64)
+        for first in range(0, len(segment.forward_terms), 1 << 24):  # bincount makes 8 bytes of each term id
+            frequencies += np.bincount(segment.forward_terms[first : first + (1 << 24)], minlength=self.dim)
+        return np.diff(segment.forward_indptr), frequencies
+
     def row_of(self, identifier: str) -> int | None:
         """The row number of a document, None when there is no document with that id."""
         return self._segment.ids.find(identifier)
@@ -304,7 +304,7 @@ class Index:
                 "term_weights": encoder.term_weights,
             },
             "generation": manifest.generation,
-            "format_version": ".".join(map(str, FORMAT_VERSION)),
+            "format_version": ".".join(map(str, manifest.format_version)),
             "lsr_version": manifest.lsr_version,
             "created": manifest.created,
             "texts": manifest.texts,

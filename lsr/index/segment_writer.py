@@ -22,7 +22,7 @@ from lsr.index.quantize import Quantizer, choose_quantizer
 from lsr.index.storage.arrays import AppendFile, write_array
 from lsr.index.storage.manifest import FileEntry
 from lsr.index.storage.segment import WINDOW, window_count
-from lsr.sparse import SparseVectors
+from lsr.sparse import SparseVectors, term_type
 
 __all__ = ["MAX_DIM", "MAX_DOCUMENTS", "Progress", "Spool", "write_arrays"]
 
@@ -37,6 +37,14 @@ Array = npt.NDArray[Any]
 Progress = Callable[[str, int, int | None], None]
 
 
+class SpoolArrays(NamedTuple):
+    """A CSR batch: indptr [documents + 1], terms and values [nnz]."""
+
+    indptr: npt.NDArray[np.int64]
+    terms: Array
+    values: npt.NDArray[np.float32]
+
+
 class Spool:
     """Float vectors on disk, appended batch by batch. `keep` documents of an interrupted run can be kept."""
 
@@ -45,12 +53,15 @@ class Spool:
             raise InvalidInput(f"the vectors have {dim:,} dimensions: an index holds up to {MAX_DIM:,}")
         self.folder = folder
         self.dim = dim
-        self.term_type = np.dtype(np.uint16 if dim <= 1 << 16 else np.uint32)
+        self.term_type = np.dtype(term_type(dim))
         self.documents = 0
         self._files: list[AppendFile] = []
 
     def open(self, documents: int = 0, nnz: int = 0) -> None:
-        """Opens for appending after the first `documents` documents with `nnz` terms in all."""
+        """Opens for appending after the first `documents` documents with `nnz` terms in all, as far as they are there.
+
+        Whether they are those that were written, compare `digests` with what it was then.
+        """
         sizes = (4 * documents, self.term_type.itemsize * nnz, 4 * nnz)
         names = ("lengths", "terms", "values")
         self._files = [AppendFile(self.folder, name, keep=size) for name, size in zip(names, sizes, strict=True)]
@@ -71,6 +82,11 @@ class Spool:
     def nnz(self) -> int:
         return self._files[2].bytes // 4
 
+    @property
+    def digests(self) -> tuple[str, ...]:
+        """The checksums of the files: lengths, terms and values."""
+        return tuple(file.digest for file in self._files)
+
     def sync(self) -> None:
         for file in self._files:
             file.sync()
@@ -79,15 +95,15 @@ class Spool:
         for file in self._files:
             file.close()
 
-    def arrays(self) -> tuple[npt.NDArray[np.int64], Array, npt.NDArray[np.float32]]:
-        """indptr [n + 1], and terms and values [nnz] as memory maps."""
+    def arrays(self) -> SpoolArrays:
+        """The vectors as one batch: indptr is in memory, terms and values are mapped."""
         self.sync()
         lengths = np.fromfile(self._files[0].path, "<u4")
         indptr = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths, dtype=np.int64)])
         if not self.nnz:
-            return indptr, np.zeros(0, self.term_type), np.zeros(0, np.float32)
+            return SpoolArrays(indptr, np.zeros(0, self.term_type), np.zeros(0, np.float32))
         terms = np.memmap(self._files[1].path, self.term_type, "r")
-        return indptr, np.asarray(terms), np.asarray(np.memmap(self._files[2].path, "<f4", "r"))
+        return SpoolArrays(indptr, np.asarray(terms), np.asarray(np.memmap(self._files[2].path, "<f4", "r")))
 
     def remove(self) -> None:
         self.close()
@@ -98,9 +114,9 @@ def write_arrays(
     spool: Spool, folder: Path, segment: str, progress: Progress
 ) -> tuple[list[FileEntry], np.float32, int]:
     """Writes forward index and postings of a segment. Returns the files, the scale of the codes, and nnz."""
-    indptr, _, values = spool.arrays()
-    quantizer = choose_quantizer(values, indptr)
-    files, new_indptr, counts, present = _write_forward(spool, folder, segment, quantizer, progress)
+    arrays = spool.arrays()
+    quantizer = choose_quantizer(arrays.values, arrays.indptr)
+    files, new_indptr, counts, present = _write_forward(arrays, spool.dim, folder, segment, quantizer, progress)
     nnz = int(new_indptr[-1])
     forward = _Forward(
         new_indptr,
@@ -124,21 +140,22 @@ def _mapped(path: Path, dtype: np.dtype[Any], length: int) -> Array:
 
 
 def _write_forward(
-    spool: Spool, folder: Path, segment: str, quantizer: Quantizer, progress: Progress
+    arrays: SpoolArrays, dim: int, folder: Path, segment: str, quantizer: Quantizer, progress: Progress
 ) -> tuple[list[FileEntry], npt.NDArray[np.int64], npt.NDArray[np.int64], Array]:
     """Returns files, indptr, counts [present, windows] of postings, and the terms that occur [present]."""
     from lsr.index.kernels.inversion import count_postings
 
-    indptr, terms, values = spool.arrays()
-    present = _present(terms, spool.dim)
-    rows = _rows(present, spool.dim)
-    windows = window_count(spool.documents)
+    indptr, terms, values = arrays
+    documents = len(indptr) - 1
+    present = _present(terms, dim)
+    rows = _rows(present, dim)
+    windows = window_count(documents)
     counts = np.zeros(len(present) * windows, np.int64)
     term_file = AppendFile(folder, f"{segment}/forward_terms")
     code_file = AppendFile(folder, f"{segment}/forward_codes")
     ends = [np.zeros(1, np.int64)]
-    for first in range(0, spool.documents, _ROWS):
-        progress("storing vectors", first, spool.documents)
+    for first in range(0, documents, _ROWS):
+        progress("storing vectors", first, documents)
         part = indptr[first : first + _ROWS + 1]
         low, high = int(part[0]), int(part[-1])
         codes = quantizer.codes(values[low:high], part - low)
@@ -151,12 +168,12 @@ def _write_forward(
         count = partial(count_postings, rows=rows, windows=windows, counts=counts, window=WINDOW, first_doc=first)
         compile_once(f"count-{terms.dtype}", partial(count, kept[:1], new_terms))
         count(kept, new_terms)
-    progress("storing vectors", spool.documents, spool.documents)
+    progress("storing vectors", documents, documents)
     new_indptr = np.concatenate(ends)
     nnz = int(new_indptr[-1])
     files = [
         write_array(folder, f"{segment}/forward_indptr", new_indptr),
-        term_file.finish(spool.term_type.str, (nnz,)),
+        term_file.finish(terms.dtype.str, (nnz,)),
         code_file.finish(np.dtype(quantizer.dtype).str, (nnz,)),
     ]
     return files, new_indptr, counts.reshape(len(present), windows), present

@@ -162,15 +162,14 @@ def test_documents_without_ids_get_their_row_number(index_path: Path) -> None:
 
 def test_many_ids_are_checked_in_little_memory(tmp_path: Path) -> None:
     """Across the runs that ids are kept in: 150,000 of them, then one again."""
-    from lsr.corpus import Document
     from lsr.index.storage.records import IdsWriter
 
     writer = IdsWriter(tmp_path, "segment")
     for first in range(0, 150_000, 10_000):
-        writer.append([Document(id=f"id{i}", text="") for i in range(first, first + 10_000)])
+        writer.append([f"id{i}" for i in range(first, first + 10_000)])
     for again in (0, 70_000, 149_999):
         with pytest.raises(DuplicateId, match=rf"here:7: the id 'id{again}' is also that of document {again + 1:,}"):
-            writer.append([Document(id=f"id{again}", text="", where="here:7")])
+            writer.append([f"id{again}"], ["here:7"])
     writer.close()
 
 

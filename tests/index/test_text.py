@@ -109,10 +109,19 @@ def test_title_counts_for_search(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("item", "says"),
-    [(7, "is a int"), ({"title": "x"}, "needs a text"), ({"text": 5}, "needs a text"), (None, "is a NoneType")],
+    [
+        (7, "is a int"),
+        ({"title": "x"}, "no text field 'text'"),
+        ({"text": 5}, "the field 'text' is the number 5"),
+        (None, "is a NoneType"),
+        ({"text": "x", "when": (1, 2)}, "give a list"),
+        ({"text": "x", "when": {1: 2}}, "names are strings"),
+        ({"text": "x", "id": "a"}, "the first record lacks"),
+        ({"text": "a\0b"}, "NUL"),
+    ],
 )
 def test_what_is_no_document_is_refused(tmp_path: Path, item: object, says: str) -> None:
-    with pytest.raises(InvalidInput, match=f"document 1.*{says}"):
+    with pytest.raises((InvalidInput, CorpusError), match=f"document 1.*{says}"):
         Index.build(["fine", item], tmp_path / "my.idx")  # type: ignore[list-item]
     assert list(tmp_path.iterdir()) == []
 
@@ -123,7 +132,7 @@ def test_no_documents_make_no_index(tmp_path: Path) -> None:
 
 
 def test_the_same_id_twice_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DuplicateId, match="'a' is also that of document 1"):
+    with pytest.raises(DuplicateId, match="document 2: the id 'a' is also that of document 0"):
         Index.build([{"id": "a", "text": "x"}, {"id": "b", "text": "y"}, {"id": "a", "text": "z"}], tmp_path / "my.idx")
 
 
@@ -237,6 +246,45 @@ def test_a_changed_source_is_not_mixed_with_the_interrupted_one(tmp_path: Path) 
         Index.build(changed, tmp_path / "my.idx", batch_size=32, resume=True)
     with pytest.raises(StorageError, match=r"interrupted run had another encoder or --max-length"):
         Index.build(many(), tmp_path / "my.idx", batch_size=32, resume=True, max_length=64)
+
+
+def spool_of_an_interrupted_run(folder: Path) -> Path:
+    with pytest.raises(KeyboardInterrupt):
+        Index.build(interrupted(many(), 200), folder / "my.idx", batch_size=32, resume=True)
+    (found,) = folder.rglob("spool")
+    return found
+
+
+@pytest.mark.parametrize("damage", ["cut", "altered"])
+def test_damaged_vectors_of_an_interrupted_run_are_refused(tmp_path: Path, damage: str) -> None:
+    spool = spool_of_an_interrupted_run(tmp_path)
+    vectors = [file for file in spool.iterdir() if file.name not in ("checkpoint.json", "document_frequencies.npy")]
+    assert len(vectors) == 3
+    for file in vectors:
+        content = file.read_bytes()
+        file.write_bytes(content[: len(content) // 2] if damage == "cut" else bytes([content[0] ^ 1]) + content[1:])
+        with pytest.raises(StorageError, match="the vectors of the interrupted run are damaged; delete that folder"):
+            Index.build(many(), tmp_path / "my.idx", batch_size=32, resume=True)
+        file.write_bytes(content)
+    assert Index.build(many(), tmp_path / "my.idx", batch_size=32, resume=True).build_report.resumed == 192  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"encoder": 1}', "null"])
+def test_without_a_checkpoint_that_can_be_read_a_run_starts_afresh(tmp_path: Path, content: str) -> None:
+    (spool_of_an_interrupted_run(tmp_path) / "checkpoint.json").write_text(content)
+    built = Index.build(many(), tmp_path / "my.idx", batch_size=32, resume=True)
+    assert built.build_report is not None
+    assert built.build_report.resumed == 0
+    assert len(built) == 300
+
+
+def test_texts_of_an_interrupted_run_do_not_stay_when_none_are_wanted(tmp_path: Path) -> None:
+    spool_of_an_interrupted_run(tmp_path)
+    built = Index.build(many(), tmp_path / "my.idx", batch_size=32, resume=True, keep_text=False)
+    assert built.record_of(0) is None
+    listed = {file.name for file in built.manifest.files()}
+    on_disk = {str(file.relative_to(built.path)) for file in built.path.rglob("*") if file.is_file()}
+    assert on_disk == {*listed, "manifest-000001.json"}
 
 
 # -- snippets ----------------------------------------------------------------------------------------------------------

@@ -25,25 +25,39 @@ _CHUNK = 4 << 20
 
 
 class AppendFile:
-    """A file that grows by appending, hashed on the way. `keep` bytes of an interrupted run are kept and re-read."""
+    """A file that grows by appending, hashed on the way.
+
+    `keep` bytes of an interrupted run are kept and hashed again; fewer, where fewer are there. Whether they are what was
+    written is for the caller to ask: `digest` tells.
+    """
 
     def __init__(self, folder: Path, name: str, *, keep: int = 0) -> None:
         self.name = name
         self.path = folder / name
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._hash = xxhash.xxh3_128()
-        self._file: BinaryIO = self.path.open("r+b" if keep else "wb")
-        self.bytes = keep
-        if keep:
+        self.bytes = 0
+        self._file: BinaryIO
+        if not (keep and self.path.exists()):
+            self._file = self.path.open("wb")
+            return
+        self._file = self.path.open("r+b")
+        if self.path.stat().st_size > keep:
             self._file.truncate(keep)
-            for chunk in _chunks(self._file):
-                self._hash.update(chunk)
+        for chunk in _chunks(self._file):
+            self._hash.update(chunk)
+            self.bytes += len(chunk)
 
     def append(self, data: bytes | Array) -> None:
         view = memoryview(data if isinstance(data, bytes) else np.ascontiguousarray(data).data).cast("B")
         self._hash.update(view)
         self._file.write(view)
         self.bytes += view.nbytes
+
+    @property
+    def digest(self) -> str:
+        """The checksum (xxh3_128) of all that was kept and appended so far."""
+        return self._hash.hexdigest()
 
     def sync(self) -> None:
         """Everything appended so far is on the disk when this returns."""
@@ -59,7 +73,7 @@ class AppendFile:
         self.close()
         if dtype and math.prod(shape) * np.dtype(dtype).itemsize != self.bytes:
             raise AssertionError(f"{self.name}: {self.bytes} bytes are not {shape} of {dtype}")
-        return FileEntry(self.name, self.bytes, dtype, shape, self._hash.hexdigest())
+        return FileEntry(self.name, self.bytes, dtype, shape, self.digest)
 
 
 def write_array(folder: Path, name: str, array: Array) -> FileEntry:

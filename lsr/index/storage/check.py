@@ -24,7 +24,7 @@ def check_index(path: Path, full: bool) -> Iterator[str]:
     that contents hold the rules: terms rise and lie in the vocabulary, ids are distinct and readable, every text opens.
     """
     manifest = Manifest.read(path)
-    yield f"manifest: generation {manifest.generation}, format checksum matches"
+    yield f"manifest: generation {manifest.generation}, checksum matches"
     segments = [Segment(path, entry, manifest.dim, manifest.texts) for entry in manifest.segments]
     yield f"structure: {len(manifest.files())} files of the right type, size and shape; offsets in range"
     if not full:

@@ -6,7 +6,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from lsr.errors import LsrError, OutputExists, StorageError
@@ -55,6 +55,9 @@ def new_folder(path: Path, overwrite: bool, resume: bool = False) -> Iterator[Pa
     finally:
         if not (done or resume):
             shutil.rmtree(work, ignore_errors=True)
+        elif not done:
+            with suppress(OSError):  # keeps what is in it; an empty one would be litter
+                work.rmdir()
 
 
 def _replace(work: Path, path: Path) -> None:

@@ -57,6 +57,8 @@ class SegmentEntry:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
+    """`format_version` is the version that the index was written in, which may be newer than this code's own."""
+
     generation: int
     created: str
     lsr_version: str
@@ -66,6 +68,7 @@ class Manifest:
     segments: tuple[SegmentEntry, ...]
     texts: bool
     source: dict[str, Any] = field(default_factory=dict)
+    format_version: tuple[int, int] = FORMAT_VERSION
 
     def files(self) -> list[FileEntry]:
         """Every file the manifest names."""
@@ -73,7 +76,7 @@ class Manifest:
         return [*encoder, *(file for segment in self.segments for file in segment.files)]
 
     def to_json(self) -> bytes:
-        body = {"magic": MAGIC, "format_version": list(FORMAT_VERSION), "oldest_reader": [FORMAT_VERSION[0], 0]}
+        body = {"magic": MAGIC, "format_version": self.format_version, "oldest_reader": [self.format_version[0], 0]}
         body.update(asdict(self))
         body["checksum"] = _checksum(body)
         return json.dumps(body, indent=1, ensure_ascii=False).encode() + b"\n"
@@ -177,6 +180,7 @@ def _parse(body: dict[str, Any]) -> Manifest:
         ),
         texts=bool(body["texts"]),
         source=dict(body["source"]),
+        format_version=(body["format_version"][0], body["format_version"][1]),
     )
 
 

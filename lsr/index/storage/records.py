@@ -19,7 +19,7 @@ import xxhash
 import zstandard
 
 from lsr.corpus import Document
-from lsr.errors import CorruptIndex, DuplicateId
+from lsr.errors import CorpusError, CorruptIndex, DuplicateId
 from lsr.index.storage.arrays import AppendFile, write_array
 from lsr.index.storage.manifest import FileEntry
 
@@ -27,6 +27,7 @@ __all__ = ["Ids", "IdsWriter", "Record", "Texts", "TextsWriter"]
 
 BLOCK = 16
 _BLOCK_LIMIT = 256 << 20  # bytes of one decompressed block; a frame that claims more is hostile
+_LINE_LIMIT = _BLOCK_LIMIT // BLOCK - 1  # bytes of one document in it, without the line end
 _RECENT = 1 << 16
 
 
@@ -46,31 +47,34 @@ def _hash(identifier: bytes) -> int:
 
 
 class IdsWriter:
-    """Appends ids, and refuses one that was there before. Holds 28 bytes a document in memory, whatever the ids are."""
+    """Appends ids, and refuses one that was there before. Holds 28 bytes a document in memory, whatever the ids are.
 
-    def __init__(self, folder: Path, segment: str) -> None:
-        self._folder, self._segment = folder, segment
+    `first` is the number of the first document in messages: 1 as lines of files are counted, 0 for Python objects.
+    """
+
+    def __init__(self, folder: Path, segment: str, *, first: int = 1) -> None:
+        self._folder, self._segment, self._first = folder, segment, first
         self._file = AppendFile(folder, f"{segment}/ids_bytes")
         self._offsets: list[npt.NDArray[np.int64]] = [np.zeros(1, np.int64)]
         self._rows = 0
         self._recent: dict[int, int] = {}  # hash -> row, of the ids not yet in a run
         self._runs: list[tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint32]]] = []  # sorted hashes, their rows
 
-    def append(self, documents: Sequence[Document]) -> None:
-        """Raises `DuplicateId`, naming file and line of the second and the number of the first."""
-        encoded = [document.id.encode() for document in documents]
+    def append(self, ids: Sequence[str], wheres: Sequence[str] = ()) -> None:
+        """Raises `DuplicateId`, naming the place of the second (from `wheres`, if given) and the number of the first."""
+        encoded = [identifier.encode() for identifier in ids]
         hashes = [_hash(identifier) for identifier in encoded]
         earlier = self._find_in_runs(np.array(hashes, np.uint64))
         fresh: dict[bytes, int] = {}
-        for i, (document, identifier, hashed) in enumerate(zip(documents, encoded, hashes, strict=True)):
+        for i, (identifier, hashed) in enumerate(zip(encoded, hashes, strict=True)):
             row = fresh.get(identifier)
             if row is None:
                 candidates = [*earlier.get(i, ()), *([self._recent[hashed]] if hashed in self._recent else [])]
                 row = next((r for r in candidates if self._read(r) == identifier), None)
             if row is not None:
-                where = f"{document.where}: " if document.where else ""
+                where = f"{wheres[i]}: " if wheres and wheres[i] else ""
                 raise DuplicateId(
-                    f"{where}the id {document.id!r} is also that of document {row + 1:,}; make ids distinct,"
+                    f"{where}the id {ids[i]!r} is also that of document {self._first + row:,}; make ids distinct,"
                     " or choose another field with --id-field"
                 )
             fresh[identifier] = self._rows + i
@@ -187,9 +191,16 @@ class TextsWriter:
         self._compressor = zstandard.ZstdCompressor(level=6)
 
     def append(self, documents: Sequence[Document]) -> None:
+        """Raises `CorpusError` for a document that would make its block larger than a reader accepts."""
         for document in documents:
             record = [document.title, document.text, dict(document.metadata)]
-            self._lines.append(json.dumps(record, ensure_ascii=False, separators=(",", ":")))
+            line = json.dumps(record, ensure_ascii=False, separators=(",", ":"))
+            if 4 * len(line) > _LINE_LIMIT and len(line.encode()) > _LINE_LIMIT:
+                raise CorpusError(
+                    f"{document.where or repr(document.id)}: title, text and metadata are longer than {_LINE_LIMIT:,}"
+                    " bytes; split the text, leave metadata out, or keep no texts (--no-keep-text)"
+                )
+            self._lines.append(line)
             if len(self._lines) == BLOCK:
                 self._flush()
 

@@ -22,6 +22,7 @@ from lsr.errors import CorruptIndex
 from lsr.index.storage.arrays import map_array
 from lsr.index.storage.manifest import SegmentEntry
 from lsr.index.storage.records import BLOCK, Ids, Texts
+from lsr.sparse import term_type
 
 __all__ = ["WINDOW", "Segment", "window_count"]
 
@@ -47,9 +48,8 @@ class Segment:
         self._arrays = {file.name.rpartition("/")[2]: map_array(folder, file) for file in entry.files}
         self.documents = n = entry.documents
         nnz = entry.nnz
-        term_type = np.uint16 if dim <= 1 << 16 else np.uint32
         self.forward_indptr = self._take("forward_indptr", (n + 1,), np.int64)
-        self.forward_terms = self._take("forward_terms", (nnz,), term_type)
+        self.forward_terms = self._take("forward_terms", (nnz,), term_type(dim))
         self.forward_codes = self._take("forward_codes", (nnz,), np.uint8, np.uint16)
         code_type = self.forward_codes.dtype.type
         self._check_offsets("forward_indptr", self.forward_indptr, nnz)

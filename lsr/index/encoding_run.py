@@ -1,0 +1,154 @@
+"""Documents to spooled vectors, with a checkpoint from which an interrupted run goes on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from itertools import islice
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import xxhash
+
+from lsr.corpus import Document
+from lsr.errors import StorageError
+from lsr.files import atomic_write
+from lsr.index.segment_writer import Progress, Spool
+from lsr.index.storage.records import IdsWriter, TextsWriter
+
+if TYPE_CHECKING:
+    from lsr.encoders import Encoder
+    from lsr.encoders.idf import TokenCounts
+
+__all__ = ["EncodingRun"]
+
+
+class EncodingRun:
+    """Reads, encodes and spools documents.
+
+    With `resume` it keeps a checkpoint after every batch, and goes on from the one that it finds. Only the vectors are
+    kept between runs, for encoding is what takes long; ids and texts are read again from the source, whose first
+    documents must be the same as before.
+    """
+
+    def __init__(
+        self,
+        spool: Spool,
+        encoder: Encoder,
+        ids: IdsWriter,
+        texts: TextsWriter | None,
+        progress: Progress,
+        *,
+        resume: bool,
+    ) -> None:
+        from lsr.encoders.idf import TokenCounts
+
+        self._spool, self._encoder, self._ids, self._texts = spool, encoder, ids, texts
+        self._progress, self._resume = progress, resume
+        self._checkpoint = spool.folder / "checkpoint.json"
+        self._frequencies = spool.folder / "document_frequencies.npy"
+        self._content = xxhash.xxh3_128()  # of all ids and texts so far
+        self.counts: TokenCounts = TokenCounts(encoder.dim)
+        self.resumed = 0
+
+    def run(self, documents: Iterator[Document], batch_size: int) -> int:
+        """Returns the number of documents.
+
+        `counts` then has the tokens of all of them, and `resumed` says how many an earlier run had encoded. Raises
+        `StorageError` when that run had other documents or another encoder, or what it left is damaged.
+        """
+        self._restore(documents, batch_size)
+        done = self.resumed
+        while batch := list(islice(documents, batch_size)):
+            self._record(batch)
+            contents = [document.content for document in batch]
+            self._spool.append(self._encoder.encode_documents(contents, counts=self.counts))
+            done += len(batch)
+            self._progress("encoding", done, None)
+            if self._resume:
+                self._save(done)
+        return done
+
+    def _record(self, batch: Sequence[Document]) -> None:
+        self._ids.append([document.id for document in batch], [document.where for document in batch])
+        if self._texts is not None:
+            self._texts.append(batch)
+        if self._resume:
+            for document in batch:
+                self._content.update(json.dumps([document.id, document.content]).encode())
+
+    def _save(self, done: int) -> None:
+        self._spool.sync()
+        with atomic_write(self._frequencies) as file:
+            np.save(file, self.counts.df, allow_pickle=False)
+        state = _Checkpoint(
+            encoder=self._encoder.hash,
+            max_length=self._encoder.max_length,
+            documents=done,
+            nnz=self._spool.nnz,
+            content=self._content.hexdigest(),
+            spool=list(self._spool.digests),
+            counted=[self.counts.documents, self.counts.tokens, self.counts.truncated],
+            frequencies=xxhash.xxh3_128_hexdigest(self._frequencies.read_bytes()),
+        )
+        with atomic_write(self._checkpoint) as file:
+            file.write(json.dumps(asdict(state)).encode())
+
+    def _restore(self, documents: Iterator[Document], batch_size: int) -> None:
+        found = self._read_checkpoint() if self._resume else None
+        if found is None:
+            self._spool.open()
+            return
+        state, frequencies = found
+        if (state.encoder, state.max_length) != (self._encoder.hash, self._encoder.max_length):
+            raise self._refusal("the interrupted run had another encoder or --max-length")
+        self._spool.open(state.documents, state.nnz)
+        if list(self._spool.digests) != state.spool:
+            raise self._refusal("the vectors of the interrupted run are damaged")
+        left = state.documents
+        while left and (batch := list(islice(documents, min(left, batch_size)))):
+            self._record(batch)
+            left -= len(batch)
+        if left or self._content.hexdigest() != state.content:
+            raise self._refusal("the interrupted run had other documents")
+        self.counts.documents, self.counts.tokens, self.counts.truncated = state.counted
+        self.counts.df[:] = frequencies
+        self.resumed = state.documents
+        self._progress("encoding", self.resumed, None)
+
+    def _read_checkpoint(self) -> tuple[_Checkpoint, npt.NDArray[np.int64]] | None:
+        """Checkpoint and document frequencies. None when there is nothing to go on from: no checkpoint, one of another
+        version, or a crash between the two files."""
+        try:
+            state = _Checkpoint(**json.loads(self._checkpoint.read_bytes()))
+            if xxhash.xxh3_128_hexdigest(self._frequencies.read_bytes()) != state.frequencies:
+                return None
+            frequencies = np.load(self._frequencies, allow_pickle=False)
+        except (OSError, ValueError, TypeError, EOFError, RecursionError):
+            return None
+        return (state, frequencies) if frequencies.shape == self.counts.df.shape else None
+
+    def _refusal(self, what: str) -> StorageError:
+        folder = self._spool.folder.parent
+        return StorageError(f"{folder}: {what}; delete that folder to start afresh")
+
+
+@dataclass(frozen=True, slots=True)
+class _Checkpoint:
+    """Where a run stood after a batch. Raises ValueError or TypeError for what is none."""
+
+    encoder: str
+    max_length: int
+    documents: int
+    nnz: int
+    content: str  # digest of ids and texts
+    spool: list[str]  # digests of its files
+    counted: list[int]  # documents, tokens, truncated
+    frequencies: str  # digest of the file
+
+    def __post_init__(self) -> None:
+        numbers = (self.max_length, self.documents, self.nnz, *self.counted)
+        if not all(type(number) is int and 0 <= number < 1 << 62 for number in numbers) or len(self.counted) != 3:
+            raise ValueError("not the counts of a checkpoint")
