@@ -40,8 +40,8 @@ from scipy.sparse import csc_array
 os.environ.setdefault("NUMBA_NUM_THREADS", "1")  # before anyone imports numba
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # started as a script, Python looks only beside it
 
-from benchmarks.machine import describe
 from benchmarks.vectors import QUERY_SETS, documents, queries
+from lsr.eval.machine import describe
 from lsr.sparse import SparseVectors
 
 Rows = npt.NDArray[np.integer[Any]]

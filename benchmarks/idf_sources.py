@@ -24,9 +24,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy.sparse import csr_array
 
-from benchmarks.machine import describe
 from lsr.encoders import Encoder, TokenCounts, blend, load_encoder
 from lsr.encoders.idf import idf
+from lsr.eval.machine import describe
 from lsr.sparse import SparseVectors
 
 SHARED = Path(os.environ.get("LSR_SHARED") or Path(__file__).resolve().parent.parent.parent / "shared")
@@ -143,7 +143,8 @@ def measure(data: Collection, encoder: Encoder) -> Iterator[tuple[str, int, dict
         for start, end, inside in blocks(data, size):
             corpus = TokenCounts(encoder.dim)
             for part in counts[start // BLOCK : end // BLOCK]:
-                corpus.merge(part)
+                corpus.documents += part.documents
+                corpus.df += part.df
             columns = documents[start:end].T.tocsr()
             for source, weights in sources(corpus, encoder.query.weights).items():
                 values = found.setdefault(source, [])

@@ -23,7 +23,7 @@ import pytrec_eval
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # started as a script, Python looks only beside it
 
 import lsr
-from benchmarks.machine import describe
+from lsr.eval.machine import describe
 
 NAMES = ("scifact", "nfcorpus", "msmarco-5k", "vaswani", "cranfield", "cacm", "squad-dev")
 K = 100

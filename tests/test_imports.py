@@ -23,6 +23,7 @@ FLOORS = [
     {"corpus", "run_file"},
     {"encoders"},
     {"index"},  # on a floor of its own: it may use encoders, and encoders never the index
+    {"eval"},  # stands on all that it measures
     {"cli"},
     {"__main__"},
 ]
@@ -103,7 +104,9 @@ def test_no_kernel_imports_a_room_but_its_own() -> None:
             assert name.startswith("lsr.index.kernels"), f"{file}:{line} imports {name}"
 
 
-@pytest.mark.parametrize("room", ["corpus", "encoders", "errors", "files", "hits", "index", "run_file", "sparse"])
+@pytest.mark.parametrize(
+    "room", ["corpus", "encoders", "errors", "eval", "files", "hits", "index", "run_file", "sparse"]
+)
 def test_the_export_list_of_each_room_is_sorted_and_resolves(room: str) -> None:
     module = importlib.import_module(f"lsr.{room}")
     assert module.__all__ == sorted(module.__all__)

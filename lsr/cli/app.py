@@ -6,14 +6,14 @@ from typing import Annotated
 
 import typer
 
-from lsr.cli import check, demo, encode, index, info, search
+from lsr.cli import check, demo, encode, eval, index, info, search
 from lsr.cli.run import guarded
 
 __all__ = ["app"]
 
 app = typer.Typer(
     name="lsr",
-    help="Search text with learned sparse representations: encode, index, search. Start with `lsr demo`.",
+    help="Search text with learned sparse representations: encode, index, search, evaluate. Start with `lsr demo`.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -35,8 +35,9 @@ def options(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and stop.")
     ] = False,
 ) -> None:
-    """Search text with learned sparse representations: encode, index, search. Start with `lsr demo`."""
+    """Search text with learned sparse representations: encode, index, search, evaluate. Start with `lsr demo`."""
 
 
 for command in (demo.demo, index.index, search.search, info.info, check.check, encode.encode):
     app.command()(guarded(command))
+app.command("eval")(guarded(eval.evaluate))

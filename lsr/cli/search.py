@@ -61,7 +61,8 @@ def search(
     if run is not None:
         from lsr.run_file import write_run
 
-        note(f"{write_run(run, answers):,} queries answered: {run}")
+        ranked = ((str(hits.query_id), hits.ids, hits.scores) for hits in answers)
+        note(f"{write_run(run, ranked):,} queries answered: {run}")
         return
     from lsr.cli.show import show_hits
 

@@ -1,4 +1,4 @@
-"""The machine that a report was made on. A number without it means little."""
+"""The machine that a figure was measured on. A number without it means little."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import os
 import platform
 from collections.abc import Sequence
 from pathlib import Path
+
+from lsr.processors import available_cores
 
 __all__ = ["describe"]
 
@@ -19,7 +21,7 @@ def describe(packages: Sequence[str] = ()) -> dict[str, str | int | float]:
     facts: dict[str, str | int | float] = {
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "processor": _processor(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        "cores": available_cores(),
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
     }
@@ -53,8 +55,3 @@ def _memory_bytes() -> int:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, OSError, ValueError):
         return 0
-
-
-if __name__ == "__main__":
-    for fact, value in describe().items():
-        print(f"{fact}: {value}")

@@ -1,0 +1,68 @@
+"""Timing: what is counted, not how long it takes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from lsr.errors import EvaluationError
+from lsr.eval.timing import Stopwatch, fresh_process, peak_memory, throughput, time_stages
+
+
+def test_each_query_goes_through_all_stages_after_the_warm_ups() -> None:
+    calls: list[tuple[str, str]] = []
+
+    def first(text: str) -> str:
+        calls.append(("first", text))
+        return text.upper()
+
+    def second(text: str) -> None:
+        calls.append(("second", text))
+
+    times = time_stages([("a", first), ("b", second)], ["x", "y", "z"], warm_ups=5, repeats=2)
+    assert calls[0::2] == [("first", t) for t in "xyzxy" + "xyz" * 2]
+    assert calls[1::2] == [("second", t.upper()) for t in "xyzxy" + "xyz" * 2]
+    assert {name: taken.shape for name, taken in times.stages.items()} == {"a": (2, 3), "b": (2, 3)}
+    np.testing.assert_allclose(times.total, times.stages["a"] + times.stages["b"])
+
+
+def test_a_latency_says_how_it_was_measured() -> None:
+    latency = time_stages([("a", str)], list(range(7)), warm_ups=3, repeats=4).latency()
+    assert (latency["queries"], latency["warmups"], latency["threads"], latency["repeats"]) == (7, 3, 1, 4)
+    assert len(latency["quantiles"]) == 101
+    assert latency["quantiles"] == sorted(latency["quantiles"])
+    assert latency["p50"] <= latency["p95"] <= latency["p99"] <= latency["max"]
+
+
+def test_nothing_to_time_is_an_error() -> None:
+    with pytest.raises(EvaluationError, match="nothing to time"):
+        time_stages([("a", str)], [])
+
+
+def test_throughput_warms_up_each_number_of_threads() -> None:
+    asked: list[int] = []
+    rates = throughput(asked.append, 10, [1, 2], repeats=3)
+    assert asked == [1] * 4 + [2] * 4
+    assert [rate["threads"] for rate in rates] == [1, 2]
+    assert all(rate["queries_per_second"] > 0 for rate in rates)
+
+
+def test_a_fresh_process_prints_its_figures() -> None:
+    code = "import json, os, sys; print('noise'); "
+    code += "print(json.dumps({'cache': os.environ.get('NUMBA_CACHE_DIR'), 'a': sys.argv[1]}))"
+    assert fresh_process(code, ["x"])["a"] == "x"
+    assert fresh_process(code, ["x"], empty_cache=True)["cache"]
+    with pytest.raises(EvaluationError, match="ended with status 1: ValueError: no"):
+        fresh_process("raise ValueError('no')", [])
+
+
+def test_the_memory_of_a_block_is_seen() -> None:
+    with peak_memory(interval=0.001) as small:
+        pass
+    with peak_memory(interval=0.001) as large, Stopwatch():
+        block = np.ones(32 << 20)
+        assert block[-1] == 1
+    if small.peak_mib is None:
+        pytest.skip("this system does not tell the memory of a process")
+    assert large.peak_mib is not None
+    assert large.peak_mib > small.peak_mib + 150
