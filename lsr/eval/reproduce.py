@@ -4,7 +4,7 @@
   dataset: beir/scifact
   system: lsr-tiny
   options: {max_length: 256}          # relevance_threshold, split, depth: as the options of `lsr eval`
-  documents: 4b1c...                  # hash of the documents, as reports give it: other documents are no check
+  documents: 4b1c...                  # their number, or their hash as reports give it: others are no check
   expect: {nDCG@10: 0.6449}
   tolerance: 0.00005                  # 4 decimals, unless it says more
   source: measured 2026-11-24
@@ -40,7 +40,7 @@ class Reproduction:
     expect: Mapping[str, float]
     source: str
     options: Mapping[str, Any] = field(default_factory=dict)
-    documents: str | None = None
+    documents: str | int | None = None
     tolerance: float = TOLERANCE
 
 
@@ -100,8 +100,8 @@ def _parsed(entry: Any, where: str) -> Reproduction:
         raise InvalidInput(f"{where}: expect holds no scores by measure, such as nDCG@10: 0.6789")
     if not isinstance(options, dict) or any(not isinstance(v, OPTIONS.get(k, ())) for k, v in options.items()):
         raise InvalidInput(f"{where}: options are {', '.join(OPTIONS)}, of the type that `lsr eval` takes")
-    if not _is_number(entry.get("tolerance", TOLERANCE)) or not isinstance(entry.get("documents"), str | None):
-        raise InvalidInput(f"{where}: tolerance is a number, and documents a hash")
+    if not _is_number(entry.get("tolerance", TOLERANCE)) or not isinstance(entry.get("documents"), str | int | None):
+        raise InvalidInput(f"{where}: tolerance is a number, and documents a number or a hash")
     measures = {str(Measure.parse(str(name))): float(score) for name, score in expect.items()}
     return Reproduction(**{**entry, "expect": measures})
 
@@ -130,7 +130,8 @@ def _checked(one: Reproduction, progress: Progress, download: bool) -> Result:
     except LsrError as error:
         return Result(one.name, "failed", str(error))
     report = outcome.reports[one.dataset]
-    documents = report["dataset"]["hashes"]["documents"]
+    facts = report["dataset"]
+    documents = facts["documents"] if isinstance(one.documents, int) else facts["hashes"]["documents"]
     if one.documents is not None and documents != one.documents:
         return Result(one.name, "skipped", f"{one.dataset} here has other documents ({documents}, not {one.documents})")
     found = report["systems"][0]["metrics"]

@@ -109,7 +109,11 @@ def cost_table(view: View) -> Table | None:
         return None
     names = ("index", "per document", "build time", "documents a second", "peak memory")
     columns = [Column("system", number=False), *map(Column, names)]
-    notes = ["Per document: the index without stored text."] if any(row[2].text != f.NONE for row in rows) else []
+    notes = (
+        ["Per document: the index without stored text. Peak memory: what building added to the process."]
+        if any(row[2].text != f.NONE for row in rows)
+        else []
+    )
     return without_empty_columns(Table("Size and building", columns, rows, notes))
 
 
@@ -149,7 +153,7 @@ def sparsity_table(view: View) -> Table | None:
 
 
 def approximation_table(view: View) -> Table | None:
-    """Approximate search beside exact search of the same vectors."""
+    """Search by the index beside brute force over the same vectors."""
     approximated = _systems(view, "approximation")
     if not approximated:
         return None
@@ -162,9 +166,10 @@ def approximation_table(view: View) -> Table | None:
             rows.append([name, *(Cell(_writing(key)(point.get(key))) for key in keys)])
     columns = [Column("system", number=False), *(Column(_POINT[key][0] if key in _POINT else key) for key in keys)]
     notes = [
-        "Overlap: share of the first hits of exact search that approximate search finds; change: of nDCG against exact."
+        "Overlap: share of the first hits of brute force over the stored vectors that the index finds; change: of nDCG "
+        "against brute force."
     ]
-    return without_empty_columns(Table("Approximate search against exact", columns, rows, notes))
+    return without_empty_columns(Table("The index beside brute force", columns, rows, notes))
 
 
 def _writing(key: str) -> Callable[[Any], str]:

@@ -128,7 +128,7 @@ def figures(view: View) -> Markup:
                 f"difference from {short(view.baseline or '', _LONG)}",
                 joined(mark(badge[0]), Markup(" ") if badge[0] else "", f.signed(comparison["difference"])),
                 f"95 %: {f.interval(comparison['interval'], sign=True)}",
-                f.p_phrase(comparison["p_holm"]) + (", Holm-corrected" if len(view.comparisons) > 1 else ""),
+                f.p_phrase(comparison["p_holm"]) + (", Holm-corrected" if view.corrects else ""),
             )
         )
     latency = system.get("latency_ms")

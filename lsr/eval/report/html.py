@@ -30,7 +30,7 @@ def report_html(report: Mapping[str, Any]) -> str:
         ("queries", "Query by query", _queries(view)),
         ("losses", words.worst(view), loss_cards(view)),
         ("speed", "Speed", _speed(view)),
-        ("approximation", "Approximate search", _approximation(view)),
+        ("approximation", "Beside exact search", _approximation(view)),
         ("cost", "Cost", tables(view, costs.cost_table(view), costs.bytes_table(view), costs.sparsity_table(view))),
         ("collection", "Collection", tables(view, facts.collection_table(view), captions=False)),
         ("systems", "Systems", tables(view, facts.systems_table(view), captions=False) if view.systems else Markup()),

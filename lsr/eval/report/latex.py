@@ -84,7 +84,7 @@ def _caption(view: View) -> str:
     standings = {view.standing(name, measure) for name in view.names for measure in view.measures} - {None}
     if standings:
         test = f"paired permutation test, $p < {view.alpha:g}$"
-        if len(view.comparisons) > 1:
+        if view.corrects:
             test += " after Holm's correction"
         marks = [f"{_DAGGERS[s]} {s}" for s in ("better", "worse") if s in standings]
         said.append(f"{' and '.join(marks)} than {escape(str(view.baseline))} ({test}).")

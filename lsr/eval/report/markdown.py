@@ -75,7 +75,7 @@ def _report(view: View) -> Iterator[str]:
         yield from ("## Speed", "", *speed)
     approximation = costs.approximation_table(view)
     if approximation is not None:
-        yield from ("## Approximate search", "", *_table(approximation, caption=False))
+        yield from ("## Beside exact search", "", *_table(approximation, caption=False))
     cost = (costs.cost_table(view), costs.bytes_table(view), costs.sparsity_table(view))
     if any(cost):
         yield from ("## Cost", "", *_tables(*cost))

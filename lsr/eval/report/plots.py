@@ -145,7 +145,7 @@ def recall_plot(view: View) -> Markup | None:
         ]
         if points:
             drawn.append((i, of, sorted(points, key=lambda point: (point[0], point[1]))))
-    if not drawn:
+    if all(len(points) < 2 for _, _, points in drawn):  # exact search has one setting: the table says it all
         return None
     height, left, right = 276.0, 54.0, WIDTH - _SIDE
     top, bottom = 10.0, height - 44

@@ -63,6 +63,11 @@ class View:
             return None
         return "better" if comparison["difference"] > 0 else "worse"
 
+    @property
+    def corrects(self) -> bool:
+        """Whether Holm's correction changes anything: several systems are compared in a measure."""
+        return len({comparison["system"] for comparison in self.comparisons}) > 1
+
     def best(self, measure: str) -> float | None:
         """The highest score as it is shown; None where best says nothing: one system, or no measure of quality."""
         scores = [score for name in self.names if (score := self.score(name, measure)) is not None]

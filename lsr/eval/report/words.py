@@ -58,7 +58,7 @@ def _against_baseline(view: View, leader: str, score: float | None) -> Rich:
 
 
 def _corrected(view: View, comparison: Mapping[str, Any]) -> str:
-    many = ", Holm-corrected" if len(view.comparisons) > 1 else ""
+    many = ", Holm-corrected" if view.corrects else ""
     return f.p_phrase(comparison["p_holm"]) + many
 
 
@@ -102,8 +102,11 @@ def test_of(comparisons: list[Mapping[str, Any]]) -> str:
     """How p was got."""
     permutations = sorted({comparison["permutations"] for comparison in comparisons})
     many = " or ".join(f.count(number) for number in permutations)
+    several = len({(comparison.get("dataset"), comparison["system"]) for comparison in comparisons}) > 1
     corrected = (
-        "; p (Holm) is corrected for the number of comparisons, the intervals are not" if len(comparisons) > 1 else ""
+        "; p (Holm) is corrected for all that are compared in the same measure, the intervals are not"
+        if several
+        else ""
     )
     return f"Paired permutation test with {many} sign flips; bootstrap intervals of 95 %{corrected}."
 
@@ -111,7 +114,7 @@ def test_of(comparisons: list[Mapping[str, Any]]) -> str:
 def significance(view: View) -> str:
     """The legend of the marks in the table of quality, and which measures were tested at all."""
     tested = [measure for measure in view.measures if any(c["measure"] == measure for c in view.comparisons)]
-    after = f"p < {view.alpha:g}" + (" after Holm's correction" if len(view.comparisons) > 1 else "")
+    after = f"p < {view.alpha:g}" + (" after Holm's correction" if view.corrects else "")
     untested = "" if len(tested) == len(view.measures) else "; the other measures were not tested"
     return f"better or worse than {view.baseline} in {', '.join(tested)}, {after}{untested}"
 
