@@ -149,22 +149,16 @@ def fresh_process(code: str, arguments: Sequence[str], *, empty_cache: bool = Fa
 
 @dataclass(slots=True)
 class Memory:
-    """Resident memory of this process in MiB: before a block, and the most during it; None where the system does not tell."""
+    """The most memory (resident, MiB) that this process held during a block; None where the system does not tell."""
 
-    before_mib: float | None = None
     peak_mib: float | None = None
-
-    @property
-    def added_mib(self) -> float | None:
-        """What the block added at its peak: what ran before it in the same process does not count."""
-        return None if self.peak_mib is None or self.before_mib is None else self.peak_mib - self.before_mib
 
 
 @contextmanager
 def peak_memory(interval: float = 0.02) -> Iterator[Memory]:
     """Watches the resident memory of this process, memory-mapped files included, every `interval` seconds."""
-    memory, done = Memory(before_mib=_resident_mib()), threading.Event()
-    if memory.before_mib is None:
+    memory, done = Memory(), threading.Event()
+    if _resident_mib() is None:
         yield memory
         return
 

@@ -110,7 +110,7 @@ def cost_table(view: View) -> Table | None:
     names = ("index", "per document", "build time", "documents a second", "peak memory")
     columns = [Column("system", number=False), *map(Column, names)]
     notes = (
-        ["Per document: the index without stored text. Peak memory: what building added to the process."]
+        ["Per document: the index without stored text. Peak memory: of the process, with what it held before building."]
         if any(row[2].text != f.NONE for row in rows)
         else []
     )

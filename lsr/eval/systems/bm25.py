@@ -74,7 +74,7 @@ class Bm25System:
             "bytes_per_document": total / len(self._ids),
             "build_s": watch.seconds,
             "documents_per_s": len(self._ids) / watch.seconds,
-            "peak_mib": memory.added_mib,
+            "peak_mib": memory.peak_mib,
         }
 
     def search(self, queries: Sequence[Query], k: int) -> dict[str, Ranking]:

@@ -208,7 +208,7 @@ class EncoderSystem(_Searching):
         self._build = {
             "build_s": None if resumed else watch.seconds,
             "documents_per_s": None if resumed else report.documents / watch.seconds,
-            "peak_mib": memory.added_mib,
+            "peak_mib": memory.peak_mib,
             "documents_cut": report.truncated,
         }
 
