@@ -29,6 +29,8 @@ __all__ = ["Memory", "StageTimes", "Stopwatch", "fresh_process", "peak_memory", 
 
 WARM_UPS = 200
 REPEATS = 3
+MOST_REPEATS = 1000
+SECONDS = 2.0
 
 Stage = tuple[str, Callable[[Any], Any]]
 
@@ -65,29 +67,38 @@ class StageTimes:
 
 
 def time_stages(
-    stages: Sequence[Stage], inputs: Sequence[Any], *, warm_ups: int = WARM_UPS, repeats: int = REPEATS
+    stages: Sequence[Stage],
+    inputs: Sequence[Any],
+    *,
+    warm_ups: int = WARM_UPS,
+    repeats: int = REPEATS,
+    seconds: float = SECONDS,
 ) -> StageTimes:
     """Times a chain of functions, the output of one being the input of the next, on one input at a time in one thread.
 
-    Before the first round at least `warm_ups` inputs go through all stages, from the start again when they are fewer.
+    Before the first round at least `warm_ups` inputs go through all stages, from the start again when they are fewer. There
+    are at least `repeats` rounds, and more until `seconds` have passed: a few hundred fast queries are over in the time of
+    one disturbance.
     """
     if not inputs or not stages:
         raise EvaluationError("there is nothing to time: give at least one query and one stage")
-    taken = np.empty((len(stages), repeats, len(inputs)))
     functions = [function for _, function in stages]
     for number in range(warm_ups):
         value = inputs[number % len(inputs)]
         for function in functions:
             value = function(value)
     clock = time.perf_counter_ns
-    for turn in range(repeats):
+    rounds: list[npt.NDArray[np.float64]] = []
+    until = clock() + int(seconds * 1e9)
+    while len(rounds) < repeats or (clock() < until and len(rounds) < MOST_REPEATS):
+        taken = np.empty((len(stages), len(inputs)))
         for number, value in enumerate(inputs):
             for stage, function in enumerate(functions):
                 started = clock()
                 value = function(value)
-                taken[stage, turn, number] = clock() - started
-    taken /= 1e6
-    return StageTimes({name: taken[i] for i, (name, _) in enumerate(stages)}, warm_ups)
+                taken[stage, number] = clock() - started
+        rounds.append(taken / 1e6)
+    return StageTimes({name: np.stack([taken[i] for taken in rounds]) for i, (name, _) in enumerate(stages)}, warm_ups)
 
 
 def _percentiles(taken: npt.NDArray[np.float64]) -> dict[str, float]:

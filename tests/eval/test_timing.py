@@ -19,7 +19,7 @@ def test_each_query_goes_through_all_stages_after_the_warm_ups() -> None:
     def second(text: str) -> None:
         calls.append(("second", text))
 
-    times = time_stages([("a", first), ("b", second)], ["x", "y", "z"], warm_ups=5, repeats=2)
+    times = time_stages([("a", first), ("b", second)], ["x", "y", "z"], warm_ups=5, repeats=2, seconds=0)
     assert calls[0::2] == [("first", t) for t in "xyzxy" + "xyz" * 2]
     assert calls[1::2] == [("second", t.upper()) for t in "xyzxy" + "xyz" * 2]
     assert {name: taken.shape for name, taken in times.stages.items()} == {"a": (2, 3), "b": (2, 3)}
@@ -27,11 +27,16 @@ def test_each_query_goes_through_all_stages_after_the_warm_ups() -> None:
 
 
 def test_a_latency_says_how_it_was_measured() -> None:
-    latency = time_stages([("a", str)], list(range(7)), warm_ups=3, repeats=4).latency()
+    latency = time_stages([("a", str)], list(range(7)), warm_ups=3, repeats=4, seconds=0).latency()
     assert (latency["queries"], latency["warmups"], latency["threads"], latency["repeats"]) == (7, 3, 1, 4)
     assert len(latency["quantiles"]) == 101
     assert latency["quantiles"] == sorted(latency["quantiles"])
     assert latency["p50"] <= latency["p95"] <= latency["p99"] <= latency["max"]
+
+
+def test_fast_queries_are_repeated_until_the_time_is_up() -> None:
+    assert time_stages([("a", str)], [1], warm_ups=0, repeats=2, seconds=0.001).total.shape[0] > 2
+    assert time_stages([("a", str)], [1], warm_ups=0, repeats=2, seconds=60).total.shape[0] == 1000
 
 
 def test_nothing_to_time_is_an_error() -> None:
