@@ -14,7 +14,7 @@ from lsr.eval.assemble import Scored, compared, corrected, report_body
 from lsr.eval.datasets import open_dataset, survey
 from lsr.eval.measures import DEFAULT_MEASURES, Measure
 from lsr.eval.provenance import provenance
-from lsr.eval.report import load_report, require, write_report, write_summary
+from lsr.eval.report import load_report, load_summary, require, write_report, write_summary
 from lsr.eval.significance import Comparison
 from lsr.eval.system_run import Depth, SystemRun, file_names, kept_run, new_run
 from lsr.eval.systems import System, UnderTest, open_system
@@ -136,8 +136,13 @@ def evaluate_collections(
 
 
 def report_again(source: Path, folder: Path | None, *, latex: bool = False) -> list[Path]:
-    """Makes the pages of a report.json again, beside it or in another folder. Gives their paths; runs nothing."""
+    """Makes the pages of a report.json (or summary.json) again, beside it or in another folder; runs nothing.
+
+    Gives the paths of the pages. Raises as `load_report` does.
+    """
     path = source / "report.json" if source.is_dir() else source
+    if path.name == "summary.json":
+        return write_summary(load_summary(path), path.parent if folder is None else folder)
     return write_report(load_report(path), path.parent if folder is None else folder, latex=latex)
 
 

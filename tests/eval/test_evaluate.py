@@ -295,6 +295,9 @@ def test_several_collections_with_a_summary(tmp_path: Path, run_file: Path) -> N
     for name in ("bm25", "other"):
         mean = sum(system(part, name)["metrics"]["nDCG@10"] for part in parts) / 2
         assert summary["macro"][name]["nDCG@10"] == pytest.approx(mean)
+    before = (tmp_path / "r" / "summary.html").read_bytes()
+    report_again(tmp_path / "r" / "summary.json", tmp_path / "again")
+    assert (tmp_path / "again" / "summary.html").read_bytes() == before
     # Holm over all collections: twice the smaller p of two.
     tested = [c for c in summary["comparisons"] if c["measure"] == "nDCG@10"]
     assert {c["dataset"] for c in tested} == {"one", "two"}

@@ -9,7 +9,6 @@ from lsr.eval.report import formats as f
 from lsr.eval.report import svg, words
 from lsr.eval.report.elements import paragraph
 from lsr.eval.report.markup import Markup, element, joined
-from lsr.eval.report.plots import style_of
 from lsr.eval.report.texts import short
 from lsr.eval.report.view import View
 
@@ -24,7 +23,7 @@ def loss_cards(view: View) -> Markup:
         groups.append(
             joined(
                 element(
-                    "h3", svg.key(style_of(view, name)) if name is not None else "", element("span", system, dir="auto")
+                    "h3", svg.key(view.style(name)) if name is not None else "", element("span", system, dir="auto")
                 ),
                 *(_card(view, loss, opened=nth == 0 and at == 0) for at, loss in enumerate(losses)),
             )

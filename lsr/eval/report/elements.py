@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from lsr.eval.report import formats as f
 from lsr.eval.report import svg, words
 from lsr.eval.report.markup import Markup, element, joined
-from lsr.eval.report.plots import style_of
 from lsr.eval.report.table import Cell, Rich, Standing, Strong, Table
 from lsr.eval.report.texts import short
 from lsr.eval.report.view import View
@@ -15,7 +14,9 @@ from lsr.eval.report.view import View
 __all__ = ["figures", "mark", "paragraph", "sentences", "table_of", "tables"]
 
 _MARKS = {"better": "▲", "worse": "▼"}
-_LONG = 24  # characters
+_LONG = 24  # characters of a name that does not fit beside numbers on a phone
+_TIGHT = 16  # characters of one that is never broken
+_MANY = 8  # columns that stand closer together
 
 
 def paragraph(text: str, class_: str) -> Markup:
@@ -69,7 +70,7 @@ def table_of(table: Table, view: View | None = None, *, caption: bool = True) ->
         element("caption", element("span", table.caption, class_="unseen")),
         Markup() if facts else head,
         body,
-        class_="facts" if facts else None,
+        class_="facts" if facts else "many" if len(table.columns) >= _MANY else None,
     )
     return joined(
         element("p", table.caption, class_="caption", aria_hidden="true") if caption else "",
@@ -83,8 +84,8 @@ def _row(table: Table, row: Sequence[Cell], view: View | None) -> Markup:
     for at, (column, cell) in enumerate(zip(table.columns, row, strict=True)):
         class_ = "n" if column.number else None
         if at == 0 and cell.text:
-            long = "long" if len(cell.text) > _LONG else None  # does not fit beside numbers on a phone
-            cells.append(element("th", _cell(cell, view), scope="row", class_=long))
+            width = "long" if len(cell.text) > _LONG else "tight" if len(cell.text) <= _TIGHT else None
+            cells.append(element("th", _cell(cell, view), scope="row", class_=width))
         else:
             cells.append(element("td", _cell(cell, view), class_=class_))
     first = "first" if row[0].text else None
@@ -98,7 +99,7 @@ def _cell(cell: Cell, view: View | None) -> Markup:
     if cell.strong:
         text = element("b", text)
     return joined(
-        svg.key(style_of(view, cell.system)) if view is not None and cell.system is not None else "",
+        svg.key(view.style(cell.system)) if view is not None and cell.system is not None else "",
         # The marks stand before a number: the digits then stay below one another.
         mark(cell.standing),
         Markup(" ") if cell.standing else "",

@@ -7,7 +7,7 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
-from lsr.eval.report import costs, facts, overview, plots, quality, words
+from lsr.eval.report import costs, curves, facts, overview, plots, quality, words
 from lsr.eval.report import formats as f
 from lsr.eval.report.cards import loss_cards
 from lsr.eval.report.elements import figures, paragraph, sentences, table_of, tables
@@ -196,8 +196,8 @@ def _speed(view: View) -> Markup:
     drawn = [
         element("figure", element("figcaption", title, class_="plot-title"), plot)
         for title, plot in (
-            ("Time of a query", plots.latency_plot(view)),
-            (f"{view.headline} against time", plots.tradeoff_plot(view)),
+            ("Time of a query", curves.latency_plot(view)),
+            (f"{view.headline} against time", curves.tradeoff_plot(view)),
         )
         if plot is not None
     ]
@@ -208,9 +208,15 @@ def _speed(view: View) -> Markup:
 
 
 def _approximation(view: View) -> Markup:
-    plot = plots.recall_plot(view)
+    plot = curves.recall_plot(view)
     return joined(
-        element("div", element("figure", plot), class_="plots") if plot else "",
+        element(
+            "div",
+            element("figure", element("figcaption", "Time against recall", class_="plot-title"), plot),
+            class_="plots",
+        )
+        if plot
+        else "",
         tables(view, costs.approximation_table(view), captions=False),
     )
 

@@ -38,7 +38,7 @@ def quality_table(view: View) -> Table:
                 )
             )
         rows.append(cells)
-    notes = ["Below the headline measure: the 95 % bootstrap interval of the mean."] if _intervals(view) else []
+    notes = [f"With {view.headline}: the 95 % bootstrap interval of the mean."] if _intervals(view) else []
     return Table(
         f"Quality on {view.title}: means over {f.counted(view.dataset['queries'], 'query', 'queries')}",
         [Column("system", number=False), *(Column(measure) for measure in measures)],

@@ -34,6 +34,7 @@ _CORNERS: dict[int, list[tuple[float, float]]] = {  # circles are drawn as such
     5: [(0, 6), (5.5, -4), (-5.5, -4)],
     6: [(-2, -6), (2, -6), (2, -2), (6, -2), (6, 2), (2, 2), (2, 6), (-2, 6), (-2, 2), (-6, 2), (-6, -2), (-2, -2)],
 }
+_FACTORS = ((1,), (1, 2, 5), (1, 1.5, 2, 3, 5, 7))  # of powers of ten, on a logarithmic axis
 _DASHES = (None, "6 3", "2 3")
 
 
@@ -44,6 +45,10 @@ class Scale:
     to: Callable[[float], float]
     ticks: Sequence[float]
     digits: int = 2  # that tell the ticks apart
+
+    def written(self, tick: float) -> str:
+        """A tick of a linear scale."""
+        return f"{tick:.{self.digits}f}"
 
 
 def linear(low: float, high: float, start: float, end: float, ticks: int = 5) -> Scale:
@@ -67,16 +72,18 @@ def nice_step(span: float, ticks: int) -> float:
 
 
 def logarithmic(low: float, high: float, start: float, end: float) -> Scale:
-    """Covers low to high, both above 0, with ticks at 1, 2, 5 and so on, or at the powers of ten when those are many."""
+    """Covers low to high, both above 0, with ticks at the powers of ten, or at more places when those are few."""
     low, high = low / 1.15, high * 1.15
     if high / low < 3:
         middle = math.sqrt(low * high)
         low, high = min(low, middle / 1.8), max(high, middle * 1.8)
     span = math.log(high / low)
     first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
-    factors = (1,) if last - first > 4 else (1, 2, 5)
-    values = [factor * 10.0**power for power in range(first, last + 1) for factor in factors]
-    ticks = [value for value in values if low <= value <= high]
+    for factors in _FACTORS:
+        values = [factor * 10.0**power for power in range(first, last + 1) for factor in factors]
+        ticks = [value for value in values if low <= value <= high]
+        if len(ticks) >= 4:
+            break
     return Scale(lambda value: start + math.log(max(value, low) / low) / span * (end - start), ticks)
 
 

@@ -47,6 +47,12 @@ class View:
         pair = self.systems[self.names.index(name)]["intervals"].get(measure)
         return None if pair is None or None in pair else (float(pair[0]), float(pair[1]))
 
+    def style(self, index: int) -> int:
+        """The number of a system's colour and shape: 0 for the baseline, then 1, 2, ... in the order of the report."""
+        if self.names[index] == self.baseline:
+            return 0
+        return 1 + sum(name != self.baseline for name in self.names[:index])
+
     def leader(self) -> str | None:
         """The system that the report is about: the best by the headline measure that is not the baseline."""
         others = [name for name in self.names if name != self.baseline] or self.names

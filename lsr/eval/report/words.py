@@ -22,8 +22,9 @@ def verdict(view: View) -> list[Rich]:
     if interval:
         first.append(f" (95 % interval {f.interval(interval)})")
     first.append(f" on {f.counted(view.dataset['queries'], 'query', 'queries')} of {view.title}")
-    others = [name for name in view.names if name != view.baseline]
-    first.append(f", the highest of {len(others)} systems." if len(others) > 1 else ".")
+    others = len(view.names) - (view.baseline is not None)
+    beside = "" if view.baseline is None else " beside the baseline"
+    first.append(f", the highest of {others} systems{beside}." if others > 1 else ".")
     return [first, _against_baseline(view, leader, score)]
 
 
@@ -100,15 +101,16 @@ def badge(view: View, name: str) -> tuple[Standing | None, str] | None:
 
 def test_of(comparisons: list[Mapping[str, Any]]) -> str:
     """How p was got."""
-    permutations = sorted({comparison["permutations"] for comparison in comparisons})
-    many = " or ".join(f.count(number) for number in permutations)
+    permutations = {comparison["permutations"] for comparison in comparisons}
+    fewer = " (all there are, where few queries differ)" if len(permutations) > 1 else ""
     several = len({(comparison.get("dataset"), comparison["system"]) for comparison in comparisons}) > 1
     corrected = (
         "; p (Holm) is corrected for all that are compared in the same measure, the intervals are not"
         if several
         else ""
     )
-    return f"Paired permutation test with {many} sign flips; bootstrap intervals of 95 %{corrected}."
+    flips = f"{f.count(max(permutations))} sign flips{fewer}"
+    return f"Paired permutation test with {flips}; bootstrap intervals of 95 %{corrected}."
 
 
 def significance(view: View) -> str:
