@@ -20,7 +20,7 @@ def evaluate(
     datasets: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[DATASET]...",
+            metavar="DATASET",
             help="A folder with corpus, queries and qrels, a BEIR zip, beir/NAME in $LSR_DATA, or an ir_datasets id.",
             show_default=False,
         ),
@@ -144,13 +144,16 @@ def _say(outcome: Outcome) -> None:
     console = Console()
     for report in outcome.reports.values():
         shown = report["measures"][:4]
-        table = Table("", *shown, "p50 ms", box=None, pad_edge=False, title_justify="left", title=_title(report))
+        timed = any(system.get("latency_ms") for system in report["systems"])
+        columns = ["", *shown, *(["p50 ms"] if timed else [])]
+        table = Table(*columns, box=None, pad_edge=False, title_justify="left", title=_title(report))
         for column in table.columns[1:]:
             column.justify = "right"
         for system in report["systems"]:
             latency = system.get("latency_ms")
             cells = [f"{system['metrics'][name]:.4f}" for name in shown]
-            table.add_row(system["name"], *cells, f"{latency['p50']:.3f}" if latency else "")
+            cells += [f"{latency['p50']:.3f}"] if latency else []
+            table.add_row(system["name"], *cells)
         console.print(table)
     _say_pages(outcome.pages)
     if outcome.failed:

@@ -27,7 +27,7 @@ def search(
     query: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[QUERY]...", help='Each argument is one query: quote "several words".', show_default=False
+            metavar="QUERY", help='Each argument is one query: quote "several words".', show_default=False
         ),
     ] = None,
     k: Annotated[int, typer.Option("-k", help="Number of hits.")] = 10,
