@@ -12,6 +12,7 @@ from typing import Any
 from lsr.errors import EvaluationError, InvalidInput, LsrError, OutputExists
 from lsr.eval.assemble import Scored, compared, corrected, report_body
 from lsr.eval.datasets import open_dataset, survey
+from lsr.eval.datasets.conventions import counted_as
 from lsr.eval.measures import DEFAULT_MEASURES, Measure
 from lsr.eval.provenance import provenance
 from lsr.eval.report import load_report, load_summary, require, write_report, write_summary
@@ -259,6 +260,7 @@ def _summary(
     ]
     # Only who was measured everywhere has a mean over the set.
     everywhere = [name for name in datasets[0]["metrics"] if all(name in entry["metrics"] for entry in datasets)]
+    wholes = [counted_as(spec) for spec in outcome.reports]
     measures = [str(measure) for measure in evaluation.measures]
     pairs = [(names[spec], comparison) for spec, found in compared_in.items() for comparison in found]
     first = next(iter(outcome.reports.values()))
@@ -272,8 +274,7 @@ def _summary(
         "set": [entry["name"] for entry in datasets],
         "macro": {
             name: {
-                measure: sum(entry["metrics"][name][measure] for entry in datasets) / len(datasets)
-                for measure in measures
+                measure: _macro([entry["metrics"][name][measure] for entry in datasets], wholes) for measure in measures
             }
             for name in everywhere
         },
@@ -286,6 +287,14 @@ def _summary(
         ],
         "provenance": first["provenance"],
     }
+
+
+def _macro(scores: Sequence[float], wholes: Sequence[str]) -> float:
+    """The mean over collections; parts of one collection are averaged first, and count once."""
+    parts: dict[str, list[float]] = {}
+    for whole, score in zip(wholes, scores, strict=True):
+        parts.setdefault(whole, []).append(score)
+    return sum(sum(found) / len(found) for found in parts.values()) / len(parts)
 
 
 def _folder_names(collections: Sequence[str]) -> dict[str, str]:

@@ -12,7 +12,7 @@ import pytest
 
 from lsr.errors import DatasetNotFound, EvaluationError
 from lsr.eval.datasets import open_dataset, survey
-from lsr.eval.datasets.conventions import drops_self, relevance_threshold
+from lsr.eval.datasets.conventions import caveats, drops_self, relevance_threshold
 from tests.eval.conftest import DOCUMENTS, QRELS, QUERIES, write_collection
 
 IDENT = "lsr-tests/small"
@@ -118,6 +118,17 @@ def test_an_id_without_judgments_is_refused() -> None:
 )
 def test_trec_deep_learning_counts_from_grade_2(name: str, threshold: int) -> None:
     assert relevance_threshold(name) == threshold
+
+
+def test_the_two_sets_of_judgments_of_touche_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LSR_DATA", str(tmp_path))
+    first = write_collection(tmp_path / "beir", name="webis-touche2020")
+    one = survey(open_dataset("beir/webis-touche2020"))
+    assert any("two sets of judgments" in note for note in one.notes)
+    qrels = first / "qrels" / "test.tsv"
+    qrels.write_text(qrels.read_text().replace("\t2\n", "\t1\n"))
+    assert survey(open_dataset("beir/webis-touche2020")).judgments_hash != one.judgments_hash
+    assert caveats("beir/scifact") == ()
 
 
 def test_collections_whose_queries_are_documents() -> None:

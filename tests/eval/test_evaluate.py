@@ -305,6 +305,18 @@ def test_several_collections_with_a_summary(tmp_path: Path, run_file: Path) -> N
     assert least["p_holm"] == pytest.approx(min(1, 2 * least["p"]))
 
 
+def test_the_parts_of_cqadupstack_count_once_in_the_mean(tmp_path: Path, run_file: Path) -> None:
+    parts = [write_collection(tmp_path / "cqadupstack", name=name) for name in ("android", "english")]
+    (parts[0] / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\nq1\td1\t1\n")
+    (parts[1] / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\nq3\td3\t1\n")
+    other = write_collection(tmp_path, name="other")
+    (other / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\nq3\td4\t1\n")
+    specs = [str(path) for path in (*parts, other)]
+    evaluated(specs, tmp_path / "r", systems=[str(run_file)], measures=[Measure.parse("RR@10")])
+    # 1/2 and 0 in the parts, 1 in the other.
+    assert load_summary(tmp_path / "r" / "summary.json")["macro"]["other"]["RR@10"] == pytest.approx((0.25 + 1) / 2)
+
+
 def test_collections_of_one_name_are_kept_apart(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()

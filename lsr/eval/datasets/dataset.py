@@ -61,7 +61,7 @@ def assembled(
             unjudged += 1
     full_name = f"{name}/{split}" if split else name
     usual, drop_self = conventions.relevance_threshold(full_name), conventions.drops_self(name)
-    remarks = list(notes)
+    remarks = [*notes, *conventions.caveats(name)]
     if unjudged:
         remarks.append(f"{unjudged:,} queries without judgments are left out.")
     if threshold is None and usual > 1:
