@@ -26,9 +26,7 @@ def search(
     index: IndexPath,
     query: Annotated[
         list[str] | None,
-        typer.Argument(
-            metavar="QUERY", help='Each argument is one query: quote "several words".', show_default=False
-        ),
+        typer.Argument(metavar="QUERY", help='Each argument is one query: quote "several words".', show_default=False),
     ] = None,
     k: Annotated[int, typer.Option("-k", help="Number of hits.")] = 10,
     recall: Annotated[

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -32,7 +31,6 @@ __all__ = ["ENGINES", "BuildOptions", "BuildReport", "Source", "build_index"]
 
 ENGINES = ("auto", "exact")
 SEGMENT = "segment-0001"
-SPOOL = "spool"  # beside the segment until all is written
 
 Texts = str | Path | Iterable[Document | Mapping[str, Any] | str]
 Source = SparseVectors | Texts
@@ -76,11 +74,9 @@ def build_index(
     started = time.monotonic()
     encoder = _resolved(encoder, _holds_vectors(source), options.max_length)
     # An output path that is taken is refused first, before a large file is read or anything is encoded.
-    with new_folder(path, options.overwrite, options.resume) as work:
-        if options.resume:
-            _remove_stale(work)
+    with new_folder(path, options.overwrite, options.resume) as (work, scratch):
         vectors = _load_vectors(source, encoder)
-        spool = Spool(work / SPOOL, vectors.dim if vectors is not None else encoder.dim)  # type: ignore[union-attr]
+        spool = Spool(scratch, vectors.dim if vectors is not None else encoder.dim)  # type: ignore[union-attr]
         ids = texts = run = None
         try:
             # In messages, documents of files are counted from 1, as their lines are, and Python objects from 0.
@@ -103,7 +99,6 @@ def build_index(
         segment = SegmentEntry(SEGMENT, spool.documents, nnz, float(scale), tuple(files))
         counts = run.counts if run is not None else None
         _commit(work, source, spool.dim, encoder, counts, segment, texts is not None, options)
-        spool.remove()
     return BuildReport(
         documents=segment.documents,
         truncated=counts.truncated if counts is not None else 0,
@@ -169,18 +164,6 @@ def _spool_vectors(vectors: SparseVectors, spool: Spool, ids: IdsWriter, progres
         ids.append(part.ids or [str(row) for row in range(first, first + len(part))])
         spool.append(part)
     progress("reading vectors", len(vectors), len(vectors))
-
-
-def _remove_stale(work: Path) -> None:
-    """Removes what an interrupted run left, but for its spool: files that this run does not write would stay, such as
-    texts that are not to be kept this time."""
-    for child in work.iterdir():
-        if child.name == SPOOL:
-            continue
-        if child.is_dir() and not child.is_symlink():
-            shutil.rmtree(child)
-        else:
-            child.unlink()
 
 
 # -- commit ------------------------------------------------------------------------------------------------------------

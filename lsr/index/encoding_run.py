@@ -8,8 +8,6 @@ from dataclasses import asdict, dataclass
 from itertools import islice
 from typing import TYPE_CHECKING
 
-import numpy as np
-import numpy.typing as npt
 import xxhash
 
 from lsr.corpus import Document
@@ -47,8 +45,7 @@ class EncodingRun:
 
         self._spool, self._encoder, self._ids, self._texts = spool, encoder, ids, texts
         self._progress, self._resume = progress, resume
-        self._checkpoint = spool.folder / "checkpoint.json"
-        self._frequencies = spool.folder / "document_frequencies.npy"
+        self._checkpoint = spool.folder / "checkpoint"
         self._content = xxhash.xxh3_128()  # of all ids and texts so far
         self.counts: TokenCounts = TokenCounts(encoder.dim)
         self.resumed = 0
@@ -81,8 +78,6 @@ class EncodingRun:
 
     def _save(self, done: int) -> None:
         self._spool.sync()
-        with atomic_write(self._frequencies) as file:
-            np.save(file, self.counts.df, allow_pickle=False)
         state = _Checkpoint(
             encoder=self._encoder.hash,
             max_length=self._encoder.max_length,
@@ -91,17 +86,17 @@ class EncodingRun:
             content=self._content.hexdigest(),
             spool=list(self._spool.digests),
             counted=[self.counts.documents, self.counts.tokens, self.counts.truncated],
-            frequencies=xxhash.xxh3_128_hexdigest(self._frequencies.read_bytes()),
+            frequencies=self.counts.df.tolist(),
         )
+        # One file: an interruption finds either this state or the one before, never parts of both.
         with atomic_write(self._checkpoint) as file:
-            file.write(json.dumps(asdict(state)).encode())
+            file.write(state.to_bytes())
 
     def _restore(self, documents: Iterator[Document], batch_size: int) -> None:
-        found = self._read_checkpoint() if self._resume else None
-        if found is None:
+        state = self._read_checkpoint() if self._resume else None
+        if state is None:
             self._spool.open()
             return
-        state, frequencies = found
         if (state.encoder, state.max_length) != (self._encoder.hash, self._encoder.max_length):
             raise self._refusal("the interrupted run had another encoder or --max-length")
         self._spool.open(state.documents, state.nnz)
@@ -114,21 +109,16 @@ class EncodingRun:
         if left or self._content.hexdigest() != state.content:
             raise self._refusal("the interrupted run had other documents")
         self.counts.documents, self.counts.tokens, self.counts.truncated = state.counted
-        self.counts.df[:] = frequencies
+        self.counts.df[:] = state.frequencies
         self.resumed = state.documents
         self._progress("encoding", self.resumed, None)
 
-    def _read_checkpoint(self) -> tuple[_Checkpoint, npt.NDArray[np.int64]] | None:
-        """Checkpoint and document frequencies. None when there is nothing to go on from: no checkpoint, one of another
-        version, or a crash between the two files."""
+    def _read_checkpoint(self) -> _Checkpoint | None:
+        """None when there is nothing to go on from: no checkpoint, a damaged one, or one of another version."""
         try:
-            state = _Checkpoint(**json.loads(self._checkpoint.read_bytes()))
-            if xxhash.xxh3_128_hexdigest(self._frequencies.read_bytes()) != state.frequencies:
-                return None
-            frequencies = np.load(self._frequencies, allow_pickle=False)
-        except (OSError, ValueError, TypeError, EOFError, RecursionError):
+            return _Checkpoint.from_bytes(self._checkpoint.read_bytes())
+        except (OSError, ValueError, TypeError, RecursionError):
             return None
-        return (state, frequencies) if frequencies.shape == self.counts.df.shape else None
 
     def _refusal(self, what: str) -> StorageError:
         folder = self._spool.folder.parent
@@ -137,7 +127,7 @@ class EncodingRun:
 
 @dataclass(frozen=True, slots=True)
 class _Checkpoint:
-    """Where a run stood after a batch. Raises ValueError or TypeError for what is none."""
+    """Where a run stood after a batch. On disk it is JSON after a line with the digest of that JSON."""
 
     encoder: str
     max_length: int
@@ -146,9 +136,16 @@ class _Checkpoint:
     content: str  # digest of ids and texts
     spool: list[str]  # digests of its files
     counted: list[int]  # documents, tokens, truncated
-    frequencies: str  # digest of the file
+    frequencies: list[int]  # documents that contain each term [dim]
 
-    def __post_init__(self) -> None:
-        numbers = (self.max_length, self.documents, self.nnz, *self.counted)
-        if not all(type(number) is int and 0 <= number < 1 << 62 for number in numbers) or len(self.counted) != 3:
-            raise ValueError("not the counts of a checkpoint")
+    def to_bytes(self) -> bytes:
+        body = json.dumps(asdict(self)).encode()
+        return xxhash.xxh3_128_hexdigest(body).encode() + b"\n" + body
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> _Checkpoint:
+        """Raises ValueError or TypeError for what is no checkpoint, or was altered."""
+        digest, _, body = data.partition(b"\n")
+        if xxhash.xxh3_128_hexdigest(body).encode() != digest:
+            raise ValueError("altered since it was written")
+        return cls(**json.loads(body))

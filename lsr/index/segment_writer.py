@@ -7,7 +7,6 @@ passes over the forward index, each for a range of terms whose postings fit in m
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -104,10 +103,6 @@ class Spool:
             return SpoolArrays(indptr, np.zeros(0, self.term_type), np.zeros(0, np.float32))
         terms = np.memmap(self._files[1].path, self.term_type, "r")
         return SpoolArrays(indptr, np.asarray(terms), np.asarray(np.memmap(self._files[2].path, "<f4", "r")))
-
-    def remove(self) -> None:
-        self.close()
-        shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def write_arrays(

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +9,10 @@ import pytest
 
 import lsr
 from lsr import Document, Encoder, Hits, Index
-from lsr.encoders import folder as layout
-from lsr.errors import CorpusError, DuplicateId, EncoderMismatch, InvalidInput, StorageError
+from lsr.errors import CorpusError, DuplicateId, EncoderMismatch, InvalidInput
 from lsr.hits import Snippet
 from lsr.index.explain import snippet
+from tests.index.encoders import with_other_weights
 
 TEXTS = [
     "Open a gzip-compressed file in binary or text mode.",
@@ -147,15 +144,6 @@ def test_an_index_is_refused_with_another_encoder(index: Index, tmp_path: Path, 
         Index.open(index.path, other)
 
 
-def with_other_weights(folder: Path, other: Path) -> Path:
-    """A copy of an encoder whose query weights are twice as large."""
-    description = layout.read_description(folder)
-    contents = {name: layout.read_file(folder, name, description) for name in layout.FILES}
-    contents[layout.WEIGHTS] = layout.weights_bytes(layout.read_weights(folder, description) * 2)
-    layout.write_folder(other, replace(description, name="lsr-tiny-2"), contents)
-    return other
-
-
 def test_vectors_of_another_dim_are_refused_with_an_encoder(tmp_path: Path, encoder: Encoder) -> None:
     vectors = lsr.SparseVectors(indptr=[0, 1], indices=[1], values=[1.0], dim=600)
     with pytest.raises(InvalidInput, match="600 dimensions, the encoder lsr-tiny 30,522"):
@@ -185,106 +173,6 @@ def test_term_weights_follow_the_documents_unless_told_not_to(tmp_path: Path, en
     np.testing.assert_array_equal(kept.weights, encoder.query.weights)
     zebra = int(encoder.query.encode("zebra")[0][0])
     assert adapted.weights[zebra] < 0.7 * kept.weights[zebra]
-
-
-# -- interrupted builds ------------------------------------------------------------------------------------------------
-
-
-def many() -> list[str]:
-    return [f"text number {i} about {TEXTS[i % 5]}" for i in range(300)]
-
-
-def interrupted(texts: list[str], after: int) -> Iterator[str]:
-    for i, text in enumerate(texts):
-        if i == after:
-            raise KeyboardInterrupt
-        yield text
-
-
-def tree(folder: Path) -> dict[str, str]:
-    """Every file but the manifest, whose time differs."""
-    return {
-        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and not path.name.startswith("manifest")
-    }
-
-
-def test_an_interrupted_build_leaves_nothing(tmp_path: Path) -> None:
-    with pytest.raises(KeyboardInterrupt):
-        Index.build(interrupted(many(), 200), tmp_path / "my.idx", batch_size=32)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_resumed_build_gives_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = Index.build(many(), tmp_path / "whole.idx", batch_size=32)
-    for after in (70, 200):
-        with pytest.raises(KeyboardInterrupt):
-            Index.build(interrupted(many(), after), tmp_path / "my.idx", batch_size=32, resume=True)
-    encoded: list[int] = []
-    encode = Encoder.encode_documents
-
-    def counting(self: Encoder, texts: list[str], counts: object = None) -> lsr.SparseVectors:
-        encoded.append(len(texts))
-        return encode(self, texts, counts)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(Encoder, "encode_documents", counting)
-    resumed = Index.build(many(), tmp_path / "my.idx", batch_size=32, resume=True)
-    assert sum(encoded) == 300 - 192  # six batches of 32 were done
-    assert resumed.build_report is not None
-    assert resumed.build_report.resumed == 192
-    assert tree(resumed.path) == tree(whole.path)
-    assert resumed.info()["source"]["tokens"] == whole.info()["source"]["tokens"]
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["my.idx", "whole.idx"]
-
-
-def test_a_changed_source_is_not_mixed_with_the_interrupted_one(tmp_path: Path) -> None:
-    with pytest.raises(KeyboardInterrupt):
-        Index.build(interrupted(many(), 200), tmp_path / "my.idx", batch_size=32, resume=True)
-    changed = ["something else", *many()[1:]]
-    with pytest.raises(StorageError, match=r"interrupted run had other documents; delete that folder"):
-        Index.build(changed, tmp_path / "my.idx", batch_size=32, resume=True)
-    with pytest.raises(StorageError, match=r"interrupted run had another encoder or --max-length"):
-        Index.build(many(), tmp_path / "my.idx", batch_size=32, resume=True, max_length=64)
-
-
-def spool_of_an_interrupted_run(folder: Path) -> Path:
-    with pytest.raises(KeyboardInterrupt):
-        Index.build(interrupted(many(), 200), folder / "my.idx", batch_size=32, resume=True)
-    (found,) = folder.rglob("spool")
-    return found
-
-
-@pytest.mark.parametrize("damage", ["cut", "altered"])
-def test_damaged_vectors_of_an_interrupted_run_are_refused(tmp_path: Path, damage: str) -> None:
-    spool = spool_of_an_interrupted_run(tmp_path)
-    vectors = [file for file in spool.iterdir() if file.name not in ("checkpoint.json", "document_frequencies.npy")]
-    assert len(vectors) == 3
-    for file in vectors:
-        content = file.read_bytes()
-        file.write_bytes(content[: len(content) // 2] if damage == "cut" else bytes([content[0] ^ 1]) + content[1:])
-        with pytest.raises(StorageError, match="the vectors of the interrupted run are damaged; delete that folder"):
-            Index.build(many(), tmp_path / "my.idx", batch_size=32, resume=True)
-        file.write_bytes(content)
-    assert Index.build(many(), tmp_path / "my.idx", batch_size=32, resume=True).build_report.resumed == 192  # type: ignore[union-attr]
-
-
-@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"encoder": 1}', "null"])
-def test_without_a_checkpoint_that_can_be_read_a_run_starts_afresh(tmp_path: Path, content: str) -> None:
-    (spool_of_an_interrupted_run(tmp_path) / "checkpoint.json").write_text(content)
-    built = Index.build(many(), tmp_path / "my.idx", batch_size=32, resume=True)
-    assert built.build_report is not None
-    assert built.build_report.resumed == 0
-    assert len(built) == 300
-
-
-def test_texts_of_an_interrupted_run_do_not_stay_when_none_are_wanted(tmp_path: Path) -> None:
-    spool_of_an_interrupted_run(tmp_path)
-    built = Index.build(many(), tmp_path / "my.idx", batch_size=32, resume=True, keep_text=False)
-    assert built.record_of(0) is None
-    listed = {file.name for file in built.manifest.files()}
-    on_disk = {str(file.relative_to(built.path)) for file in built.path.rglob("*") if file.is_file()}
-    assert on_disk == {*listed, "manifest-000001.json"}
 
 
 # -- snippets ----------------------------------------------------------------------------------------------------------

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from importlib import resources
@@ -15,6 +14,7 @@ from lsr.errors import InvalidInput, MissingExtra, UnsupportedVersion, one_line
 __all__ = ["load_report", "load_summary", "require", "schema", "validate_report", "validate_summary"]
 
 MAJOR = 1
+_LIMIT = 1e100  # of any number: sums and products of such do not overflow
 _LONGEST = 160  # characters of a value or a reason that an error shows
 
 # What "type" of the schema is called in an error.
@@ -89,8 +89,8 @@ def _read(path: Path) -> Any:
 
 def _validate(data: Any, kind: str, where: str, disagreements: Callable[[Any], Iterator[tuple[str, str]]]) -> None:
     _check_version(data, where)
-    for path, value in _not_finite(data, "$"):
-        raise InvalidInput(f"{where}: {path} is {value}; numbers are finite or null")
+    for path, value in _no_numbers(data, "$"):
+        raise InvalidInput(f"{where}: {path} is {value}; numbers are finite and below 1e100, or null")
     for error in _first_error(data, kind):
         raise InvalidInput(f"{where}: {error}")
     for path, wrong in disagreements(data):
@@ -105,8 +105,8 @@ def _check_version(data: Any, where: str) -> None:
         )
 
 
-def _not_finite(data: Any, path: str) -> Iterator[tuple[str, str]]:
-    """Numbers that JSON has no word for, or that no float64 holds."""
+def _no_numbers(data: Any, path: str) -> Iterator[tuple[str, str]]:
+    """Numbers that JSON has no word for, or that are too large to be drawn."""
     stack = [(data, path)]
     while stack:  # not by recursion: the schema has not yet been asked how deep this goes
         value, path = stack.pop()
@@ -114,10 +114,10 @@ def _not_finite(data: Any, path: str) -> Iterator[tuple[str, str]]:
             stack.extend((inner, f"{path}{_step(key)}") for key, inner in value.items())
         elif isinstance(value, list | tuple):
             stack.extend((inner, f"{path}[{i}]") for i, inner in enumerate(value) if not isinstance(inner, str))
-        elif isinstance(value, float) and not math.isfinite(value):
+        elif isinstance(value, float) and not abs(value) < _LIMIT:
             yield path, str(value)
-        elif isinstance(value, int) and value.bit_length() > 1000:
-            yield path, "a whole number of hundreds of digits"
+        elif isinstance(value, int) and abs(value) >= _LIMIT:
+            yield path, "a whole number of more than 100 digits"
 
 
 def _first_error(data: Any, kind: str) -> Iterator[str]:

@@ -35,6 +35,7 @@ _CORNERS: dict[int, list[tuple[float, float]]] = {  # circles are drawn as such
     6: [(-2, -6), (2, -6), (2, -2), (6, -2), (6, 2), (2, 2), (2, 6), (-2, 6), (-2, 2), (-6, 2), (-6, -2), (-2, -2)],
 }
 _FACTORS = ((1,), (1, 2, 5), (1, 1.5, 2, 3, 5, 7))  # of powers of ten, on a logarithmic axis
+_LEAST = 1e-12  # what is smaller stands at the end of a logarithmic axis
 _DASHES = (None, "6 3", "2 3")
 
 
@@ -73,7 +74,7 @@ def nice_step(span: float, ticks: int) -> float:
 
 def logarithmic(low: float, high: float, start: float, end: float) -> Scale:
     """Covers low to high, both above 0, with ticks at the powers of ten, or at more places when those are few."""
-    low, high = low / 1.15, high * 1.15
+    low, high = max(low, _LEAST) / 1.15, max(high, _LEAST) * 1.15
     if high / low < 3:
         middle = math.sqrt(low * high)
         low, high = min(low, middle / 1.8), max(high, middle * 1.8)

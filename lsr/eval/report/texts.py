@@ -7,16 +7,16 @@ import shlex
 from collections.abc import Sequence
 from urllib.parse import quote
 
-__all__ = ["clean", "command_line", "file_link", "line", "middle", "short", "slug"]
+__all__ = ["UNFIT", "clean", "command_line", "file_link", "line", "middle", "short", "slug"]
 
 # Controls, halves of surrogate pairs, and the marks that turn the direction of all that follows.
-_UNFIT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\u202a-\u202e\u2066-\u2069\ufffe\uffff]")
+UNFIT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\u202a-\u202e\u2066-\u2069\ufffe\uffff]")
 _SPACE = re.compile(r"[\s\x85\u2028\u2029]+")
 
 
 def clean(text: str) -> str:
     """The text with what no page should hold shown as U+FFFD."""
-    return _UNFIT.sub("�", text)
+    return UNFIT.sub("�", text)
 
 
 def line(text: str) -> str:
@@ -54,6 +54,6 @@ def file_link(path: str | None) -> str | None:
     if not path:
         return None
     parts = path.split("/")
-    if path[0] in "/\\" or ".." in parts or "\\" in path or _UNFIT.search(path):
+    if path[0] in "/\\" or ".." in parts or "\\" in path or UNFIT.search(path):
         return None
     return quote(path, safe="/")  # a colon becomes %3A, so that no scheme is left

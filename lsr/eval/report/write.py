@@ -12,6 +12,7 @@ from lsr.eval.report.html import report_html, summary_html
 from lsr.eval.report.latex import report_latex
 from lsr.eval.report.markdown import report_markdown, summary_markdown
 from lsr.eval.report.schema import schema, validate_report, validate_summary
+from lsr.eval.report.texts import UNFIT
 from lsr.files import atomic_write
 
 __all__ = ["write_report", "write_summary"]
@@ -57,8 +58,7 @@ def _write(files: Mapping[str, str], folder: Path) -> list[Path]:
         raise StorageError(f"{folder}: cannot be made ({error.strerror or error}); name another folder") from error
     for name, text in files.items():
         with atomic_write(folder / name) as file:
-            # Half a surrogate pair is written as JSON writes it, \ud800. The pages hold none: they show U+FFFD.
-            file.write(text.encode("utf-8", "backslashreplace"))
+            file.write(text.encode())
     return [folder / name for name in files]
 
 
@@ -112,4 +112,6 @@ def _short(value: dict[str, Any]) -> bool:
 
 def _scalar(value: Any) -> str:
     # NaN goes through here, and is refused by the check that follows, with its path.
-    return json.dumps(value, ensure_ascii=False)
+    text = json.dumps(value, ensure_ascii=False)
+    # What would turn the direction of the lines that follow, or is no character, stands as \u202e.
+    return UNFIT.sub(lambda found: f"\\u{ord(found[0]):04x}", text)

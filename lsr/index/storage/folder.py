@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from lsr.errors import LsrError, OutputExists, StorageError
 from lsr.files import sync_folder
@@ -28,23 +28,38 @@ def check_output(path: Path, overwrite: bool) -> None:
         raise OutputExists(f"{path}: an index is there already; --overwrite (overwrite=True) replaces it")
 
 
-@contextmanager
-def new_folder(path: Path, overwrite: bool, resume: bool = False) -> Iterator[Path]:
-    """A working folder beside `path`, which takes its name when the block ends well and vanishes when it does not.
+class Workplace(NamedTuple):
+    """Where a build works: `target` becomes the index, `scratch` holds what is needed until then."""
 
-    With `resume` it keeps what is in it when the block fails, and the next call with `resume` finds it again.
+    target: Path
+    scratch: Path
+
+
+@contextmanager
+def new_folder(path: Path, overwrite: bool, resume: bool = False) -> Iterator[Workplace]:
+    """A working folder beside `path`: its `target` takes that name when the block ends well, the rest vanishes.
+
+    With `resume`, `scratch` stays when the block fails, and the next call with `resume` finds it again; `target` always
+    starts empty, for files that the new run does not write would stay in it.
     The old index, if one is replaced, stays in place and readable until the new one is complete and on the disk.
     An OSError (a full disk, a missing parent folder) becomes a `StorageError` that names the path.
     """
     check_output(path, overwrite)
+    if path.is_symlink():  # to an index: what it points to is replaced, from the same disk
+        path = path.resolve()
     name = f".{path.name}.partial" if resume else f".{path.name}.{secrets.token_hex(4)}.building"
     work = path.with_name(name)
+    place = Workplace(work / "target", work / "scratch")
     done = False
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         work.mkdir(exist_ok=resume)
-        yield work
-        _replace(work, path)
+        if place.target.exists():  # of a run that was killed
+            shutil.rmtree(place.target)
+        place.target.mkdir()
+        place.scratch.mkdir(exist_ok=resume)
+        yield place
+        _replace(place.target, path)
         done = True
     except OSError as error:
         if isinstance(error, LsrError):  # some of ours are OSErrors too
@@ -53,19 +68,19 @@ def new_folder(path: Path, overwrite: bool, resume: bool = False) -> Iterator[Pa
         rest = f"what was done is kept in {work} for --resume" if resume else "nothing was left behind"
         raise StorageError(f"{path}: the index cannot be written ({reason}); {rest}") from error
     finally:
-        if not (done or resume):
+        if done or not resume:
             shutil.rmtree(work, ignore_errors=True)
-        elif not done:
-            with suppress(OSError):  # keeps what is in it; an empty one would be litter
+        else:
+            shutil.rmtree(place.target, ignore_errors=True)
+            with suppress(OSError):  # keeps what is in them; empty ones would be litter
+                place.scratch.rmdir()
                 work.rmdir()
 
 
-def _replace(work: Path, path: Path) -> None:
-    for folder in [work, *(child for child in work.iterdir() if child.is_dir())]:
+def _replace(new: Path, path: Path) -> None:
+    for folder in [new, *(child for child in new.iterdir() if child.is_dir())]:
         sync_folder(folder)
     old = None
-    if path.is_symlink():
-        path = path.resolve()
     if path.exists():
         if any(path.iterdir()):
             old = path.with_name(f".{path.name}.{secrets.token_hex(4)}.replaced")
@@ -73,9 +88,9 @@ def _replace(work: Path, path: Path) -> None:
         else:
             path.rmdir()
     try:
-        os.rename(work, path)  # noqa: PTH104 - the object stays the name of the working folder
-    except OSError:
-        if old is not None:
+        new.rename(path)
+    except BaseException:
+        if old is not None and not path.exists():
             old.rename(path)
         raise
     sync_folder(path.parent)
