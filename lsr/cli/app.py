@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from lsr.cli import check, demo, encode, eval, index, info, search
+from lsr.cli import check, demo, encode, eval, export, index, info, search
 from lsr.cli.run import guarded
 
 __all__ = ["app"]
@@ -38,6 +38,6 @@ def options(
     """Search text with learned sparse representations: encode, index, search, evaluate. Start with `lsr demo`."""
 
 
-for command in (demo.demo, index.index, search.search, info.info, check.check, encode.encode):
+for command in (demo.demo, index.index, search.search, info.info, check.check, encode.encode, export.export):
     app.command()(guarded(command))
 app.command("eval")(guarded(eval.evaluate))

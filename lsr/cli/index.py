@@ -25,7 +25,14 @@ def index(
     id_field: IdField = None,
     text_field: TextField = None,
     keep_text: Annotated[bool, typer.Option(help="Store the texts, compressed, to show them with hits.")] = True,
-    corpus_idf: Annotated[bool, typer.Option(help="Adapt the term weights of queries to the documents.")] = True,
+    corpus_idf: Annotated[
+        bool | None,
+        typer.Option(
+            "--corpus-idf/--no-corpus-idf",
+            help="Adapt the term weights of queries to the documents. [default: as the encoder says]",
+            show_default=False,
+        ),
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an index that is there.")] = False,
     resume: Annotated[
         bool, typer.Option("--resume", help="Keep what is done when interrupted, and go on from there.")

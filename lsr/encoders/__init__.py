@@ -1,10 +1,25 @@
-"""Encoders: text to sparse vectors. Queries by a table of weights, documents by a model on ONNX Runtime."""
+"""Encoders: text to sparse vectors. Queries by a table of weights or a network, documents by a network."""
 
 from __future__ import annotations
 
 from lsr.encoders.document import DocumentEncoder
-from lsr.encoders.encoder import Encoder, load_encoder
+from lsr.encoders.encoder import Encoder
 from lsr.encoders.idf import TokenCounts, blend
+from lsr.encoders.inspection import Statistics, TermOrigin, flops, statistics
+from lsr.encoders.loading import load_encoder
 from lsr.encoders.query import QueryEncoder
+from lsr.encoders.vocabulary import Vocabulary
 
-__all__ = ["DocumentEncoder", "Encoder", "QueryEncoder", "TokenCounts", "blend", "load_encoder"]
+__all__ = [
+    "DocumentEncoder",
+    "Encoder",
+    "QueryEncoder",
+    "Statistics",
+    "TermOrigin",
+    "TokenCounts",
+    "Vocabulary",
+    "blend",
+    "flops",
+    "load_encoder",
+    "statistics",
+]

@@ -1,161 +1,298 @@
-"""Encoders by name or folder: what turns queries and documents into sparse vectors."""
+"""An encoder: a learned sparse model ready to turn queries and documents into sparse vectors."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
-from difflib import get_close_matches
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock
+from typing import TYPE_CHECKING
 
-from lsr.encoders import folder as layout
 from lsr.encoders.document import DocumentEncoder
 from lsr.encoders.idf import TokenCounts
+from lsr.encoders.model import AutoencoderHead, Engine, Model, NetworkSide, OnnxSide, TableSide
 from lsr.encoders.query import QueryEncoder
-from lsr.errors import EncoderError, EncoderNotFound, InvalidInput
+from lsr.encoders.vocabulary import Vocabulary
+from lsr.errors import EncoderError, InvalidInput
 from lsr.sparse import SparseVectors
 
-__all__ = ["BUNDLED", "Encoder", "load_encoder"]
+if TYPE_CHECKING:
+    from lsr.encoders.inspection import TermOrigin
 
-# Encoders that ship inside the package, and their folders beside this file.
-BUNDLED = {"lsr-tiny": "lsr_tiny"}
+__all__ = ["Encoder", "Settings"]
+
+ENGINES = ("onnx", "torch")
+PRECISIONS = {"onnx": ("fp32", "int8"), "torch": ("fp32", "bf16", "fp16")}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How an encoder runs; see `load_encoder`."""
+
+    max_length: int | None = None
+    device: str | Sequence[str] | None = None
+    engine: str | None = None
+    precision: str | None = None
+    threads: int | None = None
+    long: str = "truncate"
+    stride: int | None = None
+    query_top_k: int | None = None
+    trust_remote_code: bool = False
+
+    def __post_init__(self) -> None:
+        if self.engine not in (None, *ENGINES):
+            raise InvalidInput(f"engine is {self.engine!r}: it must be one of {', '.join(ENGINES)}, or None")
+        if self.engine == "onnx" and self.device not in (None, "cpu"):
+            raise InvalidInput(f"device is {self.device!r}: the onnx engine runs on the CPU; use engine='torch'")
+        known = {name for engine, names in PRECISIONS.items() if self.engine in (None, engine) for name in names}
+        if self.precision is not None and self.precision not in known:
+            raise InvalidInput(
+                f"precision is {self.precision!r}: it must be one of {', '.join(sorted(known))}, or None"
+            )
+        if self.query_top_k is not None and self.query_top_k < 1:
+            raise InvalidInput(f"query_top_k is {self.query_top_k}: it must be 1 or more")
 
 
 class Encoder:
-    """A pair of encoders over one vocabulary: queries by table, documents by model. Made by `load_encoder`.
+    """Queries and documents to vectors over one vocabulary. Made by `load_encoder`. Safe to share between threads.
 
-    Loading and encoding queries need neither ONNX Runtime nor torch; the model is read when the first document is
-    encoded. Safe to share between threads.
+    Loading and encoding queries with a table (`inference_free`) need neither ONNX Runtime nor torch; a network is read when
+    the first text goes through it.
     """
 
-    def __init__(self, folder: Path, *, max_length: int | None = None, threads: int | None = None) -> None:
-        self._folder = folder
-        self._description = layout.read_description(folder)
-        if max_length is not None:
-            if not 3 <= max_length <= self._description.positions:
-                raise InvalidInput(
-                    f"max_length is {max_length}: {self.name} reads 3 to {self._description.positions} tokens"
-                )
-            self._description = replace(self._description, max_length=max_length)
-        weights = layout.read_weights(folder, self._description)
-        tokenizer_json = _text(layout.read_file(folder, layout.TOKENIZER, self._description), folder / layout.TOKENIZER)
-        try:
-            self.query = QueryEncoder(tokenizer_json, weights)
-        except EncoderError as error:
-            raise EncoderError(f"{folder}: {error}") from None
-        self._threads = threads
-        self._document: DocumentEncoder | None = None
+    def __init__(self, model: Model, settings: Settings) -> None:
+        self.model = model
+        self._settings = settings
+        document, limit = model.document, settings.max_length
+        if isinstance(document, TableSide):
+            raise EncoderError(f"{model.source}: its documents have no network; use its table with QueryEncoder")
+        if limit is not None and not 3 <= limit <= document.positions:
+            raise InvalidInput(f"max_length is {limit}: {model.name} reads 3 to {document.positions} tokens")
+        self.document_side = document if limit is None else replace(document, max_length=limit)
+        self.vocabulary = _vocabulary(model)
+        self._table = _query_encoder(model.query, model.source) if isinstance(model.query, TableSide) else None
+        self._engines: dict[tuple[object, ...], Engine] = {}
+        self._encoders: dict[str, DocumentEncoder] = {}
+        self._hash: str | None = None
         self._lock = Lock()
+
+    # -- what it is ----------------------------------------------------------------------------------------------------
 
     @property
     def name(self) -> str:
-        """The name that encoder.json gives."""
-        return self._description.name
+        """What the model is called: by its description, or its folder or hub id."""
+        return self.model.name
+
+    @property
+    def source(self) -> str:
+        """Where it came from: the name of a bundled encoder, a folder, or hub id@revision."""
+        return self.model.source
 
     @property
     def hash(self) -> str:
-        """xxh3-128 in hex over model, tokenizer and query weights: equal when and only when the files are."""
-        return self._description.hash
+        """xxh3-128 in hex over weights, tokenizer and settings: equal when the vectors are. Length limits do not count."""
+        with self._lock:
+            if self._hash is None:
+                self._hash = self.model.fingerprint()
+                if self._precision() == "int8" and not isinstance(self.model.document, OnnxSide):
+                    self._hash = f"{self._hash}-int8"
+            return self._hash
 
     @property
     def dim(self) -> int:
         """Number of terms in the vocabulary."""
-        return self._description.dim
+        return self.document_side.dim
 
     @property
     def max_length(self) -> int:
-        """Number of tokens of a document that are read, [CLS] and [SEP] included."""
-        return self._description.max_length
+        """Number of tokens of a document that are read at a time, special tokens included."""
+        return self.document_side.max_length
+
+    @property
+    def inference_free(self) -> bool:
+        """Whether queries need no network."""
+        return self._table is not None
+
+    @property
+    def adapts(self) -> bool:
+        """Whether its table is made to be adapted to the documents of an index (see lsr.encoders.idf)."""
+        return isinstance(self.model.query, TableSide) and self.model.query.adapts
+
+    @property
+    def query(self) -> QueryEncoder:
+        """The table that encodes queries. Raises `EncoderError` when queries go through a network."""
+        if self._table is None:
+            raise EncoderError(f"{self.name}: its queries go through a network, not a table; use encode_query")
+        return self._table
+
+    def token(self, term: int) -> str:
+        """The text of a term of the vocabulary."""
+        return self.vocabulary.token(term)
+
+    # -- encoding ------------------------------------------------------------------------------------------------------
 
     def encode_query(self, queries: str | Sequence[str]) -> SparseVectors:
-        """Vectors of one query (a batch of 1) or several, in input order."""
-        return self.query.encode_batch([queries] if isinstance(queries, str) else queries)
+        """Vectors of one query (a batch of 1) or several, in input order; with `query_top_k` their heaviest terms only."""
+        from lsr.encoders.rows import heaviest
+
+        texts = [queries] if isinstance(queries, str) else queries
+        if self._table is not None:
+            vectors = self._table.encode_batch(texts)
+        else:
+            vectors = self._network("query").encode(texts)
+        top = self._settings.query_top_k
+        return vectors if top is None else heaviest(vectors, top)
 
     def encode_documents(self, texts: Sequence[str], counts: TokenCounts | None = None) -> SparseVectors:
         """Vectors of documents in input order; `counts`, when given, is added to (see `DocumentEncoder.encode`)."""
-        return self._documents().encode(texts, counts)
+        return self._network("document").encode(texts, counts)
+
+    def encode_parts(
+        self, parts: Iterable[Sequence[str]], counts: TokenCounts | None = None
+    ) -> Iterator[SparseVectors]:
+        """The vectors of each part of a stream of documents; the next part is tokenised while one is computed."""
+        return self._network("document").encode_parts(parts, counts)
+
+    # -- looking inside ------------------------------------------------------------------------------------------------
+
+    def explain(self, text: str, top_k: int | None = None) -> list[TermOrigin]:
+        """The terms of a document, heaviest first, each with the piece of the text that gave it its weight.
+
+        Only what fits in `max_length` is read. Raises `InvalidInput` where terms come from all positions together (sum
+        pooling).
+        """
+        from lsr.encoders.inspection import explain
+
+        side = self.document_side
+        return explain(
+            self._engine(side), side.tokenizer_json, self.vocabulary, text, self.max_length, side.prompt, top_k
+        )
+
+    def decode(self, vectors: SparseVectors, top_k: int | None = None) -> list[list[tuple[str, float]]]:
+        """The terms of each vector as text with their weights, heaviest first; the `top_k` first when given."""
+        from lsr.encoders.inspection import decode
+
+        if vectors.dim != self.dim:
+            raise InvalidInput(f"the vectors have {vectors.dim:,} dimensions, the encoder {self.name} {self.dim:,}")
+        return decode(vectors, self.vocabulary, top_k)
+
+    # -- leaving -------------------------------------------------------------------------------------------------------
 
     def save(self, folder: str | Path) -> None:
-        """Writes the encoder, with its max_length, to a new folder that `load_encoder` reads.
+        """Writes the model, with its max_length, to a new folder that `load_encoder` and sentence-transformers 5 and 6 read.
 
-        Raises `OutputExists` when something is there already.
+        One that was exported to ONNX has no weights for sentence-transformers: it is written as it is, for lsr alone.
+        Raises `OutputExists` when something is there already, and `EncoderError` when sentence-transformers has no module for
+        what the model does.
         """
-        contents = {name: layout.read_file(self._folder, name, self._description) for name in layout.FILES}
-        layout.write_folder(Path(folder), self._description, contents)
+        from lsr.encoders.layouts.onnx_folder import write_onnx_folder
+        from lsr.encoders.layouts.writing import write_sentence_transformers
 
-    def _documents(self) -> DocumentEncoder:
+        model = replace(self.model, document=self.document_side)
+        if isinstance(self.document_side, OnnxSide):
+            write_onnx_folder(model, Path(folder), lambda side: b"", notes={})
+        else:
+            write_sentence_transformers(model, Path(folder))
+
+    def push_to_hub(
+        self, repo_id: str, *, private: bool = False, token: str | None = None, message: str = "Add model"
+    ) -> str:
+        """Saves to the Hugging Face hub, making the repository if there is none. Returns the address of the commit."""
+        from lsr.encoders.hub import upload
+
+        return upload(self.save, repo_id, private=private, token=token, message=message)
+
+    # -- the networks --------------------------------------------------------------------------------------------------
+
+    def _network(self, which: str) -> DocumentEncoder:
         with self._lock:
-            if self._document is None:
-                try:
-                    self._document = DocumentEncoder(
-                        layout.read_file(self._folder, layout.MODEL, self._description),
-                        self.query.tokenizer_json,
-                        max_length=self.max_length,
-                        top_terms=self._description.top_terms,
-                        threads=self._threads,
-                    )
-                except EncoderError as error:
-                    raise EncoderError(f"{self._folder / layout.MODEL}: {error}") from None
-            return self._document
+            if which not in self._encoders:
+                side = self.document_side if which == "document" else self.model.query
+                assert not isinstance(side, TableSide)
+                windows = which == "document"  # queries are short: they are cut, never read in windows
+                self._encoders[which] = DocumentEncoder(
+                    self._engine(side),
+                    side.tokenizer_json,
+                    max_length=side.max_length,
+                    prompt=side.prompt,
+                    long=self._settings.long if windows else "truncate",
+                    stride=self._settings.stride if windows else None,
+                    table=side.table if isinstance(side, NetworkSide) else None,
+                    top_terms=side.top_terms if isinstance(side, NetworkSide) else side.chosen.top_terms,
+                )
+            return self._encoders[which]
+
+    def _engine(self, side: NetworkSide | OnnxSide) -> Engine:
+        """The engine of a side; one for both when they are the same network."""
+        if isinstance(side, OnnxSide):
+            key: tuple[object, ...] = (side.where, side.chosen)
+        else:
+            key = (side.folder, id(side.head), side.dropped, side.top_terms)
+        if key not in self._engines:
+            self._engines[key] = self._made(side)
+        return self._engines[key]
+
+    def _made(self, side: NetworkSide | OnnxSide) -> Engine:
+        from lsr.encoders.network import UnsupportedNetwork
+        from lsr.encoders.onnx_engine import OnnxEngine, onnx_bytes
+        from lsr.encoders.rows import selection
+
+        settings = self._settings
+        if isinstance(side, OnnxSide):
+            if settings.engine == "torch" or settings.precision is not None or settings.device not in (None, "cpu"):
+                raise InvalidInput(f"{self.name}: exported to ONNX, it runs on the CPU in the precision it was given")
+            try:
+                return OnnxEngine(side.model(), side.chosen, settings.threads)
+            except EncoderError as error:
+                raise EncoderError(f"{side.where}: {error}") from None
+        on_cpu = settings.device in (None, "cpu") and settings.precision not in ("bf16", "fp16")
+        if settings.engine == "onnx" or (settings.engine is None and on_cpu):
+            try:
+                return OnnxEngine(onnx_bytes(side, self._precision()), selection(side), settings.threads)
+            except UnsupportedNetwork:
+                if settings.engine == "onnx" or self._precision() == "int8":
+                    raise
+        from lsr.encoders.torch_engine import TorchEngine
+
+        names = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16", None: None}
+        return TorchEngine(
+            side,
+            device=settings.device,
+            dtype=names[settings.precision],
+            threads=settings.threads,
+            trust_remote_code=settings.trust_remote_code,
+        )
+
+    def _precision(self) -> str:
+        return self._settings.precision or "fp32"
 
     def __repr__(self) -> str:
         return f"Encoder({self.name!r}, dim {self.dim:,}, max_length {self.max_length})"
 
 
-def load_encoder(
-    name_or_folder: str | Path = "lsr-tiny",
-    max_length: int | None = None,
-    device: str | None = None,
-    *,
-    threads: int | None = None,
-) -> Encoder:
-    """The bundled encoder of that name, or the one in that folder.
+def _vocabulary(model: Model) -> Vocabulary:
+    """The names of the terms; the latents of an autoencoder have none, and get numbers."""
+    side = model.document
+    latents = (isinstance(side, NetworkSide) and isinstance(side.head, AutoencoderHead)) or (
+        isinstance(side, OnnxSide) and side.chosen.kind == "latents"
+    )
+    try:
+        return Vocabulary(side.tokenizer_json, side.dim, named=not latents)
+    except EncoderError as error:
+        raise EncoderError(f"{model.source}: {error}") from None
 
-    `max_length` is the number of tokens of a document that are read, the encoder's own when None. `threads` is the number
-    of cores for documents, all of them when None. `device` can be None or "cpu".
 
-    Raises `EncoderNotFound` when there is no such name or folder, `EncoderError` when the folder holds something else or
-    its files are damaged, `InvalidInput` when another argument is out of range.
-    """
-    if device not in (None, "cpu"):
-        raise InvalidInput(f"device is {device!r}: documents are encoded on ONNX Runtime, so it is 'cpu' or None")
-    if not str(name_or_folder):
-        raise InvalidInput(f"the encoder has no name: give {_bundled()}, or a folder")
-    bundled = BUNDLED.get(str(name_or_folder))
-    folder = Path(name_or_folder) if bundled is None else Path(__file__).parent / bundled
-    if (folder / layout.DESCRIPTION).is_file():
-        return Encoder(folder, max_length=max_length, threads=threads)
-    if (folder / "config.json").is_file():
-        raise EncoderError(
-            f"{folder}: a Hugging Face model; export it first: python -m lsr.encoders.export {folder} "
-            f"-o {folder.name}-lsr --idf idf.json"
+def _query_encoder(side: TableSide, source: str) -> QueryEncoder:
+    try:
+        return QueryEncoder(
+            side.tokenizer_json,
+            side.weights,
+            special=side.special,
+            unknown=side.unknown,
+            repeated=side.repeated,
+            max_length=side.max_length,
+            prompt=side.prompt,
+            dim=side.dim,
         )
-    if folder.is_dir():
-        raise EncoderError(f"{folder}: holds no {layout.DESCRIPTION}, so it is no encoder; bundled: {_bundled()}")
-    if folder.exists():
-        raise EncoderError(f"{folder}: a file; an encoder is a folder with {layout.DESCRIPTION}")
-    raise EncoderNotFound(_not_found(str(name_or_folder), folder))
-
-
-def _not_found(name: str, folder: Path) -> str:
-    """The message that lists what could be meant: bundled names and encoders in the folder where this one would be."""
-    try:
-        neighbours = [f for f in sorted(folder.parent.iterdir()) if (f / layout.DESCRIPTION).is_file()]
-    except OSError:
-        neighbours = []
-    candidates = {n: n for n in BUNDLED} | {f.name: str(f) for f in neighbours}
-    close = [candidates[n] for n in get_close_matches(folder.name, candidates, n=3)]
-    meant = f" (did you mean {' or '.join(close)}?)" if close else ""
-    remedy = "or give the path of a local folder, as python -m lsr.encoders.export writes it"
-    return f"no encoder {name!r}{meant}; bundled: {_bundled()}; {remedy}"
-
-
-def _bundled() -> str:
-    return ", ".join(BUNDLED)
-
-
-def _text(content: bytes, path: Path) -> str:
-    try:
-        return content.decode()
-    except UnicodeDecodeError:
-        raise EncoderError(f"{path}: not a tokenizer.json (not UTF-8)") from None
+    except EncoderError as error:
+        raise EncoderError(f"{source}: {error}") from None

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from lsr.errors import EncoderError, InvalidInput, one_line
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-__all__ = ["load_tokenizer", "special_ids", "valid_text", "vocabulary", "vocabulary_hash"]
+__all__ = ["load_tokenizer", "model_max_length", "read_tokenizer_json", "special_ids", "unknown_id", "valid_text"]
+
+BYTE_LEVEL_TOKENS = {"bos": "<s>", "pad": "<pad>", "eos": "</s>", "unk": "<unk>", "mask": "<mask>"}
 
 
 def load_tokenizer(tokenizer_json: str) -> Tokenizer:
@@ -28,25 +32,118 @@ def load_tokenizer(tokenizer_json: str) -> Tokenizer:
 def special_ids(tokenizer: Tokenizer) -> frozenset[int]:
     """Ids that carry no term: tokens marked as special, and the token of unknown words."""
     ids = {i for i, token in tokenizer.get_added_tokens_decoder().items() if token.special}
+    unknown = unknown_id(tokenizer)
+    return frozenset(ids if unknown is None else ids | {unknown})
+
+
+def unknown_id(tokenizer: Tokenizer) -> int | None:
+    """The id of the token of unknown words, where there is one."""
     unknown = getattr(tokenizer.model, "unk_token", None)
-    if isinstance(unknown, str) and (i := tokenizer.token_to_id(unknown)) is not None:
-        ids.add(i)
-    return frozenset(ids)
+    return tokenizer.token_to_id(unknown) if isinstance(unknown, str) else None
 
 
-def vocabulary(tokenizer: Tokenizer) -> list[str]:
-    """Tokens in the order of their ids. Raises `EncoderError` when the ids have gaps."""
-    tokens = sorted((i, token) for token, i in tokenizer.get_vocab(with_added_tokens=True).items())
-    if [i for i, _ in tokens] != list(range(len(tokens))):
-        raise EncoderError(f"the tokenizer has {len(tokens)} tokens, but their ids are not 0 to {len(tokens) - 1}")
-    return [token for _, token in tokens]
+def read_tokenizer_json(folder: Path) -> str:
+    """The tokenizer of a Hugging Face folder as the text of a tokenizer.json, made from older files where there is none.
+
+    Raises `EncoderError` when the folder has no tokenizer that can be read without code of its own.
+    """
+    path = folder / "tokenizer.json"
+    if path.is_file():
+        return _read(path)
+    settings = _settings(folder)
+    if (folder / "vocab.txt").is_file():
+        return _word_piece(folder, settings)
+    if (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file():
+        return _byte_level(folder, settings)
+    raise EncoderError(
+        f"{folder}: has no tokenizer.json, vocab.txt, or vocab.json with merges.txt; save its tokenizer with transformers"
+    )
 
 
-def vocabulary_hash(tokens: list[str]) -> str:
-    """xxh3-128 in hex over the tokens in the order of their ids, each followed by a NUL."""
-    from xxhash import xxh3_128_hexdigest
+def model_max_length(folder: Path) -> int | None:
+    """The most tokens that tokenizer_config.json allows; None when it says nothing, or "endless" by a huge number."""
+    found = _settings(folder).get("model_max_length")
+    return found if type(found) is int and 0 < found < 1 << 30 else None
 
-    return xxh3_128_hexdigest("".join(f"{token}\0" for token in tokens).encode("utf-8", "surrogatepass"))
+
+def _settings(folder: Path) -> dict[str, Any]:
+    path = folder / "tokenizer_config.json"
+    if not path.is_file():
+        return {}
+    try:
+        found = json.loads(_read(path))
+    except (ValueError, RecursionError) as error:
+        raise EncoderError(f"{path}: not JSON ({one_line(error)})") from None
+    return found if isinstance(found, dict) else {}
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise EncoderError(f"{path}: not UTF-8; copy it again") from None
+    except OSError as error:
+        raise EncoderError(f"{path}: cannot be read ({error.strerror or error})") from None
+
+
+def _named(settings: dict[str, Any], key: str, default: str) -> str:
+    """The text of a special token, which may be given with its settings."""
+    found = settings.get(key, default)
+    found = found.get("content", default) if isinstance(found, dict) else found
+    return found if isinstance(found, str) else default
+
+
+def _word_piece(folder: Path, settings: dict[str, Any]) -> str:
+    """BERT's: one token a line of vocab.txt."""
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+
+    ids = {token: i for i, token in enumerate(_read(folder / "vocab.txt").rstrip("\n").split("\n"))}
+    names = [_named(settings, f"{kind}_token", f"[{kind.upper()}]") for kind in ("pad", "unk", "cls", "sep", "mask")]
+    if missing := [name for name in names[:4] if name not in ids]:
+        raise EncoderError(
+            f"{folder / 'vocab.txt'}: has no {', '.join(missing)}, so it is no vocabulary of BERT's kind"
+        )
+    tokenizer = Tokenizer(models.WordPiece(ids, unk_token=names[1], max_input_chars_per_word=100))
+    tokenizer.normalizer = normalizers.BertNormalizer(
+        lowercase=settings.get("do_lower_case", True),
+        strip_accents=settings.get("strip_accents"),
+        handle_chinese_chars=settings.get("tokenize_chinese_chars", True),
+    )
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.add_special_tokens([name for name in names if name in ids])
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{names[2]} $A {names[3]}",
+        special_tokens=[(names[2], ids[names[2]]), (names[3], ids[names[3]])],
+    )
+    return str(tokenizer.to_str())
+
+
+def _byte_level(folder: Path, settings: dict[str, Any]) -> str:
+    """RoBERTa's: byte pairs over bytes, from vocab.json and merges.txt."""
+    from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers, processors
+
+    space = bool(settings.get("add_prefix_space", False))
+    try:
+        model = models.BPE.from_file(str(folder / "vocab.json"), str(folder / "merges.txt"))
+    except Exception as error:  # tokenizers raises bare Exceptions
+        raise EncoderError(f"{folder}: vocab.json and merges.txt make no tokenizer ({one_line(error)})") from None
+    tokenizer = Tokenizer(model)
+    names = [_named(settings, f"{kind}_token", text) for kind, text in BYTE_LEVEL_TOKENS.items()]
+    begin, pad, end, unknown, mask = names
+    if missing := [name for name in names[:4] if tokenizer.token_to_id(name) is None]:
+        raise EncoderError(
+            f"{folder / 'vocab.json'}: has no {', '.join(missing)}, so it is no vocabulary of RoBERTa's kind"
+        )
+    tokenizer.model.unk_token = unknown
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=space)
+    tokenizer.add_special_tokens([begin, pad, end, unknown])
+    if tokenizer.token_to_id(mask) is not None:
+        tokenizer.add_special_tokens([AddedToken(mask, lstrip=True)])
+    ids = {name: tokenizer.token_to_id(name) or 0 for name in (begin, end)}
+    tokenizer.post_processor = processors.RobertaProcessing(
+        (end, ids[end]), (begin, ids[begin]), add_prefix_space=space
+    )
+    return str(tokenizer.to_str())
 
 
 def valid_text(text: str) -> str:

@@ -8,18 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 import lsr
 from lsr.corpus import Document, given_documents, read_documents
 from lsr.corpus.streams import shown
 from lsr.errors import CorpusError, InvalidInput
 from lsr.files import atomic_write
 from lsr.index.encoding_run import EncodingRun
+from lsr.index.query_side import write_encoder
 from lsr.index.segment_writer import Progress, Spool, write_arrays
-from lsr.index.storage.arrays import write_array, write_bytes
 from lsr.index.storage.folder import new_folder
-from lsr.index.storage.manifest import EncoderEntry, FileEntry, Manifest, SegmentEntry, manifest_name
+from lsr.index.storage.manifest import Manifest, SegmentEntry, manifest_name
 from lsr.index.storage.records import IdsWriter, TextsWriter
 from lsr.sparse import SparseVectors
 
@@ -48,7 +46,7 @@ class BuildOptions:
     keep_text: bool = True
     overwrite: bool = False
     resume: bool = False
-    corpus_idf: bool = True
+    corpus_idf: bool | None = None
 
     def __post_init__(self) -> None:
         if self.engine not in ENGINES:
@@ -179,13 +177,16 @@ def _commit(
     texts: bool,
     options: BuildOptions,
 ) -> None:
+    adapt = options.corpus_idf
+    if adapt is None:
+        adapt = encoder is not None and encoder.adapts
     manifest = Manifest(
         generation=1,
         created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         lsr_version=lsr.__version__,
         dim=dim,
         engine="exact",
-        encoder=None if encoder is None else _write_encoder(work, encoder, counts if options.corpus_idf else None),
+        encoder=None if encoder is None else write_encoder(work, encoder, counts if adapt else None),
         segments=(segment,),
         texts=texts,
         source={
@@ -196,17 +197,3 @@ def _commit(
     )
     with atomic_write(work / manifest_name(1)) as file:
         file.write(manifest.to_json())
-
-
-def _write_encoder(work: Path, encoder: Encoder, counts: TokenCounts | None) -> EncoderEntry:
-    """The query side: tokenizer and term weights, so that searching needs the index alone."""
-    from lsr.encoders.idf import blend
-
-    weights, origin = encoder.query.weights, "of the encoder"
-    if counts is not None:
-        weights, origin = blend(counts, encoder.query.weights), "of the encoder, adapted to the documents"
-    files: tuple[FileEntry, ...] = (
-        write_bytes(work, "encoder/tokenizer.json", encoder.query.tokenizer_json.encode()),
-        write_array(work, "encoder/term_weights", np.asarray(weights, np.float32)),
-    )
-    return EncoderEntry(encoder.name, encoder.hash, encoder.query.vocabulary_hash, encoder.max_length, origin, files)

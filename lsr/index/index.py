@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 import numpy.typing as npt
 
-from lsr.errors import CorruptIndex, EncoderMismatch, InvalidInput, UnsupportedVersion
+from lsr.errors import InvalidInput, UnsupportedVersion
 from lsr.hits import Explanation, Hits
 from lsr.index.exact import ExactEngine
 from lsr.index.explain import explain
-from lsr.index.storage.arrays import map_array, read_file
+from lsr.index.query_side import QuerySide, check_encoder, open_query_side
 from lsr.index.storage.manifest import Manifest
 from lsr.index.storage.records import Record
 from lsr.index.storage.segment import Segment
@@ -23,7 +23,6 @@ from lsr.sparse import SparseVectors
 if TYPE_CHECKING:
     from lsr.corpus import Document
     from lsr.encoders import Encoder
-    from lsr.encoders.query import QueryEncoder
     from lsr.index.build import BuildReport
     from lsr.index.segment_writer import Progress
 
@@ -37,8 +36,8 @@ class Index:
     """Documents as sparse vectors on disk, and their search.
 
     An index is a folder, opened by mapping its files into memory: opening costs milliseconds and memory is shared
-    between processes. Searching needs neither the encoder's model nor torch nor ONNX Runtime. One index may be searched
-    from several threads.
+    between processes. With an inference-free encoder searching needs neither its network nor torch nor ONNX Runtime. One
+    index may be searched from several threads.
 
         index = lsr.Index.build("docs.jsonl", "my.idx")
         index = lsr.Index.open("my.idx")
@@ -56,7 +55,7 @@ class Index:
         self._segment = Segment(path, manifest.segments[0], manifest.dim, manifest.texts)
         self._engine = ExactEngine(self._segment)
         self._given_encoder = encoder
-        self._query_encoder: QueryEncoder | None = None
+        self._query_side: QuerySide | None = None
 
     # -- making and opening --------------------------------------------------------------------------------------------
 
@@ -73,7 +72,7 @@ class Index:
         id_field: str | None = None,
         text_fields: Sequence[str] = (),
         keep_text: bool = True,
-        corpus_idf: bool = True,
+        corpus_idf: bool | None = None,
         overwrite: bool = False,
         resume: bool = False,
         progress: Progress | None = None,
@@ -93,7 +92,7 @@ class Index:
         max_length: tokens of a document that are encoded, the rest is cut; the encoder's own limit by default.
         keep_text: store the texts, compressed, for display.
         corpus_idf: adapt the term weights of queries to the documents (see `lsr.encoders.idf`); False keeps the
-          encoder's own.
+          encoder's own. None adapts those of encoders that say so, as the bundled one does.
         resume: keep what is done when interrupted, and go on from there with the next call.
         progress: called as progress(stage, done, total or None).
 
@@ -123,7 +122,8 @@ class Index:
         """Opens an index read-only.
 
         The structure of all files is checked first; their contents are checked by `lsr check --full`.
-        encoder: not needed; when given it must be the one that made the index, else `EncoderMismatch`.
+        encoder: not needed, unless queries go through a network that is no longer where it was when the index was built; when
+          given it must be the one that made the index, else `EncoderMismatch`.
 
         Raises `IndexNotFound`, `UnsupportedVersion` (made by a newer lsr) or `CorruptIndex`.
         """
@@ -134,7 +134,7 @@ class Index:
 
             encoder = load_encoder(encoder)
         if encoder is not None:
-            _check_encoder(path, manifest, encoder)
+            check_encoder(path, manifest.encoder, encoder, manifest.dim)
         return cls(path, manifest, encoder)
 
     # -- searching -----------------------------------------------------------------------------------------------------
@@ -231,14 +231,11 @@ class Index:
         return self.manifest.dim
 
     @property
-    def query_encoder(self) -> QueryEncoder | None:
+    def query_encoder(self) -> QuerySide | None:
         """The query side of the encoder, as the index keeps it; None for an index made from bare vectors."""
-        if self._query_encoder is None:
-            if self._given_encoder is not None and self.manifest.encoder is None:
-                self._query_encoder = self._given_encoder.query
-            elif self.manifest.encoder is not None:
-                self._query_encoder = _open_query_encoder(self.path, self.manifest)
-        return self._query_encoder
+        if self._query_side is None:
+            self._query_side = open_query_side(self.path, self.manifest, self._given_encoder)
+        return self._query_side
 
     def vectors(self, rows: Sequence[int] | npt.NDArray[np.integer[Any]]) -> SparseVectors:
         """The stored vectors of documents, by row number, with their ids."""
@@ -300,6 +297,7 @@ class Index:
                 "name": encoder.name,
                 "hash": encoder.hash,
                 "vocabulary_hash": encoder.vocabulary_hash,
+                "source": encoder.source,
                 "max_length": encoder.max_length,
                 "term_weights": encoder.term_weights,
             },
@@ -319,41 +317,6 @@ class Index:
         if not 0 <= row < len(self):
             raise InvalidInput(f"there is no document {row}: the index holds {len(self):,}, counted from 0")
         return row
-
-
-def _check_encoder(path: Path, manifest: Manifest, encoder: Encoder) -> None:
-    made_with = manifest.encoder
-    if made_with is None:
-        if encoder.dim != manifest.dim:
-            raise EncoderMismatch(
-                f"{path}: its vectors have {manifest.dim:,} dimensions, the encoder {encoder.name} {encoder.dim:,};"
-                " open it with the encoder that made the vectors"
-            )
-    elif made_with.hash != encoder.hash:
-        raise EncoderMismatch(
-            f"{path}: made with the encoder {made_with.name} ({made_with.hash[:12]}), not {encoder.name}"
-            f" ({encoder.hash[:12]}); open it without naming an encoder, or build the index again with {encoder.name}"
-        )
-
-
-def _open_query_encoder(path: Path, manifest: Manifest) -> QueryEncoder:
-    from lsr.encoders.query import QueryEncoder
-    from lsr.errors import EncoderError
-
-    assert manifest.encoder is not None
-    files = {file.name: file for file in manifest.encoder.files}
-    try:
-        tokenizer, weights = files["encoder/tokenizer.json"], files["encoder/term_weights"]
-    except KeyError as name:
-        raise CorruptIndex(f"{path}: {name} is not in its manifest; build the index again") from None
-    read_file(path, weights)  # for the checksum: small, and every score rests on it
-    table = map_array(path, weights)
-    if table.dtype != np.float32 or table.shape != (manifest.dim,):
-        raise CorruptIndex(f"{path}: term weights of shape {table.shape} for {manifest.dim:,} terms; build it again")
-    try:
-        return QueryEncoder(read_file(path, tokenizer).decode(), table)
-    except (EncoderError, ValueError) as error:
-        raise CorruptIndex(f"{path}: its tokenizer cannot be used ({error}); build the index again") from None
 
 
 def _no_progress(stage: str, done: int, total: int | None) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from lsr.encoders import Encoder, load_encoder
+from lsr.encoders.export import export_onnx
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 WORDS = [f"{a}{b}" for a in "bcdfghjklmnp" for b in "aeiou"]
@@ -104,11 +105,8 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory, tokenizer_json: str) 
 @pytest.fixture(scope="session")
 def exported(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """That model as an encoder folder, 8-bit."""
-    pytest.importorskip("onnx")
-    from lsr.encoders.export import export
-
     output = tmp_path_factory.mktemp("encoders") / "random"
-    export(model_folder, output, model_folder / "idf.json", max_length=24)
+    export_onnx(load_encoder(model_folder, max_length=24), output, precision="int8", samples=["ba be bi", *WORDS])
     return output
 
 

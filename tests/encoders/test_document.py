@@ -12,7 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lsr.encoders import DocumentEncoder, Encoder, TokenCounts, load_encoder
+from lsr.encoders.export import export_onnx
 from lsr.errors import InvalidInput
+from lsr.sparse import SparseVectors
 from tests.encoders.conftest import TOKENS, WORDS
 
 SPECIAL_IDS = {0, 100, 101, 102, 103}
@@ -144,15 +146,55 @@ def test_what_is_read_is_counted(small: Encoder) -> None:
         assert counts.df[TOKENS.index(word)] == found
 
 
-def test_only_the_top_terms_are_kept(exported: Path, small: Encoder) -> None:
-    few = DocumentEncoder(
-        (exported / "model.onnx").read_bytes(), small.query.tokenizer_json, max_length=24, top_terms=5
-    )
+def test_only_the_top_terms_are_kept(tmp_path: Path, model_folder: Path) -> None:
+    folder = tmp_path / "few"
+    whole = load_encoder(model_folder, max_length=24)
+    export_onnx(whole, folder, top_terms=5, samples=WORDS)
     texts = [words(20, seed) for seed in range(20)]
-    for (ids, weights), (all_ids, all_weights) in zip(few.encode(texts), small.encode_documents(texts), strict=True):
+    pairs = zip(load_encoder(folder).encode_documents(texts), whole.encode_documents(texts), strict=True)
+    for (ids, weights), (all_ids, all_weights) in pairs:
         best = np.sort(np.argsort(-all_weights, kind="stable")[:5])
         np.testing.assert_array_equal(ids, all_ids[best])
         np.testing.assert_array_equal(weights, all_weights[best])
+
+
+# -- long texts --------------------------------------------------------------------------------------------------------
+
+
+def windows(text: str, room: int, stride: int) -> list[str]:
+    """The windows by hand: `room` words each, beginning `stride` words apart, until the end is read."""
+    found, start, read = text.split(), 0, []
+    while not read or start - stride + room < len(found):
+        read.append(" ".join(found[start : start + room]))
+        start += stride
+    return read
+
+
+@given(count=st.integers(0, 120), stride=st.integers(1, 22), seed=st.integers(0, 5))
+@settings(max_examples=40, deadline=None)
+def test_windows_keep_the_largest_weight_of_each_term(exported: Path, count: int, stride: int, seed: int) -> None:
+    reader = load_encoder(exported, long="windows", stride=stride)
+    text, counts = words(count, seed), TokenCounts(reader.dim)
+    found = reader.encode_documents([text, "ba"], counts).to_scipy().toarray()[0]
+    parts = load_encoder(exported).encode_documents(windows(text, 22, stride)).to_scipy().toarray()
+    np.testing.assert_array_equal(found, parts.max(0))
+    assert (counts.documents, counts.tokens) == (2, count + 1)
+
+
+def test_windows_begin_three_quarters_apart_when_nobody_says(exported: Path) -> None:
+    text = words(60, 1)
+    chosen, given_ = (load_encoder(exported, long="windows", **stride) for stride in ({}, {"stride": 16}))  # type: ignore[arg-type]
+    assert chosen.encode_documents([text]) == given_.encode_documents([text])
+
+
+def test_parts_of_a_stream_are_what_their_texts_are(small: Encoder) -> None:
+    texts = [words(count % 25, count) for count in range(50)]
+    counts, whole = TokenCounts(small.dim), TokenCounts(small.dim)
+    parts = list(small.encode_parts((texts[i : i + 7] for i in range(0, 50, 7)), counts))
+    assert [len(part) for part in parts] == [7] * 7 + [1]
+    assert SparseVectors.concat(parts) == small.encode_documents(texts, whole)
+    assert (counts.tokens, counts.df.tolist()) == (whole.tokens, whole.df.tolist())
+    assert list(small.encode_parts([])) == []
 
 
 def test_one_text_instead_of_a_list_is_refused(small: Encoder) -> None:

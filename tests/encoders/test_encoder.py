@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -70,10 +71,40 @@ def test_a_max_length_that_the_model_cannot_read_is_refused(exported: Path, max_
         load_encoder(exported, max_length=max_length)
 
 
-def test_the_device_is_the_processor() -> None:
-    assert load_encoder(device="cpu").name == "lsr-tiny"
-    with pytest.raises(InvalidInput, match=r"device is 'cuda': .* 'cpu' or None"):
-        load_encoder(device="cuda")
+def test_an_onnx_export_runs_on_the_processor_as_it_was_exported() -> None:
+    assert load_encoder(device="cpu").encode_documents(["log file"]).nnz
+    for settings in ({"device": "cuda"}, {"engine": "torch"}, {"precision": "fp32"}):
+        with pytest.raises(InvalidInput, match="lsr-tiny: exported to ONNX, it runs on the CPU"):
+            load_encoder(**settings).encode_documents(["log file"])  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"engine": "tensorflow"}, "engine is 'tensorflow'"),
+        ({"engine": "onnx", "device": "cuda"}, "the onnx engine runs on the CPU"),
+        ({"precision": "int4"}, "precision is 'int4'"),
+        ({"engine": "torch", "precision": "int8"}, "precision is 'int8'"),
+        ({"query_top_k": 0}, "query_top_k is 0"),
+        ({"prune_ratio": 1.0}, "prune_ratio is 1.0"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(model_folder: Path, settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(InvalidInput, match=message):
+        load_encoder(model_folder, **settings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"long": "split"}, "long is 'split'"),
+        ({"stride": 5}, "stride is 5"),
+        ({"long": "windows", "stride": 39}, "stride"),
+    ],
+)
+def test_windows_that_cannot_be_are_refused(model_folder: Path, settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(InvalidInput, match=message):
+        load_encoder(model_folder, **settings).encode_documents(["ba"])
 
 
 def test_threads_below_1_are_refused(exported: Path) -> None:
@@ -88,9 +119,9 @@ def test_an_unknown_name_lists_what_could_be_meant() -> None:
     with pytest.raises(EncoderNotFound, match=r"no encoder 'lsr_tinny' \(did you mean lsr-tiny\?\); bundled: lsr-tiny"):
         load_encoder("lsr_tinny")
     with pytest.raises(
-        EncoderNotFound, match=r"^no encoder 'org/other'; bundled: lsr-tiny; or give the path"
+        EncoderNotFound, match=r"^no encoder './org/other'; bundled: lsr-tiny; or give the path"
     ) as caught:
-        load_encoder("org/other")
+        load_encoder("./org/other")
     assert "\n" not in str(caught.value)
 
 
@@ -98,13 +129,6 @@ def test_a_mistyped_folder_lists_its_neighbours(tmp_path: Path, exported: Path) 
     shutil.copytree(exported, tmp_path / "medical")
     with pytest.raises(EncoderNotFound, match=f"did you mean {tmp_path / 'medical'}"):
         load_encoder(tmp_path / "medicol")
-
-
-def test_a_hugging_face_folder_is_answered_with_the_export_command(model_folder: Path) -> None:
-    with pytest.raises(
-        EncoderError, match=rf"python -m lsr\.encoders\.export {model_folder} -o random-lsr --idf idf.json"
-    ):
-        load_encoder(model_folder)
 
 
 def test_a_folder_or_file_of_another_kind_is_refused(tmp_path: Path) -> None:
@@ -179,10 +203,8 @@ def test_a_description_that_is_none_is_refused(folder: Path, content: bytes) -> 
         {"dim": "64"},
         {"dim": True},
         {"dim": 0},
-        {"max_length": 500},
-        {"top_terms": 0},
-        {"special_ids": [-1]},
-        {"special_ids": [10**6]},
+        {"document": {}},
+        {"query": None},
         {"files": []},
         {"files": {}},
         {"files": {"model.onnx": {"bytes": "1", "xxh3_128": ""}}},
@@ -190,6 +212,30 @@ def test_a_description_that_is_none_is_refused(folder: Path, content: bytes) -> 
 )
 def test_a_description_with_a_wrong_field_is_refused(folder: Path, changes: dict[str, object]) -> None:
     describe(folder, **changes)
+    assert "encoder.json" in refusal(folder)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"max_length": 500},
+        {"max_length": None},
+        {"positions": "40"},
+        {"top_terms": 0},
+        {"largest": -1},
+        {"dropped": [-1]},
+        {"dropped": [10**6]},
+        {"kind": "dense"},
+        {"activation": "tanh"},
+        {"prune_ratio": 2},
+        {"prompt": 3},
+        {"model": "other.onnx"},
+        {"tokenizer": "../tokenizer.json"},
+    ],
+)
+def test_a_side_with_a_wrong_field_is_refused(folder: Path, changes: dict[str, object]) -> None:
+    document = json.loads((folder / "encoder.json").read_text())["document"]
+    describe(folder, document=document | changes)
     assert "encoder.json" in refusal(folder)
 
 
@@ -218,7 +264,7 @@ def test_query_weights_that_are_none_are_refused(folder: Path, weights: bytes) -
 
 def test_a_tokenizer_of_another_vocabulary_is_refused(folder: Path, encoder: Encoder) -> None:
     replace_file(folder, "tokenizer.json", encoder.query.tokenizer_json.encode())
-    assert f"the weights have shape ({len(TOKENS)},): the tokenizer has 30522 tokens" in refusal(folder)
+    assert f"the tokenizer has 30522 tokens, but there are {len(TOKENS)} terms" in refusal(folder)
 
 
 @pytest.mark.parametrize("content", [b"", b"{}", b"\xff\xfe"])

@@ -12,14 +12,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lsr.encoders import Encoder, load_encoder
-from lsr.errors import EncoderError, InvalidInput, LsrError, OutputExists
+from lsr.encoders import DocumentEncoder, Encoder, load_encoder
+from lsr.encoders.export import export_onnx
+from lsr.encoders.model import NetworkSide
+from lsr.encoders.network import build_graph, read_network
+from lsr.encoders.onnx_engine import OnnxEngine
+from lsr.encoders.rows import selection
+from lsr.errors import EncoderError, InvalidInput, OutputExists
 from tests.encoders.conftest import HIDDEN, SPECIAL, TOKENS, bert_tensors, write_model
 from tests.encoders.test_document import words
-
-pytest.importorskip("onnx")
-
-from lsr.encoders.export import export, main, read_idf
 
 TEXTS = [*(words(count, count) for count in (1, 2, 7, 8, 15, 22, 35)), "ba unknown bas!", "[MASK] ba"]
 REAL_TEXTS = [
@@ -56,22 +57,14 @@ def splade(logits: Any) -> Any:
     return logits.relu().log1p()
 
 
-ACTIVATIONS: dict[str, Callable[[Any], Any]] = {
-    "log1p_relu": splade,
-    "log1p_log1p_relu": lambda logits: logits.relu().log1p().log1p(),
-    "relu": lambda logits: logits.relu(),
-}
-
-
-def exported_to(output: Path, folder: Path, **options: Any) -> Encoder:
-    export(folder, output, folder / "idf.json", **options)
+def exported_to(output: Path, folder: Path, max_length: int = 30, query: Path | None = None, **options: Any) -> Encoder:
+    export_onnx(load_encoder(folder, max_length=max_length, query=query), output, samples=TEXTS, **options)
     return load_encoder(output)
 
 
-@pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_float32_equals_torch(tmp_path: Path, model_folder: Path, activation: str) -> None:
-    encoder = exported_to(tmp_path / "out", model_folder, precision="fp32", activation=activation, max_length=30)
-    expected = torch_vectors(model_folder, TEXTS, ACTIVATIONS[activation], 30)
+def test_float32_equals_torch(tmp_path: Path, model_folder: Path) -> None:
+    encoder = exported_to(tmp_path / "out", model_folder)
+    expected = torch_vectors(model_folder, TEXTS, splade, 30)
     np.testing.assert_allclose(encoder.encode_documents(TEXTS).to_scipy().toarray(), expected, atol=1e-4)
 
 
@@ -103,25 +96,24 @@ def test_the_old_names_of_norms_are_read(tmp_path: Path, tokenizer_json: str, ex
         for name, tensor in bert_tensors().items()
     }
     folder = write_model(tmp_path / "old", tokenizer_json, tensors)
-    assert exported_to(tmp_path / "out", folder).hash == load_encoder(exported).hash
+    assert exported_to(tmp_path / "out", folder, 24, precision="int8").hash == load_encoder(exported).hash
 
 
 def test_the_same_model_gives_the_same_files(tmp_path: Path, model_folder: Path, exported: Path) -> None:
-    again = exported_to(tmp_path / "again", model_folder, max_length=24)
+    again = exported_to(tmp_path / "again", model_folder, max_length=24, precision="int8")
     assert again.hash == load_encoder(exported).hash
     assert (tmp_path / "again" / "model.onnx").read_bytes() == (exported / "model.onnx").read_bytes()
 
 
-def test_a_vocabulary_that_ends_inside_a_slice_loses_no_term(model_folder: Path, exported: Path) -> None:
-    from lsr.encoders.checkpoint import read_checkpoint
-    from lsr.encoders.document import DocumentEncoder
-    from lsr.encoders.graph import build_graph
-
-    tokenizer_json = (exported / "tokenizer.json").read_text()
-    checkpoint, special = read_checkpoint(model_folder), np.arange(5)
+def test_a_vocabulary_that_ends_inside_a_slice_loses_no_term(model_folder: Path) -> None:
+    side = load_encoder(model_folder, max_length=30).document_side
+    assert isinstance(side, NetworkSide)
+    network = read_network(model_folder, head=True)
     whole, cut = (
         DocumentEncoder(
-            build_graph(checkpoint, special, chunk=chunk).SerializeToString(), tokenizer_json, max_length=30
+            OnnxEngine(build_graph(network, side.head, chunk=chunk).SerializeToString(), selection(side)),
+            side.tokenizer_json,
+            max_length=30,
         ).encode(TEXTS)
         for chunk in (1000, 16)
     )
@@ -140,8 +132,9 @@ def test_the_bundled_encoder_is_near_the_model_it_was_made_from(encoder: Encoder
 
 
 def test_float32_of_the_real_model_equals_torch(tmp_path: Path, splade_tiny: Path, shared: Path) -> None:
-    export(splade_tiny, tmp_path / "out", shared / "data" / "idf" / "idf.json", precision="fp32", top_terms=30_522)
-    found = load_encoder(tmp_path / "out").encode_documents(REAL_TEXTS).to_scipy().toarray()
+    idf = shared / "data" / "idf" / "idf.json"
+    encoder = exported_to(tmp_path / "out", splade_tiny, max_length=256, query=idf)
+    found = encoder.encode_documents(REAL_TEXTS).to_scipy().toarray()
     np.testing.assert_allclose(found, torch_vectors(splade_tiny, REAL_TEXTS, splade, 256), atol=1e-4)
 
 
@@ -152,31 +145,6 @@ def test_the_bundled_weights_are_the_shared_table(encoder: Encoder, shared: Path
     np.testing.assert_array_equal(encoder.query.weights, expected)
 
 
-def test_a_token_that_the_table_lacks_counts_1(tmp_path: Path) -> None:
-    path = tmp_path / "idf.json"
-    path.write_text('{"ba": 2.5, "be": 0}')
-    assert read_idf(path, ["be", "bo", "ba"]).tolist() == [0, 1, 2.5]
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ("[1]", "must be a JSON object"),
-        ("{", "not JSON"),
-        ('{"ba": "x"}', "weight of 'ba' is 'x'"),
-        ('{"ba": NaN}', "finite"),
-        ('{"ba": true}', "finite"),
-        ('{"bonjour": 1}', "only 0 of its 1 tokens"),
-        ("{}", "only 0 of its 0 tokens"),
-    ],
-)
-def test_a_table_that_is_none_is_refused(tmp_path: Path, content: str, message: str) -> None:
-    path = tmp_path / "idf.json"
-    path.write_text(content)
-    with pytest.raises(EncoderError, match=message):
-        read_idf(path, TOKENS)
-
-
 def without(name: str) -> dict[str, np.ndarray]:
     return {key: tensor for key, tensor in bert_tensors().items() if key != name}
 
@@ -184,11 +152,17 @@ def without(name: str) -> dict[str, np.ndarray]:
 @pytest.mark.parametrize(
     ("tensors", "config", "message"),
     [
-        (bert_tensors(), {"model_type": "distilbert"}, "model_type is 'distilbert'"),
-        (bert_tensors(), {"hidden_act": "relu"}, "hidden_act is 'relu'"),
-        (bert_tensors(), {"vocab_size": 9}, "embeddings have shape"),
-        (bert_tensors(), {"hidden_size": None}, "not the configuration"),
+        (bert_tensors(), {"model_type": "distilbert"}, "has no hidden_dim"),
+        (bert_tensors(), {"model_type": "albert"}, "model_type is 'albert'"),
+        (bert_tensors(), {"hidden_act": "mish"}, "hidden_act is 'mish'"),
+        (bert_tensors(), {"vocab_size": 9}, f"the tokenizer has {len(TOKENS)} tokens, but there are 9 terms"),
+        (bert_tensors(), {"vocab_size": 70}, "has shape"),
+        (bert_tensors(), {"num_hidden_layers": 3}, "no tensor 'bert.encoder.layer.2"),
+        (bert_tensors(), {"hidden_size": None}, "has no hidden_size"),
+        (bert_tensors(), {"hidden_size": "64"}, "hidden_size is '64'"),
+        (bert_tensors(), {"num_attention_heads": 5}, "5 heads do not divide"),
         (without("cls.predictions.bias"), {}, "no tensor 'cls.predictions.bias'"),
+        (bert_tensors() | {"cls.predictions.bias": np.full(len(TOKENS), np.nan, np.float32)}, {}, "NaN or infinity"),
     ],
 )
 def test_another_network_is_refused(
@@ -196,7 +170,9 @@ def test_another_network_is_refused(
 ) -> None:
     folder = write_model(tmp_path / "model", tokenizer_json, tensors, **config)
     with pytest.raises(EncoderError, match=message):
-        export(folder, tmp_path / "out", folder / "idf.json")
+        load_encoder(folder, engine="onnx").encode_documents(["ba"])
+    with pytest.raises(EncoderError, match=message):
+        export_onnx(load_encoder(folder), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -207,24 +183,44 @@ def test_damaged_files_are_refused_in_one_line(
 ) -> None:
     folder = write_model(tmp_path / "model", tokenizer_json, bert_tensors())
     (folder / name).unlink()
+    if content is None and name == "idf.json":
+        assert not load_encoder(folder).inference_free  # a SPLADE model, both sides of which are the network
+        return
     if content is not None:
         (folder / name).write_bytes(content)
     with pytest.raises(EncoderError) as caught:
-        export(folder, tmp_path / "out", folder / "idf.json")
+        load_encoder(folder).encode_documents(["ba"])
     assert "\n" not in str(caught.value)
-    assert sorted(f.name for f in tmp_path.iterdir()) == ["model"]
+    assert str(folder) in str(caught.value)
 
 
 def test_a_tokenizer_of_another_model_is_refused(tmp_path: Path, tokenizer_json: str, encoder: Encoder) -> None:
     folder = write_model(tmp_path / "model", encoder.query.tokenizer_json, bert_tensors())
-    with pytest.raises(EncoderError, match=f"the tokenizer has 30522 tokens, the model {len(TOKENS)}"):
-        export(folder, tmp_path / "out", folder / "idf.json")
+    with pytest.raises(EncoderError, match=f"the tokenizer has 30522 tokens, but there are {len(TOKENS)} terms"):
+        load_encoder(folder)
 
 
 @pytest.mark.parametrize("options", [{"max_length": 41}, {"max_length": 2}, {"top_terms": 0}, {"precision": "int4"}])
 def test_settings_out_of_range_are_refused(tmp_path: Path, model_folder: Path, options: dict[str, Any]) -> None:
     with pytest.raises(InvalidInput):
-        export(model_folder, tmp_path / "out", model_folder / "idf.json", **options)
+        exported_to(tmp_path / "out", model_folder, **options)
+
+
+def test_an_export_that_differs_is_not_written(
+    tmp_path: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lsr.encoders.export.LEAST_COSINE", 0.99999)
+    with pytest.raises(EncoderError, match=r"in 8 bits its vectors have a cosine of 0\.\d+ with those of float32"):
+        exported_to(tmp_path / "out", model_folder, precision="int8")
+    monkeypatch.setattr("lsr.encoders.export.TOLERANCE", 0.0)
+    with pytest.raises(EncoderError, match="the ONNX graph differs from torch by"):
+        exported_to(tmp_path / "out", model_folder)
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_export_is_not_exported_again(tmp_path: Path, encoder: Encoder) -> None:
+    with pytest.raises(EncoderError, match="lsr-tiny: is an ONNX export already"):
+        export_onnx(encoder, tmp_path / "out")
 
 
 def test_files_that_are_no_encoder_are_never_replaced(tmp_path: Path, model_folder: Path) -> None:
@@ -233,33 +229,26 @@ def test_files_that_are_no_encoder_are_never_replaced(tmp_path: Path, model_fold
     (output / "mine.txt").write_text("mine")
     for overwrite in (False, True):
         with pytest.raises(OutputExists, match="already exists"):
-            export(model_folder, output, model_folder / "idf.json", overwrite=overwrite)
+            exported_to(output, model_folder, overwrite=overwrite)
         assert [f.name for f in output.iterdir()] == ["mine.txt"]
 
 
 def test_an_encoder_is_replaced_when_told_so(tmp_path: Path, model_folder: Path) -> None:
-    first = exported_to(tmp_path / "out", model_folder)
+    first = exported_to(tmp_path / "out", model_folder, precision="int8")
     with pytest.raises(OutputExists):
-        export(model_folder, tmp_path / "out", model_folder / "idf.json")
-    second = exported_to(tmp_path / "out", model_folder, precision="fp32", overwrite=True)
+        exported_to(tmp_path / "out", model_folder)
+    second = exported_to(tmp_path / "out", model_folder, overwrite=True)
     assert first.hash != second.hash
     assert [f.name for f in tmp_path.iterdir()] == ["out"]
 
 
-def test_the_command_exports_without_torch(tmp_path: Path, model_folder: Path) -> None:
+def test_in_8_bits_the_command_exports_without_torch(tmp_path: Path, splade_tiny: Path) -> None:
     code = (
-        "import sys; from lsr.encoders.export import main; status = main(sys.argv[1:]);"
-        "assert not {'torch', 'transformers'} & set(sys.modules); sys.exit(status)"
+        "import sys; from lsr.cli import main\ntry: main()\n"
+        "finally: assert not {'torch', 'transformers'} & set(sys.modules)"
     )
-    arguments = [str(model_folder), "-o", str(tmp_path / "out"), "--idf", str(model_folder / "idf.json")]
-    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True)
-    assert done.stderr == ""
-    assert load_encoder(tmp_path / "out").dim == len(TOKENS)
-
-
-def test_the_command_says_what_is_wrong_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([str(tmp_path / "none"), "-o", str(tmp_path / "out"), "--idf", "idf.json"]) == 1
-    error = capsys.readouterr().err
-    assert error.startswith("error: ")
-    assert error.count("\n") == 1
-    assert issubclass(EncoderError, LsrError)
+    arguments = ["export", str(splade_tiny), "-o", str(tmp_path / "out"), "--format", "onnx", "--precision", "int8"]
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "")
+    assert "64 texts, against fp32: largest difference" in done.stderr
+    assert load_encoder(tmp_path / "out").dim == 30_522

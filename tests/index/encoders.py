@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from lsr.encoders import folder as layout
+from lsr.encoders.layouts.onnx_folder import read_onnx_folder, write_onnx_folder
+from lsr.encoders.model import TableSide
 
 
 def with_other_weights(folder: Path, other: Path) -> Path:
     """A copy of an encoder whose query weights are twice as large."""
-    description = layout.read_description(folder)
-    contents = {name: layout.read_file(folder, name, description) for name in layout.FILES}
-    contents[layout.WEIGHTS] = layout.weights_bytes(layout.read_weights(folder, description) * 2)
-    layout.write_folder(other, replace(description, name="lsr-tiny-2"), contents)
+    model = read_onnx_folder(folder)
+    assert isinstance(model.query, TableSide)
+    changed = replace(model, name="lsr-tiny-2", query=replace(model.query, weights=model.query.weights * 2))
+    write_onnx_folder(changed, other, lambda side: b"", notes={})
     return other

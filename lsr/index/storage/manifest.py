@@ -34,13 +34,19 @@ class FileEntry:
 
 @dataclass(frozen=True, slots=True)
 class EncoderEntry:
-    """The encoder that made the documents, and the files of its query side."""
+    """The encoder that made the documents, and the files of its query side.
+
+    `source` is what `load_encoder` finds it by. `policy` is how its table weighs queries (see `QueryEncoder`); None for an
+    encoder whose queries go through its network, which is loaded when a text is searched.
+    """
 
     name: str
+    source: str
     hash: str
     vocabulary_hash: str
     max_length: int | None
     term_weights: str  # where they come from, in words
+    policy: dict[str, Any] | None
     files: tuple[FileEntry, ...]
 
 
@@ -162,10 +168,12 @@ def _parse(body: dict[str, Any]) -> Manifest:
         if encoder is None
         else EncoderEntry(
             name=_text(encoder["name"]),
+            source=_text(encoder["source"]),
             hash=_text(encoder["hash"]),
             vocabulary_hash=_text(encoder["vocabulary_hash"]),
             max_length=None if encoder["max_length"] is None else _count(encoder["max_length"]),
             term_weights=_text(encoder["term_weights"]),
+            policy=_policy(encoder["policy"]),
             files=_files(encoder["files"]),
         ),
         segments=tuple(
@@ -207,6 +215,12 @@ def _plain(name: Any) -> str:
 def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise TypeError(f"text {value!r}")
+    return value
+
+
+def _policy(value: Any) -> dict[str, Any] | None:
+    if value is not None and not isinstance(value, dict):
+        raise TypeError(f"policy {value!r}")
     return value
 
 

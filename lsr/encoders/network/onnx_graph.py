@@ -48,12 +48,32 @@ class Graph:
             return self.constant(value, np.float32)
         return self.add("Cast", self.constant(value, np.float16), to=TensorProto.FLOAT)
 
-    def linear(self, x: str, weight: npt.NDArray[np.float32], bias: npt.NDArray[np.float32]) -> str:
+    def linear(self, x: str, weight: npt.NDArray[np.float32], bias: npt.NDArray[np.float32] | None) -> str:
         """x @ weight.T + bias, with weight [out, in]."""
-        return self.add("Add", self.add("MatMul", x, self.weight(weight.T)), self.weight(bias))
+        product = self.add("MatMul", x, self.weight(weight.T))
+        return product if bias is None else self.add("Add", product, self.weight(bias))
 
-    def norm(self, x: str, scale: npt.NDArray[np.float32], shift: npt.NDArray[np.float32], epsilon: float) -> str:
-        return self.add("LayerNormalization", x, self.weight(scale), self.weight(shift), axis=-1, epsilon=epsilon)
+    def norm(
+        self, x: str, scale: npt.NDArray[np.float32], shift: npt.NDArray[np.float32] | None, epsilon: float
+    ) -> str:
+        """Layer normalisation over the last axis."""
+        weights = [self.weight(scale)] if shift is None else [self.weight(scale), self.weight(shift)]
+        return self.add("LayerNormalization", x, *weights, axis=-1, epsilon=epsilon)
+
+    def split(self, x: str, parts: int) -> list[str]:
+        """Equal parts of the last axis."""
+        self.add("Split", x, outputs=parts, axis=-1, num_outputs=parts)
+        return list(self.nodes[-1].output)
+
+    def activation(self, name: str, x: str) -> str:
+        """x through "identity", "relu", "gelu", "gelu_tanh", "silu", "tanh" or "softplus"."""
+        if name == "identity":
+            return x
+        if name == "gelu_tanh":
+            return self.add("Gelu", x, approximate="tanh")
+        if name == "silu":
+            return self.add("Mul", x, self.add("Sigmoid", x))
+        return self.add({"relu": "Relu", "gelu": "Gelu", "tanh": "Tanh", "softplus": "Softplus"}[name], x)
 
     def model(self, inputs: list[Value], outputs: list[Value], dim: int) -> Any:
         """The finished onnx.ModelProto, checked. `dim` is noted in it, for the reader to compare with the tokenizer."""

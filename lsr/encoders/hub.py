@@ -1,0 +1,84 @@
+"""Models of the Hugging Face hub: fetched to its cache with their revision recorded, and uploaded."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from lsr.errors import EncoderError, EncoderNotFound, MissingExtra, one_line
+
+__all__ = ["fetch", "is_hub_id", "upload"]
+
+# What an encoder can be made of. Weights of other libraries, pictures and training logs stay where they are.
+WANTED = ["*.json", "*.txt", "*.safetensors", "*.npy", "*.model", "model.onnx", "query_model.onnx", "README.md"]
+CODE = ["*.py"]  # only for those who trust it
+OLD_WEIGHTS = ["pytorch_model*.bin"]
+UNWANTED = ["onnx/*", "openvino/*", "checkpoint-*/*", "runs/*", "*.h5", "*.msgpack"]
+
+
+def is_hub_id(name: str) -> bool:
+    """Whether it has the form of a hub id: owner/name."""
+    return re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", name) is not None
+
+
+def fetch(
+    repo_id: str, revision: str | None = None, *, trust_remote_code: bool = False, token: str | None = None
+) -> tuple[Path, str]:
+    """The folder of a model in the hub's cache, and the commit it is of. Nothing is fetched that is there already.
+
+    Raises `EncoderNotFound` when the hub knows no such model or cannot be reached.
+    """
+    wanted = WANTED + (CODE if trust_remote_code else [])
+    folder = _snapshot(repo_id, revision, wanted, token)
+    if not any(folder.rglob("*.safetensors")) and not (folder / "model.onnx").is_file():
+        folder = _snapshot(repo_id, revision, wanted + OLD_WEIGHTS, token)
+    return folder, folder.name  # the cache names its folders by commit
+
+
+def upload(save: Callable[[Path], None], repo_id: str, *, private: bool, token: str | None, message: str) -> str:
+    """Uploads what `save` writes to a folder. Returns the address of the commit.
+
+    Raises `EncoderError` when the hub refuses or cannot be reached.
+    """
+    hub = _hub()
+    with TemporaryDirectory() as temporary:
+        folder = Path(temporary) / "model"
+        save(folder)
+        try:
+            api = hub.HfApi(token=token)
+            api.create_repo(repo_id, private=private, exist_ok=True)
+            return str(api.upload_folder(repo_id=repo_id, folder_path=folder, commit_message=message).commit_url)
+        except Exception as error:  # as in _snapshot
+            raise EncoderError(
+                f"{repo_id}: cannot be uploaded ({_reason(error)}); is there a token that may write?"
+            ) from None
+
+
+def _snapshot(repo_id: str, revision: str | None, wanted: list[str], token: str | None) -> Path:
+    hub = _hub()
+    try:
+        found = hub.snapshot_download(
+            repo_id, revision=revision, allow_patterns=wanted, ignore_patterns=UNWANTED, token=token
+        )
+    except Exception as error:  # its own errors, the HTTP library's and the operating system's have no common base
+        at = f" at revision {revision}" if revision else ""
+        raise EncoderNotFound(
+            f"no encoder {repo_id!r}: no such folder, and the hub gave none{at} ({_reason(error)}); without network, copy "
+            "the model's folder to this machine and give its path"
+        ) from None
+    return Path(found)
+
+
+def _hub() -> Any:
+    try:
+        import huggingface_hub
+    except ImportError:
+        raise MissingExtra("huggingface_hub", "torch", "fetching a model of the hub") from None
+    return huggingface_hub
+
+
+def _reason(error: Exception) -> str:
+    return f"{type(error).__name__}: {one_line(error)[:160]}"

@@ -1,0 +1,98 @@
+"""From what a network puts out to sparse vectors: activation, dropped terms, pruning, the heaviest terms.
+
+One place for both sides and for the ONNX engine; the torch engine does the same on its device.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from lsr.encoders.model import AutoencoderHead, NetworkSide, Selection, TokenHead, Vector, VocabularyHead
+from lsr.sparse import SparseVectors, term_type
+
+__all__ = ["heaviest", "lexical", "selection", "token_rows", "vocabulary_rows"]
+
+Array = npt.NDArray[np.float32]
+
+
+def selection(side: NetworkSide) -> Selection:
+    """What is left to do for that side."""
+    head = side.head
+    common: dict[str, Any] = {"dim": side.dim, "dropped": side.dropped, "top_terms": side.top_terms}
+    if isinstance(head, VocabularyHead):
+        activated = head.pooling == "sum"  # inside the graph, position by position
+        activation = "relu" if activated else head.activation
+        return Selection(
+            kind="vocabulary", activation=activation, prune_ratio=head.prune_ratio, summed=activated, **common
+        )
+    if isinstance(head, TokenHead):
+        return Selection(kind="tokens", summed=head.pooling == "sum", **common)
+    assert isinstance(head, AutoencoderHead)
+    return Selection(kind="latents", largest=head.top, **common)
+
+
+def vocabulary_rows(output: Array, chosen: Selection) -> list[Vector]:
+    """The vectors of output [B, dim], which is overwritten."""
+    if chosen.dropped:
+        output[:, list(chosen.dropped)] = 0
+    vectors = []
+    for row in output:
+        if chosen.largest is not None and chosen.largest < len(row):
+            terms = np.sort(np.argsort(-row, kind="stable")[: chosen.largest])
+            terms = terms[row[terms] > 0]
+        else:
+            terms = np.flatnonzero(row > 0)
+        vectors.append(_finished(terms, row[terms], chosen))
+    return vectors
+
+
+def token_rows(
+    ids: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64], weights: Array, chosen: Selection
+) -> list[Vector]:
+    """The vectors of texts with one weight a position: ids and weights [B, L]."""
+    vectors = []
+    for row, length, weight in zip(ids, lengths.tolist(), weights, strict=True):
+        terms, inverse = np.unique(row[:length], return_inverse=True)
+        values = np.zeros(len(terms), np.float32)
+        (np.add if chosen.summed else np.maximum).at(values, inverse, np.maximum(weight[:length], 0))
+        keep = (values > 0) & ~np.isin(terms, chosen.dropped)
+        vectors.append(_finished(terms[keep], values[keep], chosen))
+    return vectors
+
+
+def lexical(vector: Vector, ids: npt.NDArray[np.int64], table: Array) -> Vector:
+    """Only the terms that stand in the text, each times its entry in a table [dim] (a table after a network)."""
+    terms, weights = vector
+    weights = weights * table[terms]
+    keep = np.isin(terms, ids) & (weights > 0)
+    return terms[keep], weights[keep]
+
+
+def heaviest(vectors: SparseVectors, count: int) -> SparseVectors:
+    """The `count` heaviest terms of each vector, of equals the first."""
+    lengths = np.diff(vectors.indptr)
+    rows = np.repeat(np.arange(len(vectors)), lengths)
+    order = np.lexsort((-vectors.values, rows))  # stable: by row, then weight, then term
+    rank = np.arange(vectors.nnz) - np.repeat(vectors.indptr[:-1], lengths)
+    keep = np.sort(order[rank < count])
+    indptr = np.cumsum([0, *np.minimum(lengths, count)], dtype=np.int64)
+    return SparseVectors(
+        indptr=indptr, indices=vectors.indices[keep], values=vectors.values[keep], dim=vectors.dim, ids=vectors.ids
+    )
+
+
+def _finished(terms: npt.NDArray[np.int64], values: Array, chosen: Selection) -> Vector:
+    if chosen.top_terms is not None and len(terms) > chosen.top_terms:
+        heaviest = np.sort(np.argsort(-values, kind="stable")[: chosen.top_terms])  # of equals the first
+        terms, values = terms[heaviest], values[heaviest]
+    for _ in range(chosen.activation.count("log1p")):
+        values = np.log1p(values)
+    if chosen.prune_ratio and len(values):
+        keep = values >= np.float32(chosen.prune_ratio) * values.max()
+        terms, values = terms[keep], values[keep]
+    if len(values) and not values.all():  # log1p of the smallest floats is 0
+        terms, values = terms[values > 0], values[values > 0]
+    return terms.astype(term_type(chosen.dim)), values

@@ -1,0 +1,296 @@
+"""Networks on torch and transformers: every architecture they know, on CPU and GPU, on several devices at a time."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from lsr.encoders.model import AutoencoderHead, NetworkSide, Selection, TokenHead, Vector, VocabularyHead
+from lsr.encoders.rows import selection, token_rows
+from lsr.encoders.torch_head import largest_logits, summed_activations
+from lsr.errors import EncoderError, InvalidInput, MissingExtra, one_line
+from lsr.sparse import term_type
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["TorchEngine"]
+
+IdArray = npt.NDArray[np.int64]
+
+DTYPES = ("float32", "bfloat16", "float16")
+# Tokens of a batch, padding included. On a GPU the head takes most memory: some kilobytes a token.
+TOKENS_ON_CPU = 4096
+TOKENS_ON_GPU = 1 << 16
+
+
+class TorchEngine:
+    """An `Engine` on transformers. Thread-safe: each device runs one batch at a time.
+
+    device: one, or several ("cuda:0", ["cuda:0", "cuda:1"], "cuda:all"); the CPU when None.
+    dtype: "float32", "bfloat16" or "float16"; when None, bfloat16 on GPUs that have it and float32 elsewhere. Pooled logits
+    are float32 always.
+    threads: cores of the CPU; sets torch's number for the whole process.
+
+    Raises `MissingExtra` without torch or transformers, `EncoderError` when the folder's model is damaged, needs code of its
+    own that nobody trusts, or has not the head that the side names, `InvalidInput` for a device or dtype that is not there.
+    """
+
+    def __init__(
+        self,
+        side: NetworkSide,
+        *,
+        device: str | Sequence[str] | None = None,
+        dtype: str | None = None,
+        threads: int | None = None,
+        trust_remote_code: bool = False,
+    ) -> None:
+        torch = _torch()
+        if threads is not None:
+            if threads < 1:
+                raise InvalidInput(f"threads is {threads}: it must be 1 or more")
+            torch.set_num_threads(threads)
+        devices = _devices(device)
+        self.dim, self.workers = side.dim, len(devices)
+        self.token_budget = TOKENS_ON_GPU if devices[0].startswith("cuda") else TOKENS_ON_CPU
+        kind = _dtype(dtype, devices[0])
+        self._chosen = selection(side)
+        first = _Replica(side, _loaded(side, trust_remote_code), devices[0], kind)
+        replicas = [first] + [_Replica(side, _loaded(side, trust_remote_code), name, kind) for name in devices[1:]]
+        self._free: SimpleQueue[_Replica] = SimpleQueue()
+        for replica in replicas:
+            self._free.put(replica)
+
+    def encode(self, ids: IdArray, lengths: IdArray) -> Sequence[Vector]:
+        with self._replica() as replica:
+            output = replica.output(ids, lengths)
+            if self._chosen.kind == "tokens":
+                return token_rows(ids, lengths, output.float().cpu().numpy(), self._chosen)
+            return _rows(output, self._chosen)
+
+    def positions(self, ids: IdArray, terms: IdArray) -> IdArray:
+        """For one text, ids [L], the position that gave each term; -1 for latents, which come from the whole text."""
+        if self._chosen.kind == "latents":
+            return np.full(len(terms), -1, np.int64)
+        if self._chosen.summed and self._chosen.kind == "vocabulary":
+            raise InvalidInput("with sum pooling a term comes from all positions, and none can be named")
+        lengths = np.array([len(ids)], np.int64)
+        with self._replica() as replica:
+            if self._chosen.kind == "tokens":
+                weights = replica.output(ids[None], lengths)[0].float().cpu().numpy()
+                found = [int(np.argmax(np.where(ids == term, weights, -np.inf))) for term in terms.tolist()]
+                return np.array(found, np.int64)
+            return replica.positions(ids, terms)
+
+    @contextlib.contextmanager
+    def _replica(self) -> Iterator[_Replica]:
+        replica = self._free.get()
+        try:
+            yield replica
+        finally:
+            self._free.put(replica)
+
+
+class _Replica:
+    """The network on one device."""
+
+    def __init__(self, side: NetworkSide, model: Any, device: str, dtype: Any) -> None:
+        torch = _torch()
+        self.side, self.device = side, device
+        self.weight: Any = None
+        self.bias: Any = None
+        if isinstance(side.head, VocabularyHead):
+            decoder = model.get_output_embeddings()
+            # The model then gives what the head would multiply. (set_output_embeddings asks the new one for its bias.)
+            path = next(name for name, module in model.named_modules() if module is decoder)
+            parent, _, name = path.rpartition(".")
+            setattr(model.get_submodule(parent), name, torch.nn.Identity())
+            self.weight = decoder.weight.detach().to(device, dtype)
+            self.bias = None if decoder.bias is None else decoder.bias.detach().to(device, torch.float32)
+        self.model = model.to(device, dtype).eval()
+        self.padding = int(getattr(model.config, "pad_token_id", None) or 0)
+
+    def output(self, ids: IdArray, lengths: IdArray) -> torch.Tensor:
+        """Pooled and not yet activated logits [B, V], weights [B, L] or latents [B, D]."""
+        torch = _torch()
+        with torch.inference_mode():
+            hidden, real = self._hidden(ids, lengths)
+            head = self.side.head
+            if isinstance(head, VocabularyHead):
+                if head.pooling == "sum":
+                    logarithms = head.activation.count("log1p")
+                    return summed_activations(hidden, real, self.weight, self.bias, logarithms)
+                return largest_logits(hidden, real, self.weight, self.bias)
+            if isinstance(head, TokenHead):
+                return _token_weights(head, hidden)
+            return _latents(head, hidden, real)
+
+    def positions(self, ids: IdArray, terms: IdArray) -> IdArray:
+        torch = _torch()
+        with torch.inference_mode():
+            hidden, _ = self._hidden(ids[None], np.array([len(ids)], np.int64))
+            logits = hidden[0].float() @ self.weight[torch.from_numpy(terms).to(self.device)].float().T
+            found: IdArray = logits.argmax(0).cpu().numpy()
+            return found
+
+    def _hidden(self, ids: IdArray, lengths: IdArray) -> tuple[torch.Tensor, torch.Tensor]:
+        torch = _torch()
+        real = np.arange(ids.shape[1]) < lengths[:, None]
+        padded = np.where(real, ids, self.padding)  # some models count positions by what is no padding
+        mask = torch.from_numpy(real).to(self.device)
+        given = {"input_ids": torch.from_numpy(padded).to(self.device), "attention_mask": mask.long()}
+        output = self.model(**given)
+        return (output.logits if self.weight is not None else output.last_hidden_state), mask
+
+
+def _torch() -> Any:
+    try:
+        import torch
+    except ImportError:
+        raise MissingExtra("torch", "torch", "encoding with torch") from None
+    return torch
+
+
+def _devices(device: str | Sequence[str] | None) -> list[str]:
+    """Names of devices that are there."""
+    torch = _torch()
+    names = [device] if isinstance(device, str) else list(device or ["cpu"])
+    if names == ["cuda:all"]:
+        names = [f"cuda:{i}" for i in range(torch.cuda.device_count())] or ["cuda"]
+    for name in names:
+        try:
+            torch.empty(1, device=name)
+        except Exception as error:  # torch raises RuntimeError, AssertionError and others
+            raise InvalidInput(f"device {name!r} cannot be used ({one_line(error)[:120]})") from None
+    if not names:
+        raise InvalidInput("device is an empty list: name one, or give None")
+    return names
+
+
+def _dtype(name: str | None, device: str) -> Any:
+    torch = _torch()
+    if name is None:
+        fast = device.startswith("cuda") and torch.cuda.is_bf16_supported()
+        name = "bfloat16" if fast else "float32"
+    if name not in DTYPES:
+        raise InvalidInput(f"dtype is {name!r}: it must be one of {', '.join(DTYPES)}")
+    return getattr(torch, name)
+
+
+def _loaded(side: NetworkSide, trust_remote_code: bool) -> Any:
+    """The model of the side's folder, float32."""
+    torch = _torch()
+    try:
+        import transformers
+    except ImportError:
+        raise MissingExtra("transformers", "torch", "encoding with torch") from None
+    with_head = isinstance(side.head, VocabularyHead)
+    loader = transformers.AutoModelForMaskedLM if with_head else transformers.AutoModel
+    try:
+        with _silent(transformers):
+            model, info = loader.from_pretrained(
+                str(side.folder),
+                local_files_only=True,
+                trust_remote_code=trust_remote_code,
+                output_loading_info=True,
+                dtype=torch.float32,
+            )
+    except Exception as error:  # of transformers, safetensors, torch and the model's own code
+        raise EncoderError(f"{side.folder}: transformers cannot load the model ({one_line(error)[:300]})") from None
+    # What the file lacks was made up by chance: refuse, but for parts that are not used here.
+    missing = [name for name in info["missing_keys"] if "pooler" not in name and "position_ids" not in name]
+    wrong = [str(name) for name in info.get("mismatched_keys") or []]
+    if missing or wrong:
+        names = ", ".join(sorted(map(str, missing))[:3] + wrong[:3])
+        raise EncoderError(
+            f"{side.folder}: its weights lack {names}: not the model that config.json names, or no MLM head"
+        )
+    decoder = model.get_output_embeddings() if with_head else None
+    if with_head and not isinstance(decoder, torch.nn.Linear):
+        raise EncoderError(f"{side.folder}: {type(model).__name__} has no linear vocabulary head")
+    for name, parameter in model.named_parameters():
+        if not torch.isfinite(parameter).all():
+            raise EncoderError(f"{side.folder}: {name} holds NaN or infinity; the weights are damaged")
+    return model
+
+
+@contextlib.contextmanager
+def _silent(transformers: Any) -> Iterator[None]:
+    """transformers says much while it loads; what matters is in the loading info."""
+    log = logging.getLogger("transformers")
+    level, bars = log.level, transformers.utils.logging.is_progress_bar_enabled()
+    log.setLevel(logging.CRITICAL)
+    transformers.utils.logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        log.setLevel(level)
+        if bars:
+            transformers.utils.logging.enable_progress_bar()
+
+
+def _token_weights(head: TokenHead, hidden: torch.Tensor) -> torch.Tensor:
+    torch = _torch()
+    x = hidden.float()
+    for layer in head.layers:
+        x = _dense(x, layer.weight, layer.bias, layer.activation)
+    weights = x[..., 0]
+    return torch.log1p(weights.relu()) if head.log1p else weights
+
+
+def _latents(head: AutoencoderHead, hidden: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
+    torch = _torch()
+    x, mask = hidden.float(), real[:, :, None]
+    if head.pooling == "cls":
+        x = x[:, 0]
+    elif head.pooling == "max":
+        x = x.masked_fill(~mask, -1e9).amax(1)
+    else:
+        x = (x * mask).sum(1) / mask.sum(1)
+    if head.unit:
+        x = torch.nn.functional.normalize(x, dim=1)
+    for layer in head.before:
+        x = _dense(x, layer.weight, layer.bias, layer.activation)
+    if head.unit_after:
+        x = torch.nn.functional.normalize(x, dim=1)
+    if head.normalize:
+        x = x - x.mean(1, keepdim=True)
+        x = x / (x.std(1, keepdim=True) + 1e-5)
+    return _dense(x - torch.from_numpy(head.pre_bias).to(x.device), head.weight, head.latent_bias, "identity")
+
+
+def _dense(x: torch.Tensor, weight: npt.NDArray[np.float32], bias: npt.NDArray[np.float32], name: str) -> torch.Tensor:
+    functional = _torch().nn.functional
+    result: torch.Tensor = functional.linear(
+        x, *(_torch().from_numpy(np.array(a)).to(x.device) for a in (weight, bias))
+    )
+    return result if name == "identity" else getattr(functional, name)(result)
+
+
+def _rows(output: torch.Tensor, chosen: Selection) -> list[Vector]:
+    """The vectors of output [B, dim], chosen on the device: only what is kept travels."""
+    torch = _torch()
+    with torch.inference_mode():
+        if chosen.dropped:
+            output[:, list(chosen.dropped)] = 0
+        limits = [limit for limit in (chosen.largest, chosen.top_terms) if limit is not None and limit < chosen.dim]
+        if limits:
+            values, terms = output.topk(min(limits), dim=1)
+            output = torch.zeros_like(output).scatter_(1, terms, values)
+        output = output.relu_()
+        for _ in range(chosen.activation.count("log1p")):
+            output = output.log1p_()
+        if chosen.prune_ratio:
+            output = torch.where(output >= chosen.prune_ratio * output.amax(1, keepdim=True), output, 0)
+        rows, terms = output.nonzero(as_tuple=True)
+        weights = output[rows, terms].cpu().numpy()
+        ends = torch.bincount(rows, minlength=len(output)).cumsum(0).tolist()
+        ids = terms.cpu().numpy().astype(term_type(chosen.dim))
+    return [(ids[a:b], weights[a:b]) for a, b in pairwise([0, *ends])]

@@ -1,0 +1,158 @@
+"""The query side of an index: a table of term weights kept in the index, or the network that made the documents."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from lsr.errors import CorruptIndex, EncoderError, EncoderMismatch
+from lsr.index.storage.arrays import map_array, read_file, write_array, write_bytes
+from lsr.index.storage.manifest import EncoderEntry, FileEntry, Manifest
+from lsr.sparse import SparseVectors
+
+if TYPE_CHECKING:
+    from lsr.encoders import Encoder
+    from lsr.encoders.idf import TokenCounts
+    from lsr.encoders.vocabulary import Vocabulary
+
+__all__ = ["NetworkQueries", "QuerySide", "check_encoder", "open_query_side", "write_encoder"]
+
+TOKENIZER, WEIGHTS = "encoder/tokenizer.json", "encoder/term_weights"
+
+
+class QuerySide(Protocol):
+    """What an index asks of its encoder: `QueryEncoder`, or `NetworkQueries`."""
+
+    def encode_batch(self, texts: Sequence[str]) -> SparseVectors:
+        """Queries as vectors, in input order."""
+
+    def token(self, term: int) -> str:
+        """The text of a term."""
+
+    def spans(self, text: str) -> list[tuple[int, int, int]]:
+        """(term id, start, end) of each token of a text."""
+
+
+class NetworkQueries:
+    """Queries through the network that made the documents. It is loaded when the first query comes."""
+
+    def __init__(self, path: Path, entry: EncoderEntry, vocabulary: Vocabulary, given: Encoder | None) -> None:
+        self._path, self._entry, self._vocabulary, self._encoder = path, entry, vocabulary, given
+        self.token, self.spans = vocabulary.token, vocabulary.spans
+        self._lock = Lock()
+
+    def encode_batch(self, texts: Sequence[str]) -> SparseVectors:
+        """Queries as vectors. Raises `EncoderError` when the network is not where it was when the index was built."""
+        with self._lock:
+            if self._encoder is None:
+                self._encoder = self._loaded()
+        return self._encoder.encode_query(list(texts))
+
+    def _loaded(self) -> Encoder:
+        from lsr.encoders import load_encoder
+
+        name, _, revision = self._entry.source.partition("@")
+        try:
+            encoder = load_encoder(name, revision=revision or None)
+        except EncoderError as error:
+            raise EncoderError(
+                f"{self._path}: queries go through the network of {self._entry.name}, which cannot be loaded ({error}); "
+                "give its folder as encoder= to Index.open"
+            ) from None
+        check_encoder(self._path, self._entry, encoder)
+        return encoder
+
+
+def write_encoder(work: Path, encoder: Encoder, counts: TokenCounts | None) -> EncoderEntry:
+    """Writes tokenizer and term weights, so that searching needs the index alone; `counts` adapt the weights."""
+    from lsr.encoders.idf import blend
+
+    vocabulary = encoder.vocabulary
+    files: tuple[FileEntry, ...] = (write_bytes(work, TOKENIZER, vocabulary.tokenizer_json.encode()),)
+    policy, origin = None, "by its network"
+    if encoder.inference_free:
+        table = encoder.query
+        weights, origin, policy = table.weights, "of the encoder", table.policy
+        if counts is not None:
+            weights, origin = blend(counts, table.weights), "of the encoder, adapted to the documents"
+            kept = sorted(vocabulary.special)  # no document is counted to hold them
+            weights[kept] = table.weights[kept]
+        files += (write_array(work, WEIGHTS, np.asarray(weights, np.float32)),)
+    return EncoderEntry(
+        name=encoder.name,
+        source=encoder.source,
+        hash=encoder.hash,
+        vocabulary_hash=vocabulary.hash,
+        max_length=encoder.max_length,
+        term_weights=origin,
+        policy=policy,
+        files=files,
+    )
+
+
+def check_encoder(path: Path, made_with: EncoderEntry | None, encoder: Encoder, dim: int | None = None) -> None:
+    """Raises `EncoderMismatch` when the encoder is not the one that made the index, or has another dim than its vectors."""
+    if made_with is None:
+        if encoder.dim != dim:
+            raise EncoderMismatch(
+                f"{path}: its vectors have {dim:,} dimensions, the encoder {encoder.name} {encoder.dim:,};"
+                " open it with the encoder that made the vectors"
+            )
+    elif made_with.hash != encoder.hash:
+        raise EncoderMismatch(
+            f"{path}: made with the encoder {made_with.name} ({made_with.hash[:12]}), not {encoder.name}"
+            f" ({encoder.hash[:12]}); open it without naming an encoder, or build the index again with {encoder.name}"
+        )
+
+
+def open_query_side(path: Path, manifest: Manifest, given: Encoder | None) -> QuerySide | None:
+    """The query side; None for an index made from bare vectors and opened without an encoder."""
+    from lsr.encoders.query import QueryEncoder
+    from lsr.encoders.vocabulary import Vocabulary
+
+    entry = manifest.encoder
+    if entry is None:
+        if given is None:
+            return None
+        if given.inference_free:
+            return given.query
+        return NetworkQueries(path, _no_entry(given), given.vocabulary, given)
+    files = {file.name: file for file in entry.files}
+    try:
+        tokenizer_json = read_file(path, files[TOKENIZER]).decode()
+        if entry.policy is None:
+            return NetworkQueries(path, entry, Vocabulary(tokenizer_json, manifest.dim), given)
+        weights = files[WEIGHTS]
+    except KeyError as name:
+        raise CorruptIndex(f"{path}: {name} is not in its manifest; build the index again") from None
+    except (EncoderError, ValueError) as error:
+        raise CorruptIndex(f"{path}: its tokenizer cannot be used ({error}); build the index again") from None
+    read_file(path, weights)  # for the checksum: small, and every score rests on it
+    table = map_array(path, weights)
+    if table.dtype != np.float32 or table.shape != (manifest.dim,):
+        raise CorruptIndex(f"{path}: term weights of shape {table.shape} for {manifest.dim:,} terms; build it again")
+    try:
+        return QueryEncoder(tokenizer_json, table, dim=manifest.dim, **_policy(entry.policy))
+    except (EncoderError, ValueError, TypeError) as error:
+        raise CorruptIndex(f"{path}: its tokenizer cannot be used ({error}); build the index again") from None
+
+
+def _policy(found: dict[str, Any]) -> dict[str, Any]:
+    return {name: found[name] for name in ("special", "unknown", "repeated", "max_length", "prompt") if name in found}
+
+
+def _no_entry(given: Encoder) -> EncoderEntry:
+    return EncoderEntry(
+        name=given.name,
+        source=given.source,
+        hash=given.hash,
+        vocabulary_hash=given.vocabulary.hash,
+        max_length=None,
+        term_weights="by its network",
+        policy=None,
+        files=(),
+    )
