@@ -23,6 +23,8 @@ it stands; the command line prints it and exits with status 1.
 
 from __future__ import annotations
 
+import re
+
 __all__ = [
     "CorpusError",
     "CorruptIndex",
@@ -119,5 +121,5 @@ class MissingExtra(LsrError, ImportError):
 
 
 def one_line(error: BaseException) -> str:
-    """The message of an error of another library, fit to be a part of ours: in one line, and never empty."""
-    return " ".join(str(error).split()) or type(error).__name__
+    """The message of an error of another library, fit to be a part of ours: in one line, without colours, never empty."""
+    return " ".join(re.sub(r"\x1b\[[0-9;]*m", "", str(error)).split()) or type(error).__name__

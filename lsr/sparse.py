@@ -19,7 +19,7 @@ from lsr.errors import InvalidVectors, StorageError, UnsupportedVersion, one_lin
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
-__all__ = ["SparseVectors", "term_type", "trusted_vectors"]
+__all__ = ["SparseVectors", "term_type", "trusted_vectors", "write_arrays"]
 
 IntArray = npt.NDArray[np.integer[Any]]
 FloatArray = npt.NDArray[np.float32]
@@ -200,22 +200,13 @@ class SparseVectors:
 
         Nothing is pickled. The file appears whole or not at all. Raises `StorageError` when it cannot be written.
         """
-        from lsr.files import atomic_write
-
-        arrays: dict[str, npt.NDArray[Any]] = {
-            "indptr": self.indptr,
-            "indices": self.indices,
-            "values": self.values,
-            "dim": np.array(self.dim, np.int64),
-            "lsr_version": np.array(FILE_VERSION, np.int64),
-        }
+        ids = None
         if self.ids is not None:
             # Not a numpy string array: those are as wide as the widest id, and drop trailing NULs.
             encoded = [i.encode() for i in self.ids]
-            arrays["id_bytes"] = np.frombuffer(b"".join(encoded), np.uint8)
-            arrays["id_offsets"] = np.cumsum([0] + [len(e) for e in encoded], dtype=np.int64)
-        with atomic_write(Path(path)) as file:
-            np.savez(file, **arrays)  # type: ignore[arg-type]
+            offsets = np.cumsum([0] + [len(e) for e in encoded], dtype=np.int64)
+            ids = np.frombuffer(b"".join(encoded), np.uint8), offsets
+        write_arrays(Path(path), self.indptr, self.indices, self.values, self.dim, ids)
 
     @classmethod
     def load(cls, path: str | Path) -> SparseVectors:
@@ -261,6 +252,33 @@ class SparseVectors:
             _check_structure(indptr, indices, _checked_dim(dim), rising=False)  # scipy does not check bounds
             return cls.from_scipy(csr_array((_array(arrays, "data"), indices, indptr), shape=(rows, dim)))
         raise ValueError("its arrays are " + (", ".join(sorted(arrays)) or "none"))
+
+
+def write_arrays(
+    path: Path,
+    indptr: IntArray,
+    indices: IntArray,
+    values: FloatArray,
+    dim: int,
+    ids: tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]] | None,
+) -> None:
+    """Writes the file that `SparseVectors.load` reads from arrays that keep its rules; ids as their bytes and offsets.
+
+    Arrays may be mapped from disk: they are copied in pieces.
+    """
+    from lsr.files import atomic_write
+
+    arrays: dict[str, npt.NDArray[Any]] = {
+        "indptr": indptr,
+        "indices": indices,
+        "values": values,
+        "dim": np.array(dim, np.int64),
+        "lsr_version": np.array(FILE_VERSION, np.int64),
+    }
+    if ids is not None:
+        arrays["id_bytes"], arrays["id_offsets"] = ids
+    with atomic_write(path) as file:
+        np.savez(file, **arrays)  # type: ignore[arg-type]
 
 
 # What zipfile and numpy raise on bytes that are not what they claim to be.

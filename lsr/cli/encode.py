@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from itertools import islice
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from lsr.cli.options import BatchSize, EncoderName, IdField, MaxLength, SourceName, TextField
-from lsr.cli.run import note, note_truncated
+from lsr.cli.options import (
+    BatchSize,
+    Device,
+    EncoderName,
+    IdField,
+    Long,
+    MaxLength,
+    Precision,
+    SourceName,
+    Stride,
+    TextField,
+)
+from lsr.cli.run import note, note_long
 
 __all__ = ["encode"]
 
@@ -17,37 +27,44 @@ __all__ = ["encode"]
 def encode(
     source: SourceName,
     output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="VECTORS.npz", help="File to write.", show_default=False)
+        Path,
+        typer.Option(
+            "--output", "-o", metavar="FILE", help=".npz, .jsonl, .jsonl.gz or .parquet to write.", show_default=False
+        ),
     ],
     encoder: EncoderName = None,
     batch_size: BatchSize = 2048,
     max_length: MaxLength = None,
+    long: Long = "truncate",
+    stride: Stride = None,
+    device: Device = None,
+    precision: Precision = None,
     id_field: IdField = None,
     text_field: TextField = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Keep what is done when interrupted, and go on from there.")
+    ] = False,
 ) -> None:
-    """Encode documents to sparse vectors (.npz), without an index."""
+    """Encode documents to a file of sparse vectors, without an index."""
     from lsr.cli.progress import showing_progress
-    from lsr.corpus import read_documents
-    from lsr.encoders import load_encoder
-    from lsr.encoders.idf import TokenCounts
-    from lsr.errors import InvalidInput, OutputExists
-    from lsr.sparse import SparseVectors
+    from lsr.index.reading import Reading
+    from lsr.index.vectors_file import encode_to_file
 
-    if output.suffix != ".npz":
-        raise InvalidInput(f"{output}: vectors are written as .npz; give a name that ends in .npz")
-    if output.exists() and not overwrite:
-        raise OutputExists(f"{output}: a file is there already; --overwrite replaces it")
-    model = load_encoder(encoder or "lsr-tiny", max_length=max_length)
-    documents = read_documents(source, id_field=id_field, text_fields=text_field or ())
-    counts, ids, parts = TokenCounts(model.dim), [], []
+    reading = Reading(
+        batch_size=batch_size,
+        max_length=max_length,
+        long=long,
+        stride=stride,
+        device=device,
+        precision=precision,
+        id_field=id_field,
+        text_fields=tuple(text_field or ()),
+    )
     with showing_progress() as progress:
-        while batch := list(islice(documents, batch_size)):
-            parts.append(model.encode_documents([document.content for document in batch], counts=counts))
-            ids += [document.id for document in batch]
-            progress("encoding", len(ids), None)
-    joined = SparseVectors.concat(parts)
-    vectors = SparseVectors(indptr=joined.indptr, indices=joined.indices, values=joined.values, dim=joined.dim, ids=ids)
-    vectors.save(output)
-    note(f"{len(vectors):,} documents, {vectors.nnz / max(len(vectors), 1):.1f} terms each: {output}")
-    note_truncated(counts.truncated, model.max_length)
+        report = encode_to_file(source, output, encoder, reading, overwrite=overwrite, resume=resume, progress=progress)
+    if report.resumed:
+        note(f"went on after the {report.resumed:,} documents of the interrupted run")
+    found = report.statistics
+    note(f"{found.vectors:,} documents, {found.terms:.1f} terms each, FLOPS {found.flops:.2f}: {output}")
+    note_long(report.truncated, report.reading)

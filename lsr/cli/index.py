@@ -7,8 +7,19 @@ from typing import Annotated
 
 import typer
 
-from lsr.cli.options import BatchSize, EncoderName, IdField, MaxLength, SourceName, TextField
-from lsr.cli.run import note, note_truncated
+from lsr.cli.options import (
+    BatchSize,
+    Device,
+    EncoderName,
+    IdField,
+    Long,
+    MaxLength,
+    Precision,
+    SourceName,
+    Stride,
+    TextField,
+)
+from lsr.cli.run import note, note_long
 
 __all__ = ["index", "say_built"]
 
@@ -22,6 +33,10 @@ def index(
     engine: Annotated[str, typer.Option(help="auto or exact.")] = "auto",
     batch_size: BatchSize = 2048,
     max_length: MaxLength = None,
+    long: Long = "truncate",
+    stride: Stride = None,
+    device: Device = None,
+    precision: Precision = None,
     id_field: IdField = None,
     text_field: TextField = None,
     keep_text: Annotated[bool, typer.Option(help="Store the texts, compressed, to show them with hits.")] = True,
@@ -50,6 +65,10 @@ def index(
             engine=engine,
             batch_size=batch_size,
             max_length=max_length,
+            long=long,
+            stride=stride,
+            device=device,
+            precision=precision,
             id_field=id_field,
             text_fields=text_field or (),
             keep_text=keep_text,
@@ -76,4 +95,5 @@ def say_built(built: object) -> None:
     note(
         f"{report.documents:,} documents in {report.seconds:.1f} s ({rate:,.0f} a second), {size(total)}: {built.path}"
     )
-    note_truncated(report.truncated, built.manifest.encoder.max_length if built.manifest.encoder else None)
+    if built.manifest.encoder is not None and built.manifest.encoder.reading is not None:
+        note_long(report.truncated, built.manifest.encoder.reading)

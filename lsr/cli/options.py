@@ -7,7 +7,19 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["BatchSize", "EncoderName", "IdField", "IndexPath", "MaxLength", "SourceName", "TextField"]
+__all__ = [
+    "BatchSize",
+    "Device",
+    "EncoderName",
+    "IdField",
+    "IndexPath",
+    "Long",
+    "MaxLength",
+    "Precision",
+    "SourceName",
+    "Stride",
+    "TextField",
+]
 
 IndexPath = Annotated[Path, typer.Argument(metavar="INDEX", help="Folder of the index.", show_default=False)]
 SourceName = Annotated[
@@ -22,7 +34,10 @@ SourceName = Annotated[
 EncoderName = Annotated[
     str | None,
     typer.Option(
-        "--encoder", metavar="NAME_OR_PATH", help="Encoder of the documents. [default: lsr-tiny]", show_default=False
+        "--encoder",
+        metavar="NAME_OR_PATH",
+        help="Encoder of the documents: a folder, a hub id, or a bundled one. [default: lsr-tiny]",
+        show_default=False,
     ),
 ]
 BatchSize = Annotated[int, typer.Option("--batch-size", min=1, help="Documents held in memory and encoded at a time.")]
@@ -31,7 +46,37 @@ MaxLength = Annotated[
     typer.Option(
         "--max-length",
         min=3,
-        help="Tokens of a document that are encoded; the rest is cut. [default: the encoder's]",
+        help="Tokens of a document that are read at a time. [default: the encoder's]",
+        show_default=False,
+    ),
+]
+Long = Annotated[
+    str,
+    typer.Option(
+        "--long",
+        metavar="truncate|windows|passages",
+        help="A longer document: truncate it, read it in windows and keep each term's largest weight, or cut it into passages"
+        " with ids ID#1, ID#2, ...",
+    ),
+]
+Stride = Annotated[
+    int | None,
+    typer.Option(
+        "--stride",
+        min=1,
+        help="Tokens from one window or passage to the next. [default: three quarters of one]",
+        show_default=False,
+    ),
+]
+Device = Annotated[
+    str | None,
+    typer.Option("--device", help="cpu, or with torch cuda, cuda:1, cuda:all. [default: cpu]", show_default=False),
+]
+Precision = Annotated[
+    str | None,
+    typer.Option(
+        "--precision",
+        help="Of the network: fp32 or int8 on the CPU, bf16, fp16 or fp32 on a GPU. [default: fp32, bf16 on a GPU]",
         show_default=False,
     ),
 ]

@@ -6,14 +6,14 @@ import functools
 import logging
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
 import typer
 
 from lsr.errors import LsrError
 
-__all__ = ["fail", "guarded", "note", "note_truncated"]
+__all__ = ["fail", "guarded", "note", "note_long"]
 
 FAILED, WRONG_USAGE, INTERRUPTED = 1, 2, 130
 
@@ -61,10 +61,11 @@ def note(message: str) -> None:
     typer.secho(message, err=True, dim=True)
 
 
-def note_truncated(documents: int, limit: int | None) -> None:
-    """Says once how many documents were longer than the encoder reads."""
+def note_long(documents: int, reading: Mapping[str, Any]) -> None:
+    """Says once how many documents were longer than the encoder reads, and what became of them."""
     if documents:
-        note(f"{documents:,} of them longer than {limit} tokens, and cut there (--max-length)")
+        became = "read in windows" if reading["long"] == "windows" else "cut there (--max-length, --long)"
+        note(f"{documents:,} of them longer than {reading['max_length']} tokens, and {became}")
 
 
 class _NoteHandler(logging.Handler):

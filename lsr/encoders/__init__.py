@@ -7,6 +7,7 @@ from lsr.encoders.encoder import Encoder
 from lsr.encoders.idf import TokenCounts, blend
 from lsr.encoders.inspection import Statistics, TermOrigin, flops, statistics
 from lsr.encoders.loading import load_encoder
+from lsr.encoders.passages import passages
 from lsr.encoders.query import QueryEncoder
 from lsr.encoders.vocabulary import Vocabulary
 
@@ -21,5 +22,6 @@ __all__ = [
     "blend",
     "flops",
     "load_encoder",
+    "passages",
     "statistics",
 ]

@@ -1,10 +1,11 @@
-"""Texts to sparse vectors through a network: tokens, windows of long texts, batches of one length, every worker busy."""
+"""Texts to sparse vectors through a network: tokens, windows of long texts, batches of like length, every worker busy."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from itertools import pairwise
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from itertools import chain, pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -28,19 +29,33 @@ LENGTH_STEP = 8
 # Texts are cut after this many characters for each token that the model reads, before they are tokenised.
 CHARACTERS_PER_TOKEN = 32
 TEXTS_PER_TOKENIZATION = 512
+# Texts of one call that are worked on at a time: enough of each length for full batches.
+TEXTS_PER_PART = 4096
+# So few texts are not worth a thread.
+FEW_TEXTS = 4
 
 
 class _Tokens(NamedTuple):
     """Some texts as the network reads them.
 
-    windows: token ids of each window; owners int64 [windows]: the text that each belongs to, rising.
+    ids int64 [tokens] of all windows, one after the other; starts int64 [windows + 1]: where each begins; owners int64
+    [windows]: the text that each belongs to, rising.
     """
 
     texts: int
-    windows: list[IdArray]
+    ids: IdArray
+    starts: IdArray
     owners: IdArray
-    counted: list[IdArray]  # of each text the tokens read, special ones not among them
+    counted: list[IdArray]  # of each text the tokens read, special ones not among them; empty unless they are asked for
     truncated: int
+
+
+class _Started(NamedTuple):
+    """A part under way: its tokens, a place for the vector of each window, and the batches that fill them."""
+
+    tokens: _Tokens
+    rows: list[Vector | None]
+    batches: list[Future[None]]
 
 
 class DocumentEncoder:
@@ -51,8 +66,8 @@ class DocumentEncoder:
     largest weight. `prompt` is put before each text. `table` float32 [dim], when given, weighs the terms that stand in the
     text and drops all others. `top_terms` limits what is left of several windows.
 
-    With the ONNX engine the vector of a text is a function of that text alone: batches hold texts of one padded length, the
-    integer products are exact, and each run has one thread.
+    With an engine whose `mixes` is false the vector of a text is a function of that text alone: batches hold texts of one
+    padded length, integer products are exact, and each run has one thread.
     """
 
     def __init__(
@@ -78,7 +93,8 @@ class DocumentEncoder:
         self.max_length, self.long, self._prompt = max_length, long, prompt
         self._overlap = room - (stride or max(1, 3 * room // 4)) if long == "windows" else 0
         self._tokenizer.enable_truncation(max_length, stride=self._overlap)
-        self._special = np.array(sorted(special_ids(self._tokenizer)), np.int64)
+        self._special = np.zeros(max(self._tokenizer.get_vocab(with_added_tokens=True).values(), default=0) + 1, bool)
+        self._special[sorted(special_ids(self._tokenizer))] = True
         self._engine, self._table, self._top_terms = engine, table, top_terms
         self._id_type = term_type(self.dim)
 
@@ -86,33 +102,62 @@ class DocumentEncoder:
         """The vectors of the texts in input order; a text without a word gives an empty one.
 
         `counts` is added to: documents, tokens read and document frequencies, and how many texts were longer than
-        `max_length`. Memory grows with the tokens of the texts, not with the vocabulary: give a large corpus in parts of
-        some thousand texts (`encode_parts`). Raises `InvalidInput` when a text is not a str.
+        `max_length`. Memory grows with the number of texts and terms found, not with the vocabulary. Raises `InvalidInput`
+        when a text is not a str.
         """
-        return next(iter(self.encode_parts([texts], counts)))
+        if isinstance(texts, str):
+            raise InvalidInput("encode takes a list of texts, not one text: put it in a list")
+        if len(texts) <= FEW_TEXTS:
+            return self._finished(self._start(texts, _run_now, counts is not None), counts)
+        size = max(TEXTS_PER_PART, self._engine.token_budget // LENGTH_STEP)
+        parts = (texts[first : first + size] for first in range(0, len(texts), size))
+        return SparseVectors.concat(list(self.encode_parts(parts, counts)))
 
     def encode_parts(
         self, parts: Iterable[Sequence[str]], counts: TokenCounts | None = None
     ) -> Iterator[SparseVectors]:
-        """`encode` for each part; while one is computed the next is read and tokenised."""
-        with ThreadPoolExecutor(1, thread_name_prefix="lsr-tokenize") as pool:
-            rest = iter(parts)
-            following = pool.submit(self._next, rest)
-            while (tokens := following.result()) is not None:
-                following = pool.submit(self._next, rest)
-                vectors = self._encoded(tokens)
-                if counts is not None:  # at the end, so that a failure leaves them as they were
-                    counts.add(tokens.counted, tokens.truncated)
-                yield vectors
+        """`encode` for each part. While one is computed the next is read, tokenised, and waits behind it for the workers."""
+        with (
+            _Threads(self._engine.workers, "lsr-encode") as workers,
+            _Threads(1, "lsr-tokenize") as tokenizing,
+        ):
+            waiting: Future[_Started] | None = None
+            for texts in parts:  # read here: a source that blocks can be interrupted
+                following = tokenizing.submit(self._start, texts, workers.submit, counts is not None)
+                if waiting is not None:
+                    yield self._finished(waiting.result(), counts)
+                waiting = following
+            if waiting is not None:
+                yield self._finished(waiting.result(), counts)
 
-    def _next(self, parts: Iterator[Sequence[str]]) -> _Tokens | None:
-        texts = next(parts, None)
-        return None if texts is None else self._tokenized(texts)
+    def _start(
+        self, texts: Sequence[str], submit: Callable[[Callable[[], None]], Future[None]], counting: bool
+    ) -> _Started:
+        tokens = self._tokenized(texts, counting)
+        rows: list[Vector | None] = [None] * len(tokens.owners)
 
-    def _tokenized(self, texts: Sequence[str]) -> _Tokens:
+        def encode_batch(batch: IdArray) -> None:
+            for row, vector in zip(batch.tolist(), self._run(tokens, batch), strict=True):
+                rows[row] = vector
+
+        return _Started(tokens, rows, [submit(partial(encode_batch, b)) for b in self._batches(np.diff(tokens.starts))])
+
+    def _finished(self, started: _Started, counts: TokenCounts | None) -> SparseVectors:
+        tokens, rows, batches = started
+        for batch in batches:
+            batch.result()
+        nothing: Vector = (np.zeros(0, self._id_type), np.zeros(0, np.float32))
+        first = np.searchsorted(tokens.owners, np.arange(tokens.texts + 1))
+        vectors = self._joined([self._merged(rows[a:b]) or nothing for a, b in pairwise(first.tolist())])
+        if counts is not None:  # at the end, so that a failure leaves them as they were
+            counts.add(tokens.counted, tokens.truncated)
+        return vectors
+
+    def _tokenized(self, texts: Sequence[str], counting: bool) -> _Tokens:
         if isinstance(texts, str):
             raise InvalidInput("encode takes a list of texts, not one text: put it in a list")
-        windows: list[IdArray] = []
+        parts: list[IdArray] = []
+        lengths: list[int] = []
         owners: list[int] = []
         counted: list[IdArray] = []
         truncated = 0
@@ -121,54 +166,59 @@ class DocumentEncoder:
             cut = self.long == "truncate"
             heads = [_head(text, self.max_length * CHARACTERS_PER_TOKEN) for text in part] if cut else part
             encodings = self._tokenizer.encode_batch_fast(heads)
+            found: list[list[int]] = []
             for row, (text, head, encoding) in enumerate(zip(part, heads, encodings, strict=True), start):
                 if len(head) < len(text) and not encoding.overflowing:
                     encoding = self._tokenizer.encode(text)  # few tokens in many characters: read all of it
-                truncated += bool(encoding.overflowing)
-                found = [np.array(encoding.ids, np.int64)]
-                if not cut:
-                    found += [np.array(window.ids, np.int64) for window in encoding.overflowing]
-                plain = [ids[~np.isin(ids, self._special)] for ids in found]
-                counted.append(np.concatenate([plain[0], *(ids[self._overlap :] for ids in plain[1:])]))
-                if len(found[0]) > self._added:
-                    windows += found
-                    owners += [row] * len(found)
-        return _Tokens(len(texts), windows, np.array(owners, np.int64), counted, truncated)
+                windows = [encoding.ids]
+                if encoding.overflowing:
+                    truncated += 1
+                    windows += [] if cut else [window.ids for window in encoding.overflowing]
+                if counting:
+                    counted.append(self._plain(windows))
+                if len(windows[0]) > self._added:
+                    found += windows
+                    owners += [row] * len(windows)
+            lengths += map(len, found)
+            parts.append(np.fromiter(chain.from_iterable(found), np.int64))
+        ids = np.concatenate(parts) if parts else np.zeros(0, np.int64)
+        starts = np.cumsum([0, *lengths], dtype=np.int64)
+        return _Tokens(len(texts), ids, starts, np.array(owners, np.int64), counted, truncated)
 
-    def _encoded(self, tokens: _Tokens) -> SparseVectors:
-        rows: list[Vector | None] = [None] * len(tokens.windows)
+    def _plain(self, windows: Sequence[list[int]]) -> IdArray:
+        """The tokens of a text, special ones left out, what windows share once."""
+        found = [np.array(ids, np.int64) for ids in windows]
+        found = [ids[~self._special[ids]] for ids in found]
+        return np.concatenate([found[0], *(ids[self._overlap :] for ids in found[1:])])
 
-        def encode_batch(batch: IdArray) -> None:
-            for row, vector in zip(batch.tolist(), self._run([tokens.windows[i] for i in batch]), strict=True):
-                rows[row] = vector
-
-        _in_threads(encode_batch, self._batches(tokens.windows), self._engine.workers)
-        nothing: Vector = (np.zeros(0, self._id_type), np.zeros(0, np.float32))
-        first = np.searchsorted(tokens.owners, np.arange(tokens.texts + 1))
-        return self._joined([self._merged(rows[a:b]) or nothing for a, b in pairwise(first.tolist())])
-
-    def _batches(self, windows: Sequence[IdArray]) -> list[IdArray]:
-        """Rows of windows, those of one padded length together, longest first."""
-        lengths = np.array([len(ids) for ids in windows], np.int64)
-        padded = np.minimum(-(-lengths // LENGTH_STEP) * LENGTH_STEP, self.max_length)
-        batches = []
-        for length in np.unique(padded)[::-1].tolist():
-            rows = np.flatnonzero(padded == length)
-            size = max(1, self._engine.token_budget // length)
-            batches += [rows[i : i + size] for i in range(0, len(rows), size)]
+    def _batches(self, lengths: IdArray) -> list[IdArray]:
+        """Rows of windows of at most `token_budget` tokens with their padding, longest first."""
+        padded = self._padded(lengths)
+        order = np.argsort(-padded, kind="stable")
+        widths, batches, first = padded[order], [], 0
+        while first < len(order):
+            width = int(widths[first])
+            last = first + max(1, self._engine.token_budget // width)
+            if not self._engine.mixes:
+                last = min(last, int(np.searchsorted(-widths, -width, side="right")))
+            batches.append(order[first:last])
+            first = last
         return batches
 
-    def _run(self, windows: Sequence[IdArray]) -> Sequence[Vector]:
-        """The vectors of windows of one padded length."""
-        lengths = np.array([len(ids) for ids in windows], np.int64)
-        width = min(-(-int(lengths.max()) // LENGTH_STEP) * LENGTH_STEP, self.max_length)
-        ids = np.zeros((len(windows), width), np.int64)
-        for row, window in zip(ids, windows, strict=True):
-            row[: len(window)] = window
+    def _padded(self, lengths: IdArray) -> IdArray:
+        return np.minimum(-(-lengths // LENGTH_STEP) * LENGTH_STEP, self.max_length)
+
+    def _run(self, tokens: _Tokens, batch: IdArray) -> Sequence[Vector]:
+        """The vectors of some windows."""
+        starts, lengths = tokens.starts[batch], np.diff(tokens.starts)[batch]
+        ids = np.zeros((len(batch), int(self._padded(lengths).max())), np.int64)
+        real = np.arange(ids.shape[1]) < lengths[:, None]
+        row, place = np.nonzero(real)
+        ids[row, place] = tokens.ids[starts[row] + place]
         vectors = self._engine.encode(ids, lengths)
         if self._table is None:
             return vectors
-        return [lexical(vector, window, self._table) for vector, window in zip(vectors, windows, strict=True)]
+        return [lexical(vector, ids[i, : lengths[i]], self._table) for i, vector in enumerate(vectors)]
 
     def _merged(self, windows: Sequence[Vector | None]) -> Vector | None:
         """The largest weight of each term in the windows of one text."""
@@ -198,15 +248,19 @@ def _head(text: str, characters: int) -> str:
     return text if end < 0 else text[:end]
 
 
-def _in_threads(work: Callable[[IdArray], None], batches: Sequence[IdArray], threads: int) -> None:
-    """Calls work on each batch from several threads. The first failure, or Ctrl-C, drops what has not started."""
-    if threads == 1 or len(batches) < 2:
-        for batch in batches:
-            work(batch)
-        return
-    pool = ThreadPoolExecutor(min(threads, len(batches)), thread_name_prefix="lsr-encode")
-    try:
-        for future in [pool.submit(work, batch) for batch in batches]:
-            future.result()
-    finally:
-        pool.shutdown(cancel_futures=True)
+class _Threads(ThreadPoolExecutor):
+    """Some threads. A failure, or Ctrl-C, drops what has not started."""
+
+    def __init__(self, threads: int, name: str) -> None:
+        super().__init__(threads, thread_name_prefix=name)
+
+    def __exit__(self, *_: object) -> None:
+        self.shutdown(cancel_futures=True)
+
+
+def _run_now(work: Callable[[], None]) -> Future[None]:
+    """What a pool of threads does, without one."""
+    done: Future[None] = Future()
+    work()
+    done.set_result(None)
+    return done

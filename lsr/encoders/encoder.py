@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lsr.encoders.document import DocumentEncoder
 from lsr.encoders.idf import TokenCounts
@@ -90,12 +90,10 @@ class Encoder:
 
     @property
     def hash(self) -> str:
-        """xxh3-128 in hex over weights, tokenizer and settings: equal when the vectors are. Length limits do not count."""
+        """xxh3-128 in hex over weights, tokenizer and settings of the model; what is in `reading` does not count."""
         with self._lock:
             if self._hash is None:
                 self._hash = self.model.fingerprint()
-                if self._precision() == "int8" and not isinstance(self.model.document, OnnxSide):
-                    self._hash = f"{self._hash}-int8"
             return self._hash
 
     @property
@@ -107,6 +105,17 @@ class Encoder:
     def max_length(self) -> int:
         """Number of tokens of a document that are read at a time, special tokens included."""
         return self.document_side.max_length
+
+    @property
+    def reading(self) -> dict[str, Any]:
+        """What vectors of documents depend on besides the model: max_length, long, stride (unless by default), precision."""
+        settings = self._settings
+        found: dict[str, Any] = {"max_length": self.max_length, "long": settings.long}
+        if settings.stride is not None:
+            found["stride"] = settings.stride
+        if not isinstance(self.document_side, OnnxSide):  # an export has the precision that it was given
+            found["precision"] = settings.precision or ("fp32" if settings.device in (None, "cpu") else "bf16")
+        return found
 
     @property
     def inference_free(self) -> bool:
@@ -153,6 +162,12 @@ class Encoder:
         """The vectors of each part of a stream of documents; the next part is tokenised while one is computed."""
         return self._network("document").encode_parts(parts, counts)
 
+    @property
+    def engine(self) -> Engine:
+        """What runs the network of documents; its `token_budget`, the tokens of a batch, may be set."""
+        with self._lock:
+            return self._engine(self.document_side)
+
     # -- looking inside ------------------------------------------------------------------------------------------------
 
     def explain(self, text: str, top_k: int | None = None) -> list[TermOrigin]:
@@ -164,9 +179,7 @@ class Encoder:
         from lsr.encoders.inspection import explain
 
         side = self.document_side
-        return explain(
-            self._engine(side), side.tokenizer_json, self.vocabulary, text, self.max_length, side.prompt, top_k
-        )
+        return explain(self.engine, side.tokenizer_json, self.vocabulary, text, self.max_length, side.prompt, top_k)
 
     def decode(self, vectors: SparseVectors, top_k: int | None = None) -> list[list[tuple[str, float]]]:
         """The terms of each vector as text with their weights, heaviest first; the `top_k` first when given."""

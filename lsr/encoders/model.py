@@ -187,12 +187,13 @@ class Engine(Protocol):
 
     Thread-safe. `ids` is int64 [B, L], padded with anything after `lengths` int64 [B]; L is at most the side's positions.
     `token_budget` is the number of tokens, padding included, that a batch should have; `workers` that of batches to run at
-    a time.
+    a time; `mixes` whether texts of several lengths may share one, which changes the last digits of their weights.
     """
 
     dim: int
     token_budget: int
     workers: int
+    mixes: bool
 
     def encode(self, ids: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64]) -> Sequence[Vector]:
         """The vector of each text: pooled, activated, pruned, dropped and cut to the top terms as the side says."""

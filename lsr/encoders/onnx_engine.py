@@ -33,6 +33,7 @@ class OnnxEngine:
 
     # Tokens of a batch, padding included. Short texts share the fixed cost of a run; more gives no speed, takes memory.
     token_budget = 1024
+    mixes = False
 
     def __init__(self, model: bytes, chosen: Selection, threads: int | None = None) -> None:
         if threads is not None and threads < 1:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Iterator, Sequence
+from copy import copy
 from itertools import pairwise
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
@@ -26,13 +27,15 @@ __all__ = ["TorchEngine"]
 IdArray = npt.NDArray[np.int64]
 
 DTYPES = ("float32", "bfloat16", "float16")
-# Tokens of a batch, padding included. On a GPU the head takes most memory: some kilobytes a token.
+# Tokens of a batch, padding included.
 TOKENS_ON_CPU = 4096
 TOKENS_ON_GPU = 1 << 16
+# Batches that a GPU works on at a time, each in a stream of its own: one computes while the other is prepared and fetched.
+STREAMS = 2
 
 
 class TorchEngine:
-    """An `Engine` on transformers. Thread-safe: each device runs one batch at a time.
+    """An `Engine` on transformers. Thread-safe. A batch that does not fit in a GPU's memory is halved, and so are later ones.
 
     device: one, or several ("cuda:0", ["cuda:0", "cuda:1"], "cuda:all"); the CPU when None.
     dtype: "float32", "bfloat16" or "float16"; when None, bfloat16 on GPUs that have it and float32 elsewhere. Pooled logits
@@ -42,6 +45,8 @@ class TorchEngine:
     Raises `MissingExtra` without torch or transformers, `EncoderError` when the folder's model is damaged, needs code of its
     own that nobody trusts, or has not the head that the side names, `InvalidInput` for a device or dtype that is not there.
     """
+
+    mixes = True
 
     def __init__(
         self,
@@ -58,22 +63,37 @@ class TorchEngine:
                 raise InvalidInput(f"threads is {threads}: it must be 1 or more")
             torch.set_num_threads(threads)
         devices = _devices(device)
-        self.dim, self.workers = side.dim, len(devices)
+        self.dim = side.dim
         self.token_budget = TOKENS_ON_GPU if devices[0].startswith("cuda") else TOKENS_ON_CPU
         kind = _dtype(dtype, devices[0])
-        self._chosen = selection(side)
-        first = _Replica(side, _loaded(side, trust_remote_code), devices[0], kind)
-        replicas = [first] + [_Replica(side, _loaded(side, trust_remote_code), name, kind) for name in devices[1:]]
+        self._folder, self._chosen = side.folder, selection(side)
+        replicas = [_Replica(side, _loaded(side, trust_remote_code), name, kind) for name in devices]
+        lanes = [lane for replica in replicas for lane in replica.lanes()]
+        self.workers = len(lanes)
         self._free: SimpleQueue[_Replica] = SimpleQueue()
-        for replica in replicas:
-            self._free.put(replica)
+        for lane in lanes:
+            self._free.put(lane)
 
     def encode(self, ids: IdArray, lengths: IdArray) -> Sequence[Vector]:
+        torch = _torch()
         with self._replica() as replica:
-            output = replica.output(ids, lengths)
-            if self._chosen.kind == "tokens":
-                return token_rows(ids, lengths, output.float().cpu().numpy(), self._chosen)
-            return _rows(output, self._chosen)
+            try:
+                with replica.in_stream():
+                    output = replica.output(ids, lengths)
+                    if self._chosen.kind == "tokens":
+                        return token_rows(ids, lengths, output.float().cpu().numpy(), self._chosen)
+                    return _rows(output, self._chosen)
+            except torch.cuda.OutOfMemoryError:
+                pass  # what the failed batch held is let go when the exception is
+        torch.cuda.empty_cache()
+        if len(ids) == 1:
+            raise EncoderError(
+                f"{self._folder}: the GPU has not the memory for one text of {ids.shape[1]:,} tokens; lower max_length, or "
+                "use device='cpu'"
+            )
+        half = len(ids) // 2
+        self.token_budget = min(self.token_budget, half * ids.shape[1])
+        return [*self.encode(ids[:half], lengths[:half]), *self.encode(ids[half:], lengths[half:])]
 
     def positions(self, ids: IdArray, terms: IdArray) -> IdArray:
         """For one text, ids [L], the position that gave each term; -1 for latents, which come from the whole text."""
@@ -99,7 +119,7 @@ class TorchEngine:
 
 
 class _Replica:
-    """The network on one device."""
+    """The network on one device, and a stream of work there."""
 
     def __init__(self, side: NetworkSide, model: Any, device: str, dtype: Any) -> None:
         torch = _torch()
@@ -116,6 +136,23 @@ class _Replica:
             self.bias = None if decoder.bias is None else decoder.bias.detach().to(device, torch.float32)
         self.model = model.to(device, dtype).eval()
         self.padding = int(getattr(model.config, "pad_token_id", None) or 0)
+        self.stream: Any = None
+
+    def lanes(self) -> list[_Replica]:
+        """The same weights, for every stream that the device works on."""
+        torch = _torch()
+        if not self.device.startswith("cuda"):
+            return [self]
+        found = [copy(self) for _ in range(STREAMS)]
+        torch.cuda.synchronize(self.device)  # the weights are there
+        for lane in found:
+            lane.stream = torch.cuda.Stream(self.device)
+        return found
+
+    def in_stream(self) -> contextlib.AbstractContextManager[object]:
+        """Work of the block goes to the stream."""
+        found: contextlib.AbstractContextManager[object] = _torch().cuda.stream(self.stream)  # nothing for None
+        return found
 
     def output(self, ids: IdArray, lengths: IdArray) -> torch.Tensor:
         """Pooled and not yet activated logits [B, V], weights [B, L] or latents [B, D]."""
@@ -145,8 +182,7 @@ class _Replica:
         real = np.arange(ids.shape[1]) < lengths[:, None]
         padded = np.where(real, ids, self.padding)  # some models count positions by what is no padding
         mask = torch.from_numpy(real).to(self.device)
-        given = {"input_ids": torch.from_numpy(padded).to(self.device), "attention_mask": mask.long()}
-        output = self.model(**given)
+        output = self.model(input_ids=torch.from_numpy(padded).to(self.device), attention_mask=mask.long())
         return (output.logits if self.weight is not None else output.last_hidden_state), mask
 
 
@@ -200,15 +236,17 @@ def _loaded(side: NetworkSide, trust_remote_code: bool) -> Any:
                 local_files_only=True,
                 trust_remote_code=trust_remote_code,
                 output_loading_info=True,
+                ignore_mismatched_sizes=True,  # they are refused below, by name
                 dtype=torch.float32,
             )
     except Exception as error:  # of transformers, safetensors, torch and the model's own code
         raise EncoderError(f"{side.folder}: transformers cannot load the model ({one_line(error)[:300]})") from None
     # What the file lacks was made up by chance: refuse, but for parts that are not used here.
     missing = [name for name in info["missing_keys"] if "pooler" not in name and "position_ids" not in name]
-    wrong = [str(name) for name in info.get("mismatched_keys") or []]
-    if missing or wrong:
-        names = ", ".join(sorted(map(str, missing))[:3] + wrong[:3])
+    for name, found, expected in sorted(info["mismatched_keys"]):
+        raise EncoderError(f"{side.folder}: {name} has shape {tuple(found)}, config.json says {tuple(expected)}")
+    if missing:
+        names = ", ".join(sorted(map(str, missing))[:3])
         raise EncoderError(
             f"{side.folder}: its weights lack {names}: not the model that config.json names, or no MLM head"
         )

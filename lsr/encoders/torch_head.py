@@ -15,7 +15,9 @@ __all__ = ["largest_logits", "summed_activations"]
 
 # Logits of a slice, in elements: what stays in the cache of a core, and what keeps a GPU busy while it is far from memory.
 SLICE_ON_CPU = 1 << 19
-SLICE_ON_GPU = 1 << 26
+SLICE_ON_GPU = 1 << 27
+# Tokens that go through the head at a time, however large the batch.
+TOKENS_ON_GPU = 1 << 15
 
 
 def largest_logits(
@@ -24,18 +26,18 @@ def largest_logits(
     """The largest logit of each term over the real positions: hidden [B, L, E], real bool [B, L] -> float32 [B, V]."""
     import torch
 
-    batch, length, size = hidden.shape
-    # A copy of the first position in place of the padded ones needs no mask on the logits.
-    flat = torch.where(real[:, :, None], hidden, hidden[:, :1]).reshape(batch * length, size)
-    pooled = torch.empty(batch, len(weight), dtype=torch.float32, device=hidden.device)
-    step = _terms(hidden)
-    for start in range(0, len(weight), step):
-        part = weight[start : start + step]
-        if hidden.device.type == "cpu":  # term by term the positions lie side by side, where the maximum is fastest
-            pooled[:, start : start + step] = (part @ flat.T).reshape(-1, batch, length).amax(2).T
-        else:
-            pooled[:, start : start + step] = (flat @ part.T).reshape(batch, length, -1).amax(1)
-    return pooled if bias is None else pooled + bias.float()
+    pooled = torch.empty(len(hidden), len(weight), dtype=torch.float32, device=hidden.device)
+    for texts in _blocks(hidden):
+        part = hidden[texts]
+        batch, length, size = part.shape
+        # A copy of the first position in place of the padded ones needs no mask on the logits.
+        flat = torch.where(real[texts, :, None], part, part[:, :1]).reshape(batch * length, size)
+        for terms in _slices(flat, weight):
+            if hidden.device.type == "cpu":  # term by term the positions lie side by side, where the maximum is fastest
+                pooled[texts, terms] = (weight[terms] @ flat.T).reshape(-1, batch, length).amax(2).T
+            else:
+                pooled[texts, terms] = (flat @ weight[terms].T).reshape(batch, length, -1).amax(1).float()
+    return pooled if bias is None else pooled.add_(bias.float())
 
 
 def summed_activations(
@@ -44,21 +46,29 @@ def summed_activations(
     """Activated logits summed over the real positions (SPLADE v1): float32 [B, V]."""
     import torch
 
-    pooled = torch.empty(hidden.shape[0], len(weight), dtype=torch.float32, device=hidden.device)
-    step = _terms(hidden)
-    for start in range(0, len(weight), step):
-        logits = (hidden @ weight[start : start + step].T).float()
-        if bias is not None:
-            logits += bias[start : start + step].float()
-        logits.relu_()
-        for _ in range(logarithms):
-            logits.log1p_()
-        pooled[:, start : start + step] = (logits * real[:, :, None]).sum(1)
+    pooled = torch.empty(len(hidden), len(weight), dtype=torch.float32, device=hidden.device)
+    for texts in _blocks(hidden):
+        part = hidden[texts]
+        for terms in _slices(part.reshape(-1, part.shape[2]), weight):
+            logits = (part @ weight[terms].T).float()
+            if bias is not None:
+                logits += bias[terms].float()
+            logits.relu_()
+            for _ in range(logarithms):
+                logits.log1p_()
+            pooled[texts, terms] = (logits * real[texts, :, None]).sum(1)
     return pooled
 
 
-def _terms(hidden: torch.Tensor) -> int:
-    """Terms in a slice of the vocabulary."""
-    positions = hidden.shape[0] * hidden.shape[1]
-    budget = SLICE_ON_CPU if hidden.device.type == "cpu" else SLICE_ON_GPU
-    return max(64, budget // positions)
+def _blocks(hidden: torch.Tensor) -> list[slice]:
+    """Texts to go through the head at a time: a large batch would leave room for few terms in a slice."""
+    count, length = hidden.shape[:2]
+    step = max(1, count if hidden.device.type == "cpu" else TOKENS_ON_GPU // length)
+    return [slice(start, min(start + step, count)) for start in range(0, count, step)]
+
+
+def _slices(flat: torch.Tensor, weight: torch.Tensor) -> list[slice]:
+    """Terms to multiply at a time."""
+    budget = SLICE_ON_CPU if flat.device.type == "cpu" else SLICE_ON_GPU
+    step = max(64, budget // len(flat))
+    return [slice(start, min(start + step, len(weight))) for start in range(0, len(weight), step)]

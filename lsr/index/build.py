@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import lsr
-from lsr.corpus import Document, given_documents, read_documents
-from lsr.corpus.streams import shown
 from lsr.errors import CorpusError, InvalidInput
 from lsr.files import atomic_write
 from lsr.index.encoding_run import EncodingRun
 from lsr.index.query_side import write_encoder
+from lsr.index.reading import Reading, Texts, name_of
 from lsr.index.segment_writer import Progress, Spool, write_arrays
 from lsr.index.storage.folder import new_folder
 from lsr.index.storage.manifest import Manifest, SegmentEntry, manifest_name
@@ -30,19 +28,15 @@ __all__ = ["ENGINES", "BuildOptions", "BuildReport", "Source", "build_index"]
 ENGINES = ("auto", "exact")
 SEGMENT = "segment-0001"
 
-Texts = str | Path | Iterable[Document | Mapping[str, Any] | str]
 Source = SparseVectors | Texts
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BuildOptions:
     """How to build; see `Index.build`."""
 
+    reading: Reading
     engine: str = "auto"
-    batch_size: int = 2048
-    max_length: int | None = None
-    id_field: str | None = None
-    text_fields: tuple[str, ...] = ()
     keep_text: bool = True
     overwrite: bool = False
     resume: bool = False
@@ -51,8 +45,6 @@ class BuildOptions:
     def __post_init__(self) -> None:
         if self.engine not in ENGINES:
             raise InvalidInput(f"engine {self.engine!r} is not known: choose one of {', '.join(ENGINES)}")
-        if self.batch_size < 1:
-            raise InvalidInput(f"batch_size is {self.batch_size}: it must be at least 1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +62,8 @@ def build_index(
 ) -> BuildReport:
     """Builds an index at `path`; see `Index.build`."""
     started = time.monotonic()
-    encoder = _resolved(encoder, _holds_vectors(source), options.max_length)
+    if encoder is not None or not _holds_vectors(source):
+        encoder = options.reading.encoder(encoder)
     # An output path that is taken is refused first, before a large file is read or anything is encoded.
     with new_folder(path, options.overwrite, options.resume) as (work, scratch):
         vectors = _load_vectors(source, encoder)
@@ -86,7 +79,7 @@ def build_index(
                 assert encoder is not None
                 assert not isinstance(source, SparseVectors)
                 run = EncodingRun(spool, encoder, ids, texts, progress, resume=options.resume)
-                if not run.run(_documents(source, options), options.batch_size):
+                if not run.run(options.reading.documents(source, encoder), options.reading.batch_size):
                     raise CorpusError(f"{_name(source)}: holds no documents")
             files, scale, nnz = write_arrays(spool, work, SEGMENT, progress)
             files += ids.finish() + (texts.finish() if texts else [])
@@ -112,23 +105,6 @@ def _holds_vectors(source: Source) -> bool:
     return isinstance(source, SparseVectors) or (isinstance(source, str | Path) and str(source).endswith(".npz"))
 
 
-def _resolved(encoder: str | Path | Encoder | None, for_vectors: bool, max_length: int | None) -> Encoder | None:
-    """The encoder meant: texts get the bundled one when none is named, vectors none."""
-    from lsr.encoders import Encoder, load_encoder
-
-    if isinstance(encoder, str | Path):
-        return load_encoder(encoder, max_length=max_length)
-    if encoder is None and not for_vectors:
-        return load_encoder(max_length=max_length)
-    if max_length is not None:
-        raise InvalidInput("max_length goes with an encoder given by name; load_encoder takes it too")
-    if not isinstance(encoder, Encoder | None):
-        raise InvalidInput(
-            f"the encoder is a {type(encoder).__name__}: give a name, a folder or what load_encoder returns"
-        )
-    return encoder
-
-
 def _load_vectors(source: Source, encoder: Encoder | None) -> SparseVectors | None:
     """The vectors of the source, or None where it holds texts."""
     if not _holds_vectors(source):
@@ -139,16 +115,8 @@ def _load_vectors(source: Source, encoder: Encoder | None) -> SparseVectors | No
     return vectors
 
 
-def _documents(source: Texts, options: BuildOptions) -> Iterator[Document]:
-    if isinstance(source, str | Path):
-        return read_documents(source, id_field=options.id_field, text_fields=options.text_fields)
-    return given_documents(source, id_field=options.id_field, text_fields=options.text_fields)
-
-
 def _name(source: Source) -> str:
-    if isinstance(source, str | Path):
-        return shown(source)
-    return "the vectors given" if isinstance(source, SparseVectors) else "the documents given"
+    return "the vectors given" if isinstance(source, SparseVectors) else name_of(source)
 
 
 def _spool_vectors(vectors: SparseVectors, spool: Spool, ids: IdsWriter, progress: Progress) -> None:
@@ -180,13 +148,14 @@ def _commit(
     adapt = options.corpus_idf
     if adapt is None:
         adapt = encoder is not None and encoder.adapts
+    reading = options.reading.facts(encoder) if encoder is not None and counts is not None else None
     manifest = Manifest(
         generation=1,
         created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         lsr_version=lsr.__version__,
         dim=dim,
         engine="exact",
-        encoder=None if encoder is None else write_encoder(work, encoder, counts if adapt else None),
+        encoder=None if encoder is None else write_encoder(work, encoder, reading, counts if adapt else None),
         segments=(segment,),
         texts=texts,
         source={

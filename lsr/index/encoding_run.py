@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import xxhash
 
@@ -58,10 +59,17 @@ class EncodingRun:
         """
         self._restore(documents, batch_size)
         done = self.resumed
-        while batch := list(islice(documents, batch_size)):
+        read: deque[list[Document]] = deque()  # batches are read ahead of their vectors
+
+        def contents() -> Iterator[list[str]]:
+            while batch := list(islice(documents, batch_size)):
+                read.append(batch)
+                yield [document.content for document in batch]
+
+        for vectors in self._encoder.encode_parts(contents(), self.counts):
+            batch = read.popleft()
             self._record(batch)
-            contents = [document.content for document in batch]
-            self._spool.append(self._encoder.encode_documents(contents, counts=self.counts))
+            self._spool.append(vectors)
             done += len(batch)
             self._progress("encoding", done, None)
             if self._resume:
@@ -80,7 +88,7 @@ class EncodingRun:
         self._spool.sync()
         state = _Checkpoint(
             encoder=self._encoder.hash,
-            max_length=self._encoder.max_length,
+            reading=self._encoder.reading,
             documents=done,
             nnz=self._spool.nnz,
             content=self._content.hexdigest(),
@@ -97,8 +105,8 @@ class EncodingRun:
         if state is None:
             self._spool.open()
             return
-        if (state.encoder, state.max_length) != (self._encoder.hash, self._encoder.max_length):
-            raise self._refusal("the interrupted run had another encoder or --max-length")
+        if (state.encoder, state.reading) != (self._encoder.hash, self._encoder.reading):
+            raise self._refusal("the interrupted run had another encoder, --max-length, --long or --precision")
         self._spool.open(state.documents, state.nnz)
         if list(self._spool.digests) != state.spool:
             raise self._refusal("the vectors of the interrupted run are damaged")
@@ -130,7 +138,7 @@ class _Checkpoint:
     """Where a run stood after a batch. On disk it is JSON after a line with the digest of that JSON."""
 
     encoder: str
-    max_length: int
+    reading: dict[str, Any]  # `Encoder.reading`
     documents: int
     nnz: int
     content: str  # digest of ids and texts

@@ -69,6 +69,10 @@ class Index:
         engine: str = "auto",
         batch_size: int = 2048,
         max_length: int | None = None,
+        long: str = "truncate",
+        stride: int | None = None,
+        device: str | Sequence[str] | None = None,
+        precision: str | None = None,
         id_field: str | None = None,
         text_fields: Sequence[str] = (),
         keep_text: bool = True,
@@ -89,7 +93,11 @@ class Index:
         engine: "exact", or "auto" to leave the choice to lsr.
         batch_size: documents held in memory and encoded at a time.
         id_field, text_fields: which fields hold id and text, where their names are not those that lsr knows.
-        max_length: tokens of a document that are encoded, the rest is cut; the encoder's own limit by default.
+        max_length: tokens of a document that are read at a time; the encoder's own limit by default.
+        long, stride: what becomes of a longer document. "truncate" leaves out the rest (`build_report` counts them);
+          "windows" reads it in windows `stride` tokens apart and keeps each term's largest weight; "passages" makes
+          documents of its passages, with ids ID#1, ID#2, ... and the metadata "parent" (see `lsr.encoders.passages`).
+        device, precision: where and how the network of an encoder given by name runs; see `lsr.load_encoder`.
         keep_text: store the texts, compressed, for display.
         corpus_idf: adapt the term weights of queries to the documents (see `lsr.encoders.idf`); False keeps the
           encoder's own. None adapts those of encoders that say so, as the bundled one does.
@@ -100,13 +108,21 @@ class Index:
         `EncoderError` and `InvalidInput` for the other arguments, `StorageError` when the disk does not take it.
         """
         from lsr.index.build import BuildOptions, build_index
+        from lsr.index.reading import Reading
 
-        options = BuildOptions(
-            engine=engine,
+        reading = Reading(
             batch_size=batch_size,
             max_length=max_length,
+            long=long,
+            stride=stride,
+            device=device,
+            precision=precision,
             id_field=id_field,
             text_fields=(text_fields,) if isinstance(text_fields, str) else tuple(text_fields),
+        )
+        options = BuildOptions(
+            reading=reading,
+            engine=engine,
             keep_text=keep_text,
             corpus_idf=corpus_idf,
             overwrite=overwrite,
@@ -298,7 +314,7 @@ class Index:
                 "hash": encoder.hash,
                 "vocabulary_hash": encoder.vocabulary_hash,
                 "source": encoder.source,
-                "max_length": encoder.max_length,
+                "reading": encoder.reading,
                 "term_weights": encoder.term_weights,
             },
             "generation": manifest.generation,

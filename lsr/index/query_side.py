@@ -67,8 +67,13 @@ class NetworkQueries:
         return encoder
 
 
-def write_encoder(work: Path, encoder: Encoder, counts: TokenCounts | None) -> EncoderEntry:
-    """Writes tokenizer and term weights, so that searching needs the index alone; `counts` adapt the weights."""
+def write_encoder(
+    work: Path, encoder: Encoder, reading: dict[str, Any] | None, counts: TokenCounts | None
+) -> EncoderEntry:
+    """Writes tokenizer and term weights, so that searching needs the index alone; `counts` adapt the weights.
+
+    `reading` is what was read of the documents, None for vectors that were made elsewhere.
+    """
     from lsr.encoders.idf import blend
 
     vocabulary = encoder.vocabulary
@@ -87,7 +92,7 @@ def write_encoder(work: Path, encoder: Encoder, counts: TokenCounts | None) -> E
         source=encoder.source,
         hash=encoder.hash,
         vocabulary_hash=vocabulary.hash,
-        max_length=encoder.max_length,
+        reading=reading,
         term_weights=origin,
         policy=policy,
         files=files,
@@ -151,7 +156,7 @@ def _no_entry(given: Encoder) -> EncoderEntry:
         source=given.source,
         hash=given.hash,
         vocabulary_hash=given.vocabulary.hash,
-        max_length=None,
+        reading=None,
         term_weights="by its network",
         policy=None,
         files=(),

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lsr.encoders import DocumentEncoder, Encoder, TokenCounts, load_encoder
+from lsr.encoders import Encoder, TokenCounts, load_encoder
 from lsr.encoders.export import export_onnx
+from lsr.encoders.onnx_engine import OnnxEngine
 from lsr.errors import InvalidInput
 from lsr.sparse import SparseVectors
 from tests.encoders.conftest import TOKENS, WORDS
@@ -163,7 +164,8 @@ def test_only_the_top_terms_are_kept(tmp_path: Path, model_folder: Path) -> None
 
 def windows(text: str, room: int, stride: int) -> list[str]:
     """The windows by hand: `room` words each, beginning `stride` words apart, until the end is read."""
-    found, start, read = text.split(), 0, []
+    found, start = text.split(), 0
+    read: list[str] = []
     while not read or start - stride + room < len(found):
         read.append(" ".join(found[start : start + room]))
         start += stride
@@ -213,14 +215,17 @@ def test_lone_surrogates_do_not_stop_a_corpus(small: Encoder) -> None:
 
 def test_a_failure_in_one_batch_ends_the_work(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fresh = load_encoder(exported, threads=2)
-    fresh.encode_documents(["ba"])
+    texts = [words(count % 20 + 1, count) for count in range(5000)]
     runs = []
+    encode = OnnxEngine.encode
 
-    def fails(self: DocumentEncoder, documents: list[np.ndarray]) -> None:
-        runs.append(len(documents))
-        raise KeyboardInterrupt
+    def first_fails(self: OnnxEngine, ids: np.ndarray, lengths: np.ndarray) -> object:
+        runs.append(len(ids))
+        if len(runs) == 1:
+            raise KeyboardInterrupt
+        return encode(self, ids, lengths)
 
-    monkeypatch.setattr(DocumentEncoder, "_run", fails)
+    monkeypatch.setattr(OnnxEngine, "encode", first_fails)
     with pytest.raises(KeyboardInterrupt):
-        fresh.encode_documents([words(count % 20 + 1, count) for count in range(5000)])
-    assert len(runs) < 20  # some batches had started; the rest were dropped
+        fresh.encode_documents(texts)
+    assert sum(runs) < 2500  # some batches had started; the rest were dropped

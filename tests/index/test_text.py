@@ -9,6 +9,7 @@ import pytest
 
 import lsr
 from lsr import Document, Encoder, Hits, Index
+from lsr.encoders import QueryEncoder
 from lsr.errors import CorpusError, DuplicateId, EncoderMismatch, InvalidInput
 from lsr.hits import Snippet
 from lsr.index.explain import snippet
@@ -168,8 +169,8 @@ def test_term_weights_follow_the_documents_unless_told_not_to(tmp_path: Path, en
     texts = [f"zebra number {i}" for i in range(300)]
     adapted = Index.build(texts, tmp_path / "a.idx", encoder=encoder).query_encoder
     kept = Index.build(texts, tmp_path / "b.idx", encoder=encoder, corpus_idf=False).query_encoder
-    assert adapted is not None
-    assert kept is not None
+    assert isinstance(adapted, QueryEncoder)
+    assert isinstance(kept, QueryEncoder)
     np.testing.assert_array_equal(kept.weights, encoder.query.weights)
     zebra = int(encoder.query.encode("zebra")[0][0])
     assert adapted.weights[zebra] < 0.7 * kept.weights[zebra]
@@ -180,7 +181,7 @@ def test_term_weights_follow_the_documents_unless_told_not_to(tmp_path: Path, en
 
 def test_a_snippet_shows_the_part_that_matters(index: Index) -> None:
     encoder = index.query_encoder
-    assert encoder is not None
+    assert isinstance(encoder, QueryEncoder)
     text = "Nothing to see here. " * 60 + "The volcano erupted at night over the sea. " + "More of the same. " * 60
     term = int(encoder.encode("volcano")[0][0])
     shown = snippet(text, {term: 3.0}, encoder)
@@ -193,7 +194,7 @@ def test_a_snippet_shows_the_part_that_matters(index: Index) -> None:
 
 def test_a_snippet_is_one_line_with_its_marks_in_place(index: Index) -> None:
     encoder = index.query_encoder
-    assert encoder is not None
+    assert isinstance(encoder, QueryEncoder)
     terms = {int(term): 1.0 for term in encoder.encode("volcano sea")[0]}
     assert str(snippet("\n  The\n\n    volcano \t and the\nsea.\n", terms, encoder)) == "The «volcano» and the «sea». "
 

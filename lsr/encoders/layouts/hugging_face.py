@@ -21,12 +21,9 @@ __all__ = ["IDF", "TOKEN_WEIGHTS", "binary_side", "network_side", "read_sides"]
 IDF, TOKEN_WEIGHTS = "idf.json", "query_token_weights.txt"
 # Models whose positions begin after the id of padding, which takes their first places.
 OFFSET_POSITIONS = ("roberta", "xlm-roberta", "camembert", "mpnet")
-# Linear layers with one output in the end, by the name of the first: uniCOIL and TILDEv2, DeepImpact, DeepCT.
-TOKEN_HEADS = {
-    "tok_proj": ("tok_proj",),
-    "impact_score_encoder.0": ("impact_score_encoder.0", "impact_score_encoder.3"),
-    "linear": ("linear",),
-}
+# Linear layers with one output in the end: uniCOIL and TILDEv2; DeepImpact with one layer, or two with or without a dropout
+# between them; DeepCT.
+TOKEN_HEADS = (("tok_proj",), tuple(f"impact_score_encoder.{i}" for i in (0, 2, 3)), ("linear",))
 # Their queries are words without weights (Nguyen et al. 2023, table 2); those of the others go through the same network.
 BINARY_QUERIES = ("TILDEv2", "DeepImpact", "DeepPairwiseImpact", "DeepImpactModel")
 
@@ -126,14 +123,13 @@ def _opensearch_table(folder: Path) -> TableSide | None:
 def _token_head(folder: Path) -> TokenHead | None:
     """The layers that give a token its weight, if the weights hold some."""
     weights = Checkpoint(folder)
-    names = next((layers for first, layers in TOKEN_HEADS.items() if f"{first}.weight" in weights), None)
-    if names is None:
-        return None
     layers = []
-    for name in names:
+    for name in next((names for names in TOKEN_HEADS if f"{names[0]}.weight" in weights), ()):
+        if f"{name}.weight" not in weights:
+            continue
         weight = weights.tensor(f"{name}.weight", None, None)
         layers.append(DenseLayer(weight=weight, bias=weights.tensor(f"{name}.bias", len(weight)), activation="relu"))
-    if len(layers[-1].weight) != 1:
+    if not layers or len(layers[-1].weight) != 1:
         return None
     return TokenHead(layers=tuple(layers))
 

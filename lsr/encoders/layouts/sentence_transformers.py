@@ -155,7 +155,9 @@ def _autoencoder_head(pipeline: list[Module], prompt: str) -> AutoencoderHead:
     top = config.get("k") if isinstance(config, dict) else None
     if type(top) is not int or top < 1:
         raise EncoderError(f"{folder / 'config.json'}: k is {top!r}: it must be a number above 0")
-    weight = weights.tensor("encoder.weight", None, None)
+    # One tensor under two names, of which its own saving keeps either.
+    name = "encoder.weight" if "encoder.weight" in weights else "decoder.linear.weight"
+    weight = weights.tensor(name, None, None)
     dim, width = weight.shape
     return AutoencoderHead(
         weight=weight,

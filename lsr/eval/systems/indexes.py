@@ -116,7 +116,7 @@ class _Searching:
     def _taken(self, index: Index) -> Mapping[str, str | float | bool | None]:
         encoder = index.manifest.encoder
         assert encoder is not None
-        return {"engine": index.manifest.engine, "term weights": encoder.term_weights, "max_length": encoder.max_length}
+        return {"engine": index.manifest.engine, "term weights": encoder.term_weights, **(encoder.reading or {})}
 
 
 class IndexSystem(_Searching):
@@ -174,7 +174,7 @@ class EncoderSystem(_Searching):
     @property
     def settings(self) -> Mapping[str, str | float | bool | None]:
         if self._opened is None:
-            return {"max_length": self._encoder.max_length}
+            return self._encoder.reading
         return self._taken(self._opened)
 
     @property
@@ -182,7 +182,7 @@ class EncoderSystem(_Searching):
         return [{"name": self._encoder.name, "hash": self._encoder.hash}]
 
     def fingerprint(self) -> str:
-        return json.dumps(["encoder", self._encoder.hash, self._encoder.max_length])
+        return json.dumps(["encoder", self._encoder.hash, self._encoder.reading])
 
     def prepare(self, test: UnderTest) -> None:
         identity = xxhash.xxh3_128_hexdigest(f"{self.fingerprint()} {test.facts.documents_hash}".encode())

@@ -13,7 +13,7 @@ from lsr.errors import LsrError, OutputExists, StorageError
 from lsr.files import sync_folder
 from lsr.index.storage.manifest import is_index
 
-__all__ = ["check_output", "new_folder"]
+__all__ = ["check_output", "new_folder", "scratch_folder"]
 
 
 def check_output(path: Path, overwrite: bool) -> None:
@@ -75,6 +75,33 @@ def new_folder(path: Path, overwrite: bool, resume: bool = False) -> Iterator[Wo
             with suppress(OSError):  # keeps what is in them; empty ones would be litter
                 place.scratch.rmdir()
                 work.rmdir()
+
+
+@contextmanager
+def scratch_folder(path: Path, resume: bool) -> Iterator[Path]:
+    """A folder beside the file `path` for what is needed until it is written. With `resume` it stays when the block fails.
+
+    An OSError becomes a `StorageError` that names the path.
+    """
+    name = f".{path.name}.partial" if resume else f".{path.name}.{secrets.token_hex(4)}.building"
+    scratch = path.with_name(name)
+    done = False
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        scratch.mkdir(exist_ok=resume)
+        yield scratch
+        done = True
+    except OSError as error:
+        if isinstance(error, LsrError):
+            raise
+        rest = f"what was done is kept in {scratch} for --resume" if resume else "nothing was left behind"
+        raise StorageError(f"{path}: cannot be written ({error.strerror or error}); {rest}") from error
+    finally:
+        if done or not resume:
+            shutil.rmtree(scratch, ignore_errors=True)
+        else:
+            with suppress(OSError):  # keeps what is in it; an empty one would be litter
+                scratch.rmdir()
 
 
 def _replace(new: Path, path: Path) -> None:

@@ -36,15 +36,16 @@ class FileEntry:
 class EncoderEntry:
     """The encoder that made the documents, and the files of its query side.
 
-    `source` is what `load_encoder` finds it by. `policy` is how its table weighs queries (see `QueryEncoder`); None for an
-    encoder whose queries go through its network, which is loaded when a text is searched.
+    `source` is what `load_encoder` finds it by. `reading` says what was read of the documents (`lsr.index.reading`); None for
+    vectors that were made elsewhere. `policy` is how its table weighs queries (see `QueryEncoder`); None for an encoder whose
+    queries go through its network, which is loaded when a text is searched.
     """
 
     name: str
     source: str
     hash: str
     vocabulary_hash: str
-    max_length: int | None
+    reading: dict[str, Any] | None
     term_weights: str  # where they come from, in words
     policy: dict[str, Any] | None
     files: tuple[FileEntry, ...]
@@ -171,9 +172,9 @@ def _parse(body: dict[str, Any]) -> Manifest:
             source=_text(encoder["source"]),
             hash=_text(encoder["hash"]),
             vocabulary_hash=_text(encoder["vocabulary_hash"]),
-            max_length=None if encoder["max_length"] is None else _count(encoder["max_length"]),
+            reading=_mapping(encoder["reading"]),
             term_weights=_text(encoder["term_weights"]),
-            policy=_policy(encoder["policy"]),
+            policy=_mapping(encoder["policy"]),
             files=_files(encoder["files"]),
         ),
         segments=tuple(
@@ -218,9 +219,9 @@ def _text(value: Any) -> str:
     return value
 
 
-def _policy(value: Any) -> dict[str, Any] | None:
+def _mapping(value: Any) -> dict[str, Any] | None:
     if value is not None and not isinstance(value, dict):
-        raise TypeError(f"policy {value!r}")
+        raise TypeError(f"settings {value!r}")
     return value
 
 
