@@ -192,7 +192,8 @@ class Hits(Sequence[Hit]):
         return Hit(self, at + 1, int(self.rows[at]), float(self.scores[at]))
 
     def __iter__(self) -> Iterator[Hit]:
-        return (self[i] for i in range(len(self)))
+        pairs = zip(self.rows.tolist(), self.scores.tolist(), strict=True)
+        return (Hit(self, rank, row, score) for rank, (row, score) in enumerate(pairs, 1))
 
     def __repr__(self) -> str:
         asked = "" if self.query is None else f" for {self.query!r}"

@@ -38,6 +38,14 @@ def export(
             show_default=False,
         ),
     ] = None,
+    idf_of: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SOURCE",
+            help="Weigh the terms of queries by their inverse document frequency in these documents.",
+            show_default=False,
+        ),
+    ] = None,
     precision: Annotated[str, typer.Option(help="Of an ONNX vocabulary head: fp32 or int8.")] = "fp32",
     max_length: MaxLength = None,
     top_terms: Annotated[
@@ -53,12 +61,19 @@ def export(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an ONNX export that is there.")] = False,
 ) -> None:
     """Write a model in another form, after a check that it gives the same vectors."""
-    from lsr.encoders import load_encoder
+    from lsr.corpus import read_documents
+    from lsr.encoders import corpus_idf, load_encoder
     from lsr.errors import InvalidInput
 
     if form not in FORMATS:
         raise InvalidInput(f"format {form!r} is not known: choose one of {', '.join(FORMATS)}")
     encoder = load_encoder(model, max_length=max_length, query=query, revision=revision)
+    if idf_of is not None:
+        if query is not None:
+            raise InvalidInput("--query and --idf-of both name the query side: give one of them")
+        texts = (document.content for document in read_documents(idf_of))
+        table = corpus_idf(texts, encoder.vocabulary)
+        encoder = load_encoder(model, max_length=max_length, query=table, revision=revision)
     if form == "sentence-transformers":
         encoder.save(output)
         note(f"{encoder.source}: saved for sentence-transformers: {output}")

@@ -9,6 +9,7 @@ from lsr.encoders.inspection import Statistics, TermOrigin, flops, statistics
 from lsr.encoders.loading import load_encoder
 from lsr.encoders.passages import passages
 from lsr.encoders.query import QueryEncoder
+from lsr.encoders.tables import binary, corpus_idf, li_lsr
 from lsr.encoders.vocabulary import Vocabulary
 
 __all__ = [
@@ -19,8 +20,11 @@ __all__ = [
     "TermOrigin",
     "TokenCounts",
     "Vocabulary",
+    "binary",
     "blend",
+    "corpus_idf",
     "flops",
+    "li_lsr",
     "load_encoder",
     "passages",
     "statistics",

@@ -8,6 +8,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from lsr.encoders.encoder import Encoder, Settings
 from lsr.encoders.hub import fetch, is_hub_id
@@ -34,7 +35,7 @@ def load_encoder(
     threads: int | None = None,
     long: str = "truncate",
     stride: int | None = None,
-    query: str | Path | None = None,
+    query: str | Path | npt.ArrayLike | None = None,
     query_top_k: int | None = None,
     prune_ratio: float | None = None,
     revision: str | None = None,
@@ -53,8 +54,9 @@ def load_encoder(
     threads: cores for documents, all of them when None.
     long: what becomes of a longer text: "truncate" it, or read it in "windows" that begin `stride` tokens apart (three
       quarters of one when None) and keep each term's largest weight.
-    query: another query side: "binary" (each word weighs 1), the file of an idf.json, or name or folder of another model over
-      the same vocabulary, whose query side is taken.
+    query: another query side: "binary" (each word weighs 1), the file of an idf.json, a weight for each term (float [dim];
+      see `lsr.encoders.corpus_idf` and `li_lsr`), or name or folder of another model over the same vocabulary, whose query
+      side is taken.
     query_top_k: keep that many terms of a query, the heaviest.
     prune_ratio: drop terms of documents below that share of the heaviest (0.1 in OpenSearch); the model's own when None.
     revision: branch, tag or commit on the hub.
@@ -78,7 +80,7 @@ def load_encoder(
     if prune_ratio is not None:
         model = _pruned(model, prune_ratio)
     if query is not None:
-        side = _query_side(str(query), model, trust_remote_code)
+        side = _query_side(query, model, trust_remote_code)
         model = model_of(side, _without_special(model.document, side), name=model.name, source=model.source)
     return Encoder(model, settings)
 
@@ -103,17 +105,21 @@ def _model(name: str, revision: str | None, trust_remote_code: bool) -> Model:
     raise EncoderNotFound(_not_found(name, folder))
 
 
-def _query_side(query: str, model: Model, trust_remote_code: bool) -> Side:
-    if query == "binary":
-        return binary_side(model.document)
-    if query.endswith(".json") and Path(query).is_file():
-        document = model.document
-        vocabulary = Vocabulary(document.tokenizer_json, document.dim)
-        weights = read_idf_json(Path(query), vocabulary, missing=1.0)
-        return TableSide(
-            tokenizer_json=document.tokenizer_json, weights=weights.astype(np.float32), special="drop", unknown="drop"
-        )
-    return _model(query, None, trust_remote_code).query
+def _query_side(query: str | Path | npt.ArrayLike, model: Model, trust_remote_code: bool) -> Side:
+    document = model.document
+    if not isinstance(query, str | Path):
+        weights = np.asarray(query, np.float32)
+        if weights.shape != (document.dim,):
+            raise InvalidInput(
+                f"query has shape {weights.shape}: {model.name} has {document.dim:,} terms, a weight for each"
+            )
+    elif str(query) == "binary":
+        return binary_side(document)
+    elif str(query).endswith(".json") and Path(query).is_file():
+        weights = read_idf_json(Path(query), Vocabulary(document.tokenizer_json, document.dim), missing=1.0)
+    else:
+        return _model(str(query), None, trust_remote_code).query
+    return TableSide(tokenizer_json=document.tokenizer_json, weights=weights, special="drop", unknown="drop")
 
 
 def _without_special(document: Side, query: Side) -> Side:

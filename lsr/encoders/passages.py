@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lsr.corpus import Document
 from lsr.encoders.tokenizer import load_tokenizer, valid_text
 from lsr.errors import InvalidInput
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
+    from lsr.corpus import Document
     from lsr.encoders.encoder import Encoder
 
 __all__ = ["passages"]
@@ -30,6 +30,8 @@ def passages(documents: Iterable[Document], encoder: Encoder, stride: int | None
 
     Raises `InvalidInput` when the stride is longer than a passage.
     """
+    from lsr.corpus import Document
+
     side = encoder.document_side
     tokenizer = load_tokenizer(side.tokenizer_json)
     added = tokenizer.num_special_tokens_to_add(False)

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from lsr.encoders.tokenizer import load_tokenizer, valid_text
 from lsr.encoders.vocabulary import Vocabulary
+from lsr.encoders.words import word_pieces
 from lsr.errors import EncoderError, InvalidInput
 from lsr.sparse import SparseVectors, term_type, trusted_vectors
 
@@ -65,6 +66,7 @@ class QueryEncoder:
                 raise InvalidInput(f"{name} is {self.policy[name]!r}: it must be {' or '.join(known)}")
         self.vocabulary = Vocabulary(tokenizer_json, dim)
         self._tokenizer = load_tokenizer(tokenizer_json)
+        self._pieces = word_pieces(self._tokenizer) or _unknown
         if max_length is not None:
             self._tokenizer.enable_truncation(max_length)
         table = np.array(weights, dtype=np.float32)  # a copy: the caller's array may change
@@ -81,7 +83,7 @@ class QueryEncoder:
         self._weights = table
         self._dropped = frozenset(np.flatnonzero(table == 0).tolist())
         self._id_type = term_type(self.dim)
-        self._prompt, self._counts = prompt, repeated == "count"
+        self._prompt, self._counts, self._max_length = prompt, repeated == "count", max_length
 
     @property
     def dim(self) -> int:
@@ -114,6 +116,9 @@ class QueryEncoder:
     def encode_batch(self, texts: Iterable[str]) -> SparseVectors:
         """Queries as a batch of sparse vectors, in input order."""
         rows = [self.encode(text) for text in texts]
+        if len(rows) == 1:  # as most are: nothing to join
+            ids, weights = rows[0]
+            return trusted_vectors(np.array((0, len(ids))), ids, weights, self.dim, None)
         indptr = np.cumsum([0, *(len(ids) for ids, _ in rows)], dtype=np.int64)
         indices = np.concatenate([np.zeros(0, self._id_type), *(ids for ids, _ in rows)])
         values = np.concatenate([np.zeros(0, np.float32), *(weights for _, weights in rows)])
@@ -130,8 +135,16 @@ class QueryEncoder:
 
     def _ids(self, text: str) -> list[int]:
         try:
-            encoding: Any = self._tokenizer.encode(self._prompt + text, add_special_tokens=False)
+            asked = self._prompt + text
+            found = self._pieces(asked)
+            if found is not None:
+                return found[: self._max_length]
+            encoding: Any = self._tokenizer.encode(asked, add_special_tokens=False)
         except (TypeError, ValueError):  # not a str, or lone surrogates; looked at only now, for speed
             encoding = self._tokenizer.encode(self._prompt + valid_text(text), add_special_tokens=False)
         ids: list[int] = encoding.ids
         return ids
+
+
+def _unknown(text: str) -> None:
+    """For tokenizers whose words are not looked up."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from lsr.encoders.idf import TokenCounts
 
 __all__ = ["EncodingRun"]
+
+logger = logging.getLogger(__name__)
 
 
 class EncodingRun:
@@ -57,6 +60,8 @@ class EncodingRun:
         `counts` then has the tokens of all of them, and `resumed` says how many an earlier run had encoded. Raises
         `StorageError` when that run had other documents or another encoder, or what it left is damaged.
         """
+        from lsr.encoders.inspection import statistics
+
         self._restore(documents, batch_size)
         done = self.resumed
         read: deque[list[Document]] = deque()  # batches are read ahead of their vectors
@@ -67,6 +72,8 @@ class EncodingRun:
                 yield [document.content for document in batch]
 
         for vectors in self._encoder.encode_parts(contents(), self.counts):
+            if done == self.resumed and (problem := statistics(vectors).collapse):  # said now, not after hours
+                logger.warning("the first %d documents: %s", len(vectors), problem)
             batch = read.popleft()
             self._record(batch)
             self._spool.append(vectors)

@@ -217,7 +217,7 @@ class Index:
         return encoder.encode_batch(texts)
 
     def _answer(self, texts: list[str] | None, queries: SparseVectors, k: int, threads: int) -> list[Hits]:
-        longest = int(np.diff(queries.indptr).max(initial=0))
+        longest = int((queries.indptr[1:] - queries.indptr[:-1]).max(initial=0))
         if longest > MAX_QUERY_TERMS:
             raise InvalidInput(f"a query has {longest:,} terms: at most {MAX_QUERY_TERMS:,} are searched")
         scores, rows, counts = self._engine.search(queries, k, threads)

@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tokenizers import Tokenizer
 
 from lsr.encoders import Encoder, QueryEncoder
+from lsr.encoders.tokenizer import load_tokenizer
 from lsr.errors import EncoderError, InvalidInput
 from tests.encoders.conftest import SPECIAL, TOKENS
 
@@ -57,6 +59,33 @@ def test_a_vocabulary_above_65536_has_the_wide_type() -> None:
     ids, _ = QueryEncoder(tokenizer.to_str(), np.ones(70_000)).encode("t69999 t5 unknown")
     assert ids.dtype == np.uint32
     assert ids.tolist() == [5, 69_999]
+
+
+printable = st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=80)
+phrases = st.lists(st.sampled_from([*TOKENS, "What's", "in-between", "x" * 101, "ZZ9", "_", "[cls]", "tab\tbed", "é"]))
+
+
+@pytest.fixture(scope="module")
+def spelled_out(encoder: Encoder, small: QueryEncoder) -> list[tuple[Tokenizer, QueryEncoder, int | None]]:
+    """Tokenizers with encoders that keep every token, all of a text and its first 5."""
+    found: list[tuple[Tokenizer, QueryEncoder, int | None]] = []
+    for tokenizer_json in (encoder.query.tokenizer_json, small.tokenizer_json):
+        tokenizer = load_tokenizer(tokenizer_json)
+        weights = np.ones(tokenizer.get_vocab_size())
+        for limit in (None, 5):
+            keeps_all = QueryEncoder(tokenizer_json, weights, special="table", unknown="table", max_length=limit)
+            found.append((tokenizer, keeps_all, limit))
+    return found
+
+
+@given(printable | phrases.map(" ".join))
+def test_words_that_are_looked_up_are_the_tokens_of_the_tokenizer(
+    spelled_out: list[tuple[Tokenizer, QueryEncoder, int | None]], text: str
+) -> None:
+    """Texts of plain words do not go through the tokenizers library, and nobody can tell."""
+    for tokenizer, keeps_all, limit in spelled_out:
+        expected = tokenizer.encode(text, add_special_tokens=False).ids[:limit]
+        assert keeps_all.encode(text)[0].tolist() == sorted(set(expected))
 
 
 def test_words_are_cut_into_pieces(small: QueryEncoder) -> None:
