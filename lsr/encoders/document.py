@@ -109,7 +109,7 @@ class DocumentEncoder:
             raise InvalidInput("encode takes a list of texts, not one text: put it in a list")
         if len(texts) <= FEW_TEXTS:
             return self._finished(self._start(texts, _run_now, counts is not None), counts)
-        size = max(TEXTS_PER_PART, self._engine.token_budget // LENGTH_STEP)
+        size = max(TEXTS_PER_PART, self._engine.token_budget // 32)
         parts = (texts[first : first + size] for first in range(0, len(texts), size))
         return SparseVectors.concat(list(self.encode_parts(parts, counts)))
 

@@ -43,6 +43,8 @@ def load_encoder(
 ) -> Encoder:
     """The bundled encoder of that name, the model in that folder, or the one of that id on the Hugging Face hub.
 
+    A hub id is owner/name, or owner/name@revision.
+
     Folders may have the layout of lsr, of sentence-transformers 5 or 6 (SPLADE, Router with a static query side, CSR), of
     OpenSearch (a masked language model with idf.json or query_token_weights.txt), of SPLADE (a masked language model alone),
     or hold token weights (uniCOIL, DeepImpact, TILDEv2, DeepCT).
@@ -99,9 +101,10 @@ def _model(name: str, revision: str | None, trust_remote_code: bool) -> Model:
         return read_model(folder, str(folder.absolute()))
     if folder.exists():
         raise EncoderError(f"{folder}: a file; an encoder is a folder with its weights, tokenizer and settings")
-    if is_hub_id(name):
-        fetched, commit = fetch(name, revision, trust_remote_code=trust_remote_code)
-        return read_model(fetched, f"{name}@{commit}")
+    repository, _, named = name.partition("@")
+    if is_hub_id(repository):
+        fetched, commit = fetch(repository, revision or named or None, trust_remote_code=trust_remote_code)
+        return read_model(fetched, f"{repository}@{commit}")
     raise EncoderNotFound(_not_found(name, folder))
 
 

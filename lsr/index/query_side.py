@@ -55,9 +55,8 @@ class NetworkQueries:
     def _loaded(self) -> Encoder:
         from lsr.encoders import load_encoder
 
-        name, _, revision = self._entry.source.partition("@")
         try:
-            encoder = load_encoder(name, revision=revision or None)
+            encoder = load_encoder(self._entry.source)
         except EncoderError as error:
             raise EncoderError(
                 f"{self._path}: queries go through the network of {self._entry.name}, which cannot be loaded ({error}); "

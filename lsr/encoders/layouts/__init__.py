@@ -42,7 +42,8 @@ def read_model(folder: Path, source: str) -> Model:
         if str(folder) in str(error):
             raise
         raise EncoderError(f"{folder}: {error}") from None
-    return model_of(query, document, name=source.split("@")[0].rstrip("/").split("/")[-1], source=source)
+    name = source.rstrip("/").split("/")[-1].split("@")[0]
+    return model_of(query, document, name=name, source=source)
 
 
 def model_of(query: Side, document: Side, *, name: str, source: str) -> Model:

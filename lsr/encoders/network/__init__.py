@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from lsr.encoders.network.checkpoint import Checkpoint, read_config
-from lsr.encoders.network.families import Network, UnsupportedNetwork, read_network
+from lsr.encoders.network.families import read_network
+from lsr.encoders.network.form import Network, UnsupportedNetwork
 from lsr.encoders.network.graph import build_graph, build_probe, with_positions
 from lsr.encoders.network.head import Calibration
 

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from lsr.encoders.model import AutoencoderHead, Head, TokenHead, VocabularyHead
-from lsr.encoders.network.families import Layer, Network, Rotary
+from lsr.encoders.network.form import Layer, Network, Rotary
 from lsr.encoders.network.head import Calibration, FloatHead, IntegerHead, VocabularyProduct
 from lsr.encoders.network.onnx_graph import Graph, Value
 

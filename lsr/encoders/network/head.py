@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from lsr.encoders.network.families import Network
+from lsr.encoders.network.form import Network
 from lsr.encoders.network.onnx_graph import Graph
 
 __all__ = ["Calibration", "FloatHead", "IntegerHead", "VocabularyProduct"]
