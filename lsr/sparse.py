@@ -9,7 +9,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -206,7 +206,10 @@ class SparseVectors:
             encoded = [i.encode() for i in self.ids]
             offsets = np.cumsum([0] + [len(e) for e in encoded], dtype=np.int64)
             ids = np.frombuffer(b"".join(encoded), np.uint8), offsets
-        write_arrays(Path(path), self.indptr, self.indices, self.values, self.dim, ids)
+        from lsr.files import atomic_write
+
+        with atomic_write(Path(path)) as file:
+            write_arrays(file, self.indptr, self.indices, self.values, self.dim, ids)
 
     @classmethod
     def load(cls, path: str | Path) -> SparseVectors:
@@ -255,7 +258,7 @@ class SparseVectors:
 
 
 def write_arrays(
-    path: Path,
+    file: BinaryIO,
     indptr: IntArray,
     indices: IntArray,
     values: FloatArray,
@@ -266,8 +269,6 @@ def write_arrays(
 
     Arrays may be mapped from disk: they are copied in pieces.
     """
-    from lsr.files import atomic_write
-
     arrays: dict[str, npt.NDArray[Any]] = {
         "indptr": indptr,
         "indices": indices,
@@ -277,8 +278,7 @@ def write_arrays(
     }
     if ids is not None:
         arrays["id_bytes"], arrays["id_offsets"] = ids
-    with atomic_write(path) as file:
-        np.savez(file, **arrays)  # type: ignore[arg-type]
+    np.savez(file, **arrays)  # type: ignore[arg-type]
 
 
 # What zipfile and numpy raise on bytes that are not what they claim to be.

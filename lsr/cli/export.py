@@ -63,7 +63,7 @@ def export(
     """Write a model in another form, after a check that it gives the same vectors."""
     from lsr.corpus import read_documents
     from lsr.encoders import corpus_idf, load_encoder
-    from lsr.errors import InvalidInput
+    from lsr.errors import EncoderError, InvalidInput
 
     if form not in FORMATS:
         raise InvalidInput(f"format {form!r} is not known: choose one of {', '.join(FORMATS)}")
@@ -75,6 +75,12 @@ def export(
         table = corpus_idf(texts, encoder.vocabulary)
         encoder = load_encoder(model, max_length=max_length, query=table, revision=revision)
     if form == "sentence-transformers":
+        _refuse_onnx_only(precision != "fp32", top_terms, adapts, name, licence, origin, overwrite)
+        if encoder.is_export:
+            raise EncoderError(
+                f"{encoder.source}: an ONNX export has no weights that sentence-transformers reads; export the model"
+                " that it was made from"
+            )
         encoder.save(output)
         note(f"{encoder.source}: saved for sentence-transformers: {output}")
         return
@@ -100,3 +106,12 @@ def export(
         f"{parity.texts} texts, against {parity.reference}: largest difference {parity.largest_difference:.2g}, mean cosine "
         f"{parity.mean_cosine:.4f}"
     )
+
+
+def _refuse_onnx_only(*given: object) -> None:
+    """Raises `InvalidInput` when an option is given that the other form cannot honour."""
+    from lsr.errors import InvalidInput
+
+    names = ("precision", "top-terms", "adapts", "name", "licence", "origin", "overwrite")
+    if found := [f"--{name}" for name, value in zip(names, given, strict=True) if value]:
+        raise InvalidInput(f"{', '.join(found)}: only with --format onnx")

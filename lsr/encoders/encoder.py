@@ -42,7 +42,7 @@ class Settings:
     def __post_init__(self) -> None:
         if self.engine not in (None, *ENGINES):
             raise InvalidInput(f"engine is {self.engine!r}: it must be one of {', '.join(ENGINES)}, or None")
-        if self.engine == "onnx" and self.device not in (None, "cpu"):
+        if self.engine == "onnx" and not self.on_cpu:
             raise InvalidInput(f"device is {self.device!r}: the onnx engine runs on the CPU; use engine='torch'")
         known = {name for engine, names in PRECISIONS.items() if self.engine in (None, engine) for name in names}
         if self.precision is not None and self.precision not in known:
@@ -51,6 +51,11 @@ class Settings:
             )
         if self.query_top_k is not None and self.query_top_k < 1:
             raise InvalidInput(f"query_top_k is {self.query_top_k}: it must be 1 or more")
+
+    @property
+    def on_cpu(self) -> bool:
+        """Whether the CPU is the only device."""
+        return self.device is None or set([self.device] if isinstance(self.device, str) else self.device) == {"cpu"}
 
 
 class Encoder:
@@ -70,7 +75,9 @@ class Encoder:
             raise InvalidInput(f"max_length is {limit}: {model.name} reads 3 to {document.positions} tokens")
         self.document_side = document if limit is None else replace(document, max_length=limit)
         self.vocabulary = _vocabulary(model)
-        self._table = _query_encoder(model.query, model.source) if isinstance(model.query, TableSide) else None
+        self._table: QueryEncoder | None = None
+        if isinstance(model.query, TableSide):
+            self._table = _query_encoder(model.query, model.source, settings.query_top_k)
         self._engines: dict[tuple[object, ...], Engine] = {}
         self._encoders: dict[str, DocumentEncoder] = {}
         self._hash: str | None = None
@@ -114,8 +121,13 @@ class Encoder:
         if settings.stride is not None:
             found["stride"] = settings.stride
         if not isinstance(self.document_side, OnnxSide):  # an export has the precision that it was given
-            found["precision"] = settings.precision or ("fp32" if settings.device in (None, "cpu") else "bf16")
+            found["precision"] = settings.precision or ("fp32" if settings.on_cpu else "bf16")
         return found
+
+    @property
+    def is_export(self) -> bool:
+        """Whether it was exported to ONNX, and has no weights for other libraries."""
+        return isinstance(self.document_side, OnnxSide)
 
     @property
     def inference_free(self) -> bool:
@@ -126,6 +138,11 @@ class Encoder:
     def adapts(self) -> bool:
         """Whether its table is made to be adapted to the documents of an index (see lsr.encoders.idf)."""
         return isinstance(self.model.query, TableSide) and self.model.query.adapts
+
+    @property
+    def query_top_k(self) -> int | None:
+        """How many terms of a query are kept; None for all."""
+        return self._settings.query_top_k
 
     @property
     def query(self) -> QueryEncoder:
@@ -146,11 +163,9 @@ class Encoder:
 
         texts = [queries] if isinstance(queries, str) else queries
         if self._table is not None:
-            vectors = self._table.encode_batch(texts)
-        else:
-            vectors = self._network("query").encode(texts)
-        top = self._settings.query_top_k
-        return vectors if top is None else heaviest(vectors, top)
+            return self._table.encode_batch(texts)
+        vectors = self._network("query").encode(texts)
+        return vectors if self.query_top_k is None else heaviest(vectors, self.query_top_k)
 
     def encode_documents(self, texts: Sequence[str], counts: TokenCounts | None = None) -> SparseVectors:
         """Vectors of documents in input order; `counts`, when given, is added to (see `DocumentEncoder.encode`)."""
@@ -194,7 +209,9 @@ class Encoder:
     def save(self, folder: str | Path) -> None:
         """Writes the model, with its max_length, to a new folder that `load_encoder` and sentence-transformers 5 and 6 read.
 
-        One that was exported to ONNX has no weights for sentence-transformers: it is written as it is, for lsr alone.
+        One that was exported to ONNX has no weights for sentence-transformers: it is written as it is, for lsr alone. That
+        OpenSearch leaves special tokens out of documents has no place in the layout: they come back, and weigh nothing in
+        queries.
         Raises `OutputExists` when something is there already, and `EncoderError` when sentence-transformers has no module for
         what the model does.
         """
@@ -252,14 +269,15 @@ class Encoder:
 
         settings = self._settings
         if isinstance(side, OnnxSide):
-            if settings.engine == "torch" or settings.precision is not None or settings.device not in (None, "cpu"):
+            if settings.engine == "torch" or settings.precision is not None or not settings.on_cpu:
                 raise InvalidInput(f"{self.name}: exported to ONNX, it runs on the CPU in the precision it was given")
             try:
                 return OnnxEngine(side.model(), side.chosen, settings.threads)
             except EncoderError as error:
                 raise EncoderError(f"{side.where}: {error}") from None
-        on_cpu = settings.device in (None, "cpu") and settings.precision not in ("bf16", "fp16")
-        if settings.engine == "onnx" or (settings.engine is None and on_cpu):
+        # A list of devices is for torch.
+        fits = settings.device in (None, "cpu") and settings.precision not in ("bf16", "fp16")
+        if settings.engine == "onnx" or (settings.engine is None and fits):
             try:
                 return OnnxEngine(onnx_bytes(side, self._precision()), selection(side), settings.threads)
             except UnsupportedNetwork:
@@ -295,7 +313,7 @@ def _vocabulary(model: Model) -> Vocabulary:
         raise EncoderError(f"{model.source}: {error}") from None
 
 
-def _query_encoder(side: TableSide, source: str) -> QueryEncoder:
+def _query_encoder(side: TableSide, source: str, top_k: int | None) -> QueryEncoder:
     try:
         return QueryEncoder(
             side.tokenizer_json,
@@ -304,6 +322,7 @@ def _query_encoder(side: TableSide, source: str) -> QueryEncoder:
             unknown=side.unknown,
             repeated=side.repeated,
             max_length=side.max_length,
+            top_k=top_k,
             prompt=side.prompt,
             dim=side.dim,
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -25,16 +25,22 @@ def is_hub_id(name: str) -> bool:
 
 
 def fetch(
-    repo_id: str, revision: str | None = None, *, trust_remote_code: bool = False, token: str | None = None
+    repo_id: str,
+    revision: str | None = None,
+    *,
+    trust_remote_code: bool = False,
+    local_files_only: bool = False,
+    token: str | None = None,
 ) -> tuple[Path, str]:
     """The folder of a model in the hub's cache, and the commit it is of. Nothing is fetched that is there already.
 
     Raises `EncoderNotFound` when the hub knows no such model or cannot be reached.
     """
     wanted = WANTED + (CODE if trust_remote_code else [])
-    folder = _snapshot(repo_id, revision, wanted, token)
+    options = {"revision": revision, "local_files_only": local_files_only, "token": token}
+    folder = _snapshot(repo_id, wanted, options)
     if not any(folder.rglob("*.safetensors")) and not (folder / "model.onnx").is_file():
-        folder = _snapshot(repo_id, revision, wanted + OLD_WEIGHTS, token)
+        folder = _snapshot(repo_id, wanted + OLD_WEIGHTS, options)
     return folder, folder.name  # the cache names its folders by commit
 
 
@@ -49,22 +55,20 @@ def upload(save: Callable[[Path], None], repo_id: str, *, private: bool, token: 
         save(folder)
         try:
             api = hub.HfApi(token=token)
-            api.create_repo(repo_id, private=private, exist_ok=True)
-            return str(api.upload_folder(repo_id=repo_id, folder_path=folder, commit_message=message).commit_url)
+            named = api.create_repo(repo_id, private=private, exist_ok=True).repo_id  # with its owner
+            return str(api.upload_folder(repo_id=named, folder_path=folder, commit_message=message).commit_url)
         except Exception as error:  # as in _snapshot
             raise EncoderError(
                 f"{repo_id}: cannot be uploaded ({_reason(error)}); is there a token that may write?"
             ) from None
 
 
-def _snapshot(repo_id: str, revision: str | None, wanted: list[str], token: str | None) -> Path:
+def _snapshot(repo_id: str, wanted: list[str], options: Mapping[str, Any]) -> Path:
     hub = _hub()
     try:
-        found = hub.snapshot_download(
-            repo_id, revision=revision, allow_patterns=wanted, ignore_patterns=UNWANTED, token=token
-        )
+        found = hub.snapshot_download(repo_id, allow_patterns=wanted, ignore_patterns=UNWANTED, **options)
     except Exception as error:  # its own errors, the HTTP library's and the operating system's have no common base
-        at = f" at revision {revision}" if revision else ""
+        at = f" at revision {options['revision']}" if options["revision"] else ""
         raise EncoderNotFound(
             f"no encoder {repo_id!r}: no such folder, and the hub gave none{at} ({_reason(error)}); without network, copy "
             "the model's folder to this machine and give its path"

@@ -27,7 +27,8 @@ class TermOrigin:
     """A term of a text with the position that gave it its weight.
 
     `position` counts tokens from 0, special ones included; `piece` is text[start:end], what that token stands for: empty for
-    special tokens. Latents of an autoencoder come from the whole text: their position is -1.
+    special tokens, and those of a prompt before the text. Latents of an autoencoder come from the whole text: their position
+    is -1.
     """
 
     term: int
@@ -117,8 +118,8 @@ def explain(
     tokenizer = load_tokenizer(tokenizer_json)
     added = tokenizer.num_special_tokens_to_add(False)
     tokenizer.enable_truncation(max_length)
-    shown = prompt + valid_text(text)
-    encoding = tokenizer.encode(shown)
+    read = valid_text(text)
+    encoding = tokenizer.encode(prompt + read)
     if len(encoding.ids) <= added:
         return []
     ids = np.array(encoding.ids, np.int64)
@@ -128,13 +129,14 @@ def explain(
     origins = []
     for at, position in zip(order.tolist(), positions.tolist(), strict=True):
         start, end = encoding.offsets[position] if position >= 0 else (0, 0)
+        start, end = (max(0, place - len(prompt)) for place in (start, end))  # (0, 0) for a token of the prompt
         origins.append(
             TermOrigin(
                 term=int(terms[at]),
                 token=vocabulary.token(int(terms[at])),
                 weight=float(weights[at]),
                 position=position,
-                piece=shown[start:end],
+                piece=read[start:end],
                 start=start,
                 end=end,
             )

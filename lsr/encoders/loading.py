@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,8 @@ __all__ = ["BUNDLED", "load_encoder"]
 # Encoders that ship inside the package, and their folders beside this file.
 BUNDLED = {"lsr-tiny": "lsr_tiny"}
 
+Fetch = Callable[[str, str | None], tuple[Path, str]]  # hub id and revision -> folder and commit
+
 
 def load_encoder(
     name_or_folder: str | Path = "lsr-tiny",
@@ -39,6 +42,7 @@ def load_encoder(
     query_top_k: int | None = None,
     prune_ratio: float | None = None,
     revision: str | None = None,
+    local_files_only: bool = False,
     trust_remote_code: bool = False,
 ) -> Encoder:
     """The bundled encoder of that name, the model in that folder, or the one of that id on the Hugging Face hub.
@@ -62,6 +66,7 @@ def load_encoder(
     query_top_k: keep that many terms of a query, the heaviest.
     prune_ratio: drop terms of documents below that share of the heaviest (0.1 in OpenSearch); the model's own when None.
     revision: branch, tag or commit on the hub.
+    local_files_only: take a hub id from the cache alone, never from the network.
     trust_remote_code: run code that comes with the model. Otherwise nothing in a model's folder is ever run.
 
     Raises `EncoderNotFound` when there is no such name or folder, `EncoderError` when the folder holds something else or its
@@ -78,16 +83,17 @@ def load_encoder(
         query_top_k=query_top_k,
         trust_remote_code=trust_remote_code,
     )
-    model = _model(str(name_or_folder), revision, trust_remote_code)
+    hub = partial(fetch, trust_remote_code=trust_remote_code, local_files_only=local_files_only)
+    model = _model(str(name_or_folder), revision, hub)
     if prune_ratio is not None:
         model = _pruned(model, prune_ratio)
     if query is not None:
-        side = _query_side(query, model, trust_remote_code)
+        side = _query_side(query, model, hub)
         model = model_of(side, _without_special(model.document, side), name=model.name, source=model.source)
     return Encoder(model, settings)
 
 
-def _model(name: str, revision: str | None, trust_remote_code: bool) -> Model:
+def _model(name: str, revision: str | None, hub: Fetch) -> Model:
     if not name:
         raise InvalidInput(f"the encoder has no name: give {_bundled()}, a folder, or a hub id")
     if name in BUNDLED:
@@ -103,25 +109,28 @@ def _model(name: str, revision: str | None, trust_remote_code: bool) -> Model:
         raise EncoderError(f"{folder}: a file; an encoder is a folder with its weights, tokenizer and settings")
     repository, _, named = name.partition("@")
     if is_hub_id(repository):
-        fetched, commit = fetch(repository, revision or named or None, trust_remote_code=trust_remote_code)
+        fetched, commit = hub(repository, revision or named or None)
         return read_model(fetched, f"{repository}@{commit}")
     raise EncoderNotFound(_not_found(name, folder))
 
 
-def _query_side(query: str | Path | npt.ArrayLike, model: Model, trust_remote_code: bool) -> Side:
+def _query_side(query: str | Path | npt.ArrayLike, model: Model, hub: Fetch) -> Side:
     document = model.document
     if not isinstance(query, str | Path):
-        weights = np.asarray(query, np.float32)
+        try:
+            weights = np.asarray(query, np.float32)
+        except (TypeError, ValueError) as error:
+            raise InvalidInput(f"query is no array of weights ({error})") from None
         if weights.shape != (document.dim,):
             raise InvalidInput(
                 f"query has shape {weights.shape}: {model.name} has {document.dim:,} terms, a weight for each"
             )
     elif str(query) == "binary":
         return binary_side(document)
-    elif str(query).endswith(".json") and Path(query).is_file():
+    elif str(query).endswith(".json"):
         weights = read_idf_json(Path(query), Vocabulary(document.tokenizer_json, document.dim), missing=1.0)
     else:
-        return _model(str(query), None, trust_remote_code).query
+        return _model(str(query), None, hub).query
     return TableSide(tokenizer_json=document.tokenizer_json, weights=weights, special="drop", unknown="drop")
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -11,14 +12,12 @@ from lsr.encoders.tokenizer import load_tokenizer, valid_text
 from lsr.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from tokenizers import Tokenizer
-
     from lsr.corpus import Document
     from lsr.encoders.encoder import Encoder
 
 __all__ = ["passages"]
 
-# However long the title, a passage has room for so many tokens of the text.
+# However long the title, a passage has room for so many tokens of the text: a longer one loses its last words.
 LEAST_ROOM = 16
 
 
@@ -30,51 +29,82 @@ def passages(documents: Iterable[Document], encoder: Encoder, stride: int | None
 
     Raises `InvalidInput` when the stride is longer than a passage.
     """
-    from lsr.corpus import Document
-
-    side = encoder.document_side
-    tokenizer = load_tokenizer(side.tokenizer_json)
-    added = tokenizer.num_special_tokens_to_add(False)
+    cutter = _Cutter(encoder)
+    if stride is not None and not 1 <= stride <= cutter.limit:
+        raise InvalidInput(f"stride is {stride}: a passage has {cutter.limit} tokens")
     for document in documents:
-        before = tokenizer.encode(side.prompt + valid_text(document.title), add_special_tokens=False).ids
-        room = max(LEAST_ROOM, encoder.max_length - added - len(before))
-        if stride is not None and not 1 <= stride <= encoder.max_length - added:
-            raise InvalidInput(f"stride is {stride}: a passage has {encoder.max_length - added} tokens")
-        pieces = _cut(tokenizer, document.text, room, min(stride or max(1, 3 * room // 4), room))
-        if len(pieces) == 1:
+        if cutter.length(document.content) <= cutter.limit:
             yield document
             continue
-        for number, (start, end) in enumerate(pieces, 1):
-            yield Document(
-                id=f"{document.id}#{number}",
-                text=document.text[start:end],
-                title=document.title,
-                metadata={**document.metadata, "parent": document.id},
-                where=document.where,
-            )
+        whole = replace(document, text=valid_text(document.text), title=cutter.title(valid_text(document.title)))
+        for number, (start, end) in enumerate(cutter.cut(whole, stride), 1):
+            metadata = {**document.metadata, "parent": document.id}
+            yield replace(whole, id=f"{document.id}#{number}", text=whole.text[start:end], metadata=metadata)
 
 
-def _cut(tokenizer: Tokenizer, text: str, room: int, stride: int) -> list[tuple[int, int]]:
-    """(start, end) of pieces of at most `room` tokens: whole words, but for one that alone has more tokens than that."""
-    shown = valid_text(text)
-    offsets = tokenizer.encode(shown, add_special_tokens=False).offsets
-    if len(offsets) <= room:
-        return [(0, len(text))]
-    begins = np.array([start for start, _ in offsets])
-    # A piece that begins or ends within a word would be read as other tokens.
-    words = np.flatnonzero([start == 0 or shown[start - 1].isspace() or shown[start].isspace() for start in begins])
-    pieces = []
-    at = 0
-    while at < len(offsets):
-        end = len(offsets) if at + room >= len(offsets) else _back_to(words, at, at + room)
-        pieces.append((int(begins[at]), int(begins[end]) if end < len(offsets) else len(text)))
-        if end == len(offsets):
-            break
-        at = min(_back_to(words, at, at + stride), end)
-    return pieces
+class _Word(NamedTuple):
+    """Where a word begins, and its number of tokens."""
+
+    start: int
+    tokens: int
 
 
-def _back_to(words: np.ndarray, after: int, at: int) -> int:
-    """The last beginning of a word up to `at` and after `after`; `at` itself where there is none."""
-    found = int(words[np.searchsorted(words, at, side="right") - 1]) if len(words) else 0
-    return found if found > after else at
+class _Cutter:
+    """Where texts are cut, for one encoder."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        side = encoder.document_side
+        self._tokenizer, self._prompt = load_tokenizer(side.tokenizer_json), side.prompt
+        self.limit = encoder.max_length - self._tokenizer.num_special_tokens_to_add(False)
+        self._least = min(LEAST_ROOM, self.limit)
+
+    def length(self, text: str) -> int:
+        """Tokens of a text, special ones not among them."""
+        return len(self._tokenizer.encode(self._prompt + valid_text(text), add_special_tokens=False).ids)
+
+    def title(self, title: str) -> str:
+        """As much of a title as leaves room for text."""
+        while title and self.length(title) > self.limit - self._least:
+            title = title.rpartition(" ")[0]
+        return title
+
+    def cut(self, document: Document, stride: int | None) -> list[tuple[int, int]]:
+        """(start, end) of each passage of the document's text."""
+        room = max(self._least, self.limit - self.length(document.title and document.title + " "))
+        step = min(stride or max(1, 3 * room // 4), room)
+        words = self._words(document.text, room)
+        starts = [word.start for word in words] + [len(document.text)]
+        before = np.cumsum([0, *(word.tokens for word in words)])  # tokens before each word
+        found = []
+        first = 0
+        while first < len(words):
+            last = _up_to(before, first, room)
+            # In its place a word may have another number of tokens than in the text.
+            while last > first + 1 and self._too_long(document, starts[first], starts[last]):
+                last -= 1
+            found.append((0 if first == 0 else starts[first], starts[last]))
+            if last == len(words):
+                break
+            first = min(_up_to(before, first, step), last)
+        return found
+
+    def _too_long(self, document: Document, start: int, end: int) -> bool:
+        return self.length(replace(document, text=document.text[start:end]).content) > self.limit
+
+    def _words(self, text: str, room: int) -> list[_Word]:
+        """The words of a text; one with more tokens than there is room for counts as several."""
+        words: list[_Word] = []
+        for start, end in self._tokenizer.encode(text, add_special_tokens=False).offsets:
+            while start < end and text[start].isspace():  # some tokenizers count the space before a word to it
+                start += 1
+            continues = bool(words) and start > 0 and not text[start - 1].isspace()
+            if continues and words[-1].tokens < room // 2:
+                words[-1] = _Word(words[-1].start, words[-1].tokens + 1)
+            else:
+                words.append(_Word(start, 1))
+        return words
+
+
+def _up_to(before: np.ndarray, first: int, tokens: int) -> int:
+    """The word after the last of those from `first` on that have at most so many tokens; at least one is taken."""
+    return max(first + 1, int(np.searchsorted(before, before[first] + tokens, side="right")) - 1)

@@ -36,6 +36,7 @@ class QueryEncoder:
       "table" their entry in the table (sentence-transformers);
     - `repeated` tokens: "once" (presence, as all inference-free models are trained), or "count" (weight x occurrences);
     - `max_length`: the number of tokens that are read (sentence-transformers stops at the tokenizer's limit), None for all;
+    - `top_k`: the number of terms that are kept, the heaviest, of equals the first; None for all;
     - `prompt` is put before each text.
 
     Raises `EncoderError` when the tokenizer is unreadable, or the table is shorter than its vocabulary or holds a NaN or
@@ -51,6 +52,7 @@ class QueryEncoder:
         special: str = "drop",
         repeated: str = "once",
         max_length: int | None = None,
+        top_k: int | None = None,
         prompt: str = "",
         dim: int | None = None,
     ) -> None:
@@ -59,6 +61,7 @@ class QueryEncoder:
             "special": special,
             "repeated": repeated,
             "max_length": max_length,
+            "top_k": top_k,
             "prompt": prompt,
         }
         for name, known in POLICIES.items():
@@ -83,7 +86,7 @@ class QueryEncoder:
         self._weights = table
         self._dropped = frozenset(np.flatnonzero(table == 0).tolist())
         self._id_type = term_type(self.dim)
-        self._prompt, self._counts, self._max_length = prompt, repeated == "count", max_length
+        self._prompt, self._counts, self._max_length, self._top_k = prompt, repeated == "count", max_length, top_k
 
     @property
     def dim(self) -> int:
@@ -108,10 +111,14 @@ class QueryEncoder:
         found = self._ids(text)
         # For a handful of terms a set and a list are faster than any numpy way to sort and deduplicate.
         ids = np.array(sorted(set(found).difference(self._dropped)), dtype=self._id_type)
+        weights = self._weights[ids]
         if self._counts:
             counts = Counter(found)
-            return ids, self._weights[ids] * np.array([counts[i] for i in ids.tolist()], np.float32)
-        return ids, self._weights[ids]
+            weights *= np.array([counts[i] for i in ids.tolist()], np.float32)
+        if self._top_k is not None and len(ids) > self._top_k:
+            kept = np.sort(np.argsort(-weights, kind="stable")[: self._top_k])
+            ids, weights = ids[kept], weights[kept]
+        return ids, weights
 
     def encode_batch(self, texts: Iterable[str]) -> SparseVectors:
         """Queries as a batch of sparse vectors, in input order."""

@@ -28,6 +28,8 @@ __all__ = [
 
 Table = npt.NDArray[np.float32]
 
+LARGEST = float(np.finfo(np.float32).max)
+
 
 def binary(vocabulary: Vocabulary) -> Table:
     """Every token weighs 1, special and unknown ones 0: presence alone (SPLADE-doc, Formal et al. 2021)."""
@@ -68,9 +70,11 @@ def li_lsr(embeddings: npt.ArrayLike, weight: npt.ArrayLike, bias: float) -> Tab
     table, direction = np.asarray(embeddings, np.float32), np.asarray(weight, np.float32).ravel()
     if table.ndim != 2 or table.shape[1] != len(direction):
         raise InvalidInput(f"embeddings have shape {table.shape}, the weight {direction.shape}: they do not fit")
-    baked: Table = np.log1p(np.maximum(table @ direction + np.float32(bias), 0)).astype(np.float32)
-    if not np.isfinite(baked).all():
-        raise InvalidInput("embeddings, weight or bias hold a number that is not finite")
+    with np.errstate(all="ignore"):  # what is not finite is refused
+        products = table @ direction + np.float32(bias)
+    if not (np.isfinite(table).all() and np.isfinite(products).all()):
+        raise InvalidInput("embeddings, weight or bias hold a number that is not finite, or are too large")
+    baked: Table = np.log1p(np.maximum(products, 0)).astype(np.float32)
     return baked
 
 
@@ -118,7 +122,7 @@ def token_weights_text(table: Table, vocabulary: Vocabulary) -> str:
 
 def _table(path: Path, found: Mapping[str, Any], vocabulary: Vocabulary, missing: float) -> Table:
     for token, weight in found.items():
-        if isinstance(weight, bool) or not isinstance(weight, int | float) or not np.isfinite(weight):
+        if isinstance(weight, bool) or not isinstance(weight, int | float) or not abs(weight) <= LARGEST:
             raise EncoderError(f"{path}: the weight of {token!r} is {weight!r}: it must be a finite number")
     known = sum(token in found for token in vocabulary.tokens)
     if known < len(found) / 2 or not known:

@@ -197,7 +197,7 @@ def _torch() -> Any:
 def _devices(device: str | Sequence[str] | None) -> list[str]:
     """Names of devices that are there."""
     torch = _torch()
-    names = [device] if isinstance(device, str) else list(device or ["cpu"])
+    names = [device] if isinstance(device, str) else list(["cpu"] if device is None else device)
     if names == ["cuda:all"]:
         names = [f"cuda:{i}" for i in range(torch.cuda.device_count())] or ["cuda"]
     for name in names:

@@ -6,6 +6,7 @@ import datetime
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -215,14 +216,15 @@ def _run_all(
 def _open_systems(evaluation: Evaluation) -> tuple[list[System], str | None]:
     """The systems, the baseline first, and its name."""
     specs = list(evaluation.systems)
-    found = [open_system(spec, max_length=evaluation.max_length) for spec in specs]
+    opened = partial(open_system, max_length=evaluation.max_length, local_files_only=not evaluation.download)
+    found = [opened(spec) for spec in specs]
     baseline: str | None = None
     if evaluation.baseline is not None:
         named = [i for i, system in enumerate(found) if evaluation.baseline in (specs[i], system.name)]
         if named:
             found.insert(0, found.pop(named[0]))
         else:
-            found.insert(0, open_system(evaluation.baseline, max_length=evaluation.max_length))
+            found.insert(0, opened(evaluation.baseline))
         baseline = found[0].name
     names = [system.name for system in found]
     if twice := {name for name in names if names.count(name) > 1}:

@@ -16,6 +16,7 @@ from lsr.corpus import Document
 from lsr.errors import StorageError
 from lsr.files import atomic_write
 from lsr.index.segment_writer import Progress, Spool
+from lsr.index.storage.folder import CHECKPOINT
 from lsr.index.storage.records import IdsWriter, TextsWriter
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ class EncodingRun:
 
         self._spool, self._encoder, self._ids, self._texts = spool, encoder, ids, texts
         self._progress, self._resume = progress, resume
-        self._checkpoint = spool.folder / "checkpoint"
+        self._checkpoint = spool.folder / CHECKPOINT
         self._content = xxhash.xxh3_128()  # of all ids and texts so far
         self.counts: TokenCounts = TokenCounts(encoder.dim)
         self.resumed = 0

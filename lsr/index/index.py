@@ -129,7 +129,8 @@ class Index:
             resume=resume,
         )
         report = build_index(source, Path(path), encoder, options, progress or _no_progress)
-        index = cls.open(path)
+        given = None if isinstance(encoder, str | Path) else encoder  # with settings that its name does not tell
+        index = cls.open(path, given)
         index.build_report = report
         return index
 

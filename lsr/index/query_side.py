@@ -56,13 +56,17 @@ class NetworkQueries:
         from lsr.encoders import load_encoder
 
         try:
-            encoder = load_encoder(self._entry.source)
+            encoder = load_encoder(self._entry.source, query_top_k=self._entry.policy.get("top_k"))
         except EncoderError as error:
             raise EncoderError(
                 f"{self._path}: queries go through the network of {self._entry.name}, which cannot be loaded ({error}); "
                 "give its folder as encoder= to Index.open"
             ) from None
-        check_encoder(self._path, self._entry, encoder)
+        if encoder.hash != self._entry.hash:
+            raise EncoderMismatch(
+                f"{self._path}: what is at {self._entry.source} now is not the encoder {self._entry.name} that made it,"
+                " or had another query= or prune_ratio= then; give that encoder as encoder= to Index.open"
+            )
         return encoder
 
 
@@ -77,7 +81,8 @@ def write_encoder(
 
     vocabulary = encoder.vocabulary
     files: tuple[FileEntry, ...] = (write_bytes(work, TOKENIZER, vocabulary.tokenizer_json.encode()),)
-    policy, origin = None, "by its network"
+    policy: dict[str, Any] = {"top_k": encoder.query_top_k}
+    origin = "by its network"
     if encoder.inference_free:
         table = encoder.query
         weights, origin, policy = table.weights, "of the encoder", table.policy
@@ -128,7 +133,7 @@ def open_query_side(path: Path, manifest: Manifest, given: Encoder | None) -> Qu
     files = {file.name: file for file in entry.files}
     try:
         tokenizer_json = read_file(path, files[TOKENIZER]).decode()
-        if entry.policy is None:
+        if WEIGHTS not in files:
             return NetworkQueries(path, entry, Vocabulary(tokenizer_json, manifest.dim), given)
         weights = files[WEIGHTS]
     except KeyError as name:
@@ -146,7 +151,8 @@ def open_query_side(path: Path, manifest: Manifest, given: Encoder | None) -> Qu
 
 
 def _policy(found: dict[str, Any]) -> dict[str, Any]:
-    return {name: found[name] for name in ("special", "unknown", "repeated", "max_length", "prompt") if name in found}
+    known = ("special", "unknown", "repeated", "max_length", "top_k", "prompt")
+    return {name: found[name] for name in known if name in found}
 
 
 def _no_entry(given: Encoder) -> EncoderEntry:
@@ -157,6 +163,6 @@ def _no_entry(given: Encoder) -> EncoderEntry:
         vocabulary_hash=given.vocabulary.hash,
         reading=None,
         term_weights="by its network",
-        policy=None,
+        policy={"top_k": given.query_top_k},
         files=(),
     )

@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 
 from lsr.errors import CorpusError, InvalidInput, MissingExtra, OutputExists
-from lsr.files import atomic_write
 from lsr.index.encoding_run import EncodingRun
 from lsr.index.reading import Reading, Texts, name_of
 from lsr.index.segment_writer import Progress, Spool, SpoolArrays
@@ -82,6 +82,8 @@ def encode_to_file(
     write = _WRITERS[form]
     if form == ".parquet":
         _pyarrow()
+    if output.is_dir():
+        raise OutputExists(f"{output}: a folder; give the name of a file")
     if output.exists() and not overwrite:
         raise OutputExists(f"{output}: a file is there already; --overwrite replaces it")
     model = reading.encoder(encoder)
@@ -96,7 +98,10 @@ def encode_to_file(
                 raise CorpusError(f"{name_of(source)}: holds no documents")
             ids.finish()
             found = _Encoded(model, spool.arrays(), scratch / "ids")
-            write(output, found, progress)
+            with (scratch / output.name).open("wb") as file:
+                write(file, found, progress)
+                file.flush()
+                os.fsync(file.fileno())
             report = EncodingReport(run.counts.truncated, run.resumed, reading.facts(model), found.statistics())
         finally:
             spool.close()
@@ -139,25 +144,20 @@ class _Encoded:
         return counted(np.diff(self.arrays.indptr), frequencies)
 
 
-def _write_npz(output: Path, found: _Encoded, progress: Progress) -> None:
+def _write_npz(file: BinaryIO, found: _Encoded, progress: Progress) -> None:
     progress("writing", 0, len(found))
     indptr, terms, values = found.arrays
-    write_arrays(output, indptr, terms, values, found.encoder.dim, (found.id_bytes, found.id_offsets))
+    write_arrays(file, indptr, terms, values, found.encoder.dim, (found.id_bytes, found.id_offsets))
     progress("writing", len(found), len(found))
 
 
-def _write_jsonl(output: Path, found: _Encoded, progress: Progress) -> None:
-    with atomic_write(output) as file:
-        _write_lines(file, found, progress)
-
-
-def _write_jsonl_gz(output: Path, found: _Encoded, progress: Progress) -> None:
+def _write_jsonl_gz(file: BinaryIO, found: _Encoded, progress: Progress) -> None:
     # No time and no name in the header: the same vectors give the same bytes.
-    with atomic_write(output) as file, gzip.GzipFile("", "wb", 6, file, mtime=0) as packed:
-        _write_lines(packed, found, progress)
+    with gzip.GzipFile("", "wb", 6, file, mtime=0) as packed:
+        _write_jsonl(packed, found, progress)
 
 
-def _write_lines(file: IO[bytes] | gzip.GzipFile, found: _Encoded, progress: Progress) -> None:
+def _write_jsonl(file: BinaryIO | gzip.GzipFile, found: _Encoded, progress: Progress) -> None:
     token = found.encoder.token
     for ids, terms, weights in found.rows(progress):
         lines = []
@@ -168,13 +168,13 @@ def _write_lines(file: IO[bytes] | gzip.GzipFile, found: _Encoded, progress: Pro
         file.write("".join(lines).encode())
 
 
-def _write_parquet(output: Path, found: _Encoded, progress: Progress) -> None:
+def _write_parquet(file: BinaryIO, found: _Encoded, progress: Progress) -> None:
     pa, pq = _pyarrow()
     encoder = found.encoder
     notes = {"lsr_dim": str(encoder.dim), "lsr_encoder": encoder.name, "lsr_encoder_hash": encoder.hash}
     fields = [("id", pa.string()), ("indices", pa.list_(pa.uint32())), ("values", pa.list_(pa.float32()))]
     schema = pa.schema(fields, metadata=notes)
-    with atomic_write(output) as file, pq.ParquetWriter(file, schema) as writer:
+    with pq.ParquetWriter(file, schema) as writer:
         for ids, terms, weights in found.rows(progress):
             columns = [ids, [row.astype(np.uint32) for row in terms], weights]
             arrays = [pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)]
@@ -190,7 +190,7 @@ def _pyarrow() -> tuple[Any, Any]:
     return pa, pq
 
 
-_WRITERS: dict[str, Callable[[Path, _Encoded, Progress], None]] = {
+_WRITERS: dict[str, Callable[[BinaryIO, _Encoded, Progress], None]] = {
     ".npz": _write_npz,
     ".jsonl": _write_jsonl,
     ".jsonl.gz": _write_jsonl_gz,

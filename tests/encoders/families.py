@@ -10,6 +10,7 @@ import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -47,13 +48,13 @@ def quiet() -> Iterator[None]:
         yield
 
 
-def write_tokenizer(folder: Path, family: str) -> int:
-    """A tokenizer of the kind that the family has, trained on `TEXTS`; returns the number of its tokens."""
+@cache
+def _trained(family: str) -> str:
+    """A tokenizer of the kind that the family has, trained on `SENTENCES`: once, for training is not deterministic."""
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 
-    names = ANGLES if family in ("roberta", "xlm-roberta", "mpnet") else BRACKETS
-    special = list(names.values())
-    common: dict[str, Any] = {"special_tokens": special, "show_progress": False}
+    names = special_names(family)
+    common: dict[str, Any] = {"special_tokens": list(names.values()), "show_progress": False}
     trainer: Any
     if family in ("roberta", "modernbert"):
         tokenizer = Tokenizer(models.BPE())
@@ -75,13 +76,22 @@ def write_tokenizer(folder: Path, family: str) -> int:
     tokenizer.post_processor = processors.TemplateProcessing(
         single=f"{first[0]} $A {last[0]}", special_tokens=[first, last]
     )
+    return str(tokenizer.to_str())
+
+
+def special_names(family: str) -> dict[str, str]:
+    return ANGLES if family in ("roberta", "xlm-roberta", "mpnet") else BRACKETS
+
+
+def write_tokenizer(folder: Path, family: str) -> int:
+    """The tokenizer of a family with its settings; returns the number of its tokens."""
     folder.mkdir(parents=True, exist_ok=True)
-    tokenizer.save(str(folder / "tokenizer.json"))
-    settings = {f"{key}_token": name for key, name in names.items()}
+    (folder / "tokenizer.json").write_text(_trained(family), encoding="utf-8")
+    settings = {f"{key}_token": name for key, name in special_names(family).items()}
     settings |= {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": POSITIONS}  # type: ignore[dict-item]
     settings["model_input_names"] = ["input_ids", "attention_mask"]  # type: ignore[assignment]
     _json(folder / "tokenizer_config.json", settings)
-    return int(tokenizer.get_vocab_size())
+    return int(_tokenizer(folder).get_vocab_size())
 
 
 def config_of(family: str, vocabulary: int) -> Any:

@@ -292,3 +292,11 @@ def test_a_model_of_another_vocabulary_is_refused(folder: Path) -> None:
     bundled = Path(lsr.encoders.__file__).parent / "lsr_tiny" / "model.onnx"
     replace_file(folder, "model.onnx", bundled.read_bytes())
     assert f"has 30522 terms, its tokenizer {len(TOKENS)}" in refusal(folder)
+
+
+def test_what_vectors_depend_on_says_the_precision_that_is_meant(model_folder: Path) -> None:
+    """Several processors are no GPU."""
+    found = [load_encoder(model_folder, device=device).reading for device in (None, "cpu", ["cpu"], ["cpu", "cpu"])]
+    assert found == [{"max_length": 40, "long": "truncate", "precision": "fp32"}] * 4
+    assert load_encoder(model_folder, device="cuda").reading["precision"] == "bf16"
+    assert load_encoder(model_folder, engine="onnx", device=["cpu"]).engine.workers >= 1

@@ -84,7 +84,7 @@ def test_without_resume_an_interrupted_build_leaves_nothing(tmp_path: Path) -> N
 def test_a_resumed_build_encodes_the_rest_and_gives_the_same_bytes(
     whole: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    interrupt(tmp_path, 40)
+    interrupt(tmp_path, 70)
     interrupt(tmp_path, 100)
     encoded: list[int] = []
     encode = DocumentEncoder.encode_parts

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ def read_model(folder: Path, source: str) -> Model:
     """
     try:
         if (folder / DESCRIPTION).is_file():
-            return read_onnx_folder(folder)
+            return replace(read_onnx_folder(folder), source=source)
         if (folder / sentence_transformers.MODULES).is_file():
             query, document = sentence_transformers.read_sides(folder)
         else:

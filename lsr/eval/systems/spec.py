@@ -18,13 +18,14 @@ _BM25 = re.compile(r"bm25(?:\((?P<settings>[^()]*)\))?", re.IGNORECASE)
 _NAMED = re.compile(r"(?P<name>[^=()/\\]+)=(?P<what>.+)", re.DOTALL)
 
 
-def open_system(spec: str, *, max_length: int | None = None) -> System:
+def open_system(spec: str, *, max_length: int | None = None, local_files_only: bool = False) -> System:
     """The system that a specification means, `NAME=` before it gives it a name for the report:
 
     - `bm25`, or `bm25(k1=1.2, b=0.75)`;
     - the folder of an index;
     - a file: a TREC run;
-    - anything else: an encoder, by name or folder. `max_length` is the number of tokens of a document that it reads.
+    - anything else: an encoder, by name, folder or hub id. `max_length` is the number of tokens of a document that it reads;
+      with `local_files_only` nothing is fetched from the hub.
 
     Raises `InvalidInput` when it is none of these, and as opening an index or an encoder does.
     """
@@ -43,9 +44,10 @@ def open_system(spec: str, *, max_length: int | None = None) -> System:
     from lsr.encoders import load_encoder
 
     try:
-        encoder = load_encoder(what, max_length=max_length)
+        encoder = load_encoder(what, max_length=max_length, local_files_only=local_files_only)
     except EncoderNotFound as error:
-        raise EncoderNotFound(f"{error}; a system may also be bm25, an index, or a TREC run") from None
+        fetches = "; --download fetches what is not on this machine" if local_files_only and "/" in what else ""
+        raise EncoderNotFound(f"{error}; a system may also be bm25, an index, or a TREC run{fetches}") from None
     return EncoderSystem(name or encoder.name, encoder)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,7 +13,10 @@ from lsr.errors import LsrError, OutputExists, StorageError
 from lsr.files import sync_folder
 from lsr.index.storage.manifest import is_index
 
-__all__ = ["check_output", "new_folder", "scratch_folder"]
+__all__ = ["CHECKPOINT", "check_output", "new_folder", "scratch_folder"]
+
+# The file that a run can go on from. Without it nothing is kept.
+CHECKPOINT = "checkpoint"
 
 
 def check_output(path: Path, overwrite: bool) -> None:
@@ -72,16 +75,16 @@ def new_folder(path: Path, overwrite: bool, resume: bool = False) -> Iterator[Wo
             shutil.rmtree(work, ignore_errors=True)
         else:
             shutil.rmtree(place.target, ignore_errors=True)
-            with suppress(OSError):  # keeps what is in them; empty ones would be litter
-                place.scratch.rmdir()
-                work.rmdir()
+            if not (place.scratch / CHECKPOINT).exists():
+                shutil.rmtree(work, ignore_errors=True)
 
 
 @contextmanager
 def scratch_folder(path: Path, resume: bool) -> Iterator[Path]:
-    """A folder beside the file `path` for what is needed until it is written. With `resume` it stays when the block fails.
+    """A folder beside the file `path`: what the block writes there under the same name takes its place, the rest vanishes.
 
-    An OSError becomes a `StorageError` that names the path.
+    With `resume` it stays when the block fails, if there is a checkpoint in it. An OSError becomes a `StorageError` that
+    names the path.
     """
     name = f".{path.name}.partial" if resume else f".{path.name}.{secrets.token_hex(4)}.building"
     scratch = path.with_name(name)
@@ -90,6 +93,8 @@ def scratch_folder(path: Path, resume: bool) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         scratch.mkdir(exist_ok=resume)
         yield scratch
+        (scratch / path.name).replace(path)
+        sync_folder(path.parent)
         done = True
     except OSError as error:
         if isinstance(error, LsrError):
@@ -100,8 +105,9 @@ def scratch_folder(path: Path, resume: bool) -> Iterator[Path]:
         if done or not resume:
             shutil.rmtree(scratch, ignore_errors=True)
         else:
-            with suppress(OSError):  # keeps what is in it; an empty one would be litter
-                scratch.rmdir()
+            (scratch / path.name).unlink(missing_ok=True)
+            if not (scratch / CHECKPOINT).exists():
+                shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _replace(new: Path, path: Path) -> None:

@@ -37,8 +37,8 @@ class EncoderEntry:
     """The encoder that made the documents, and the files of its query side.
 
     `source` is what `load_encoder` finds it by. `reading` says what was read of the documents (`lsr.index.reading`); None for
-    vectors that were made elsewhere. `policy` is how its table weighs queries (see `QueryEncoder`); None for an encoder whose
-    queries go through its network, which is loaded when a text is searched.
+    vectors that were made elsewhere. `policy` is how it encodes queries (see `QueryEncoder`; of an encoder whose queries go
+    through its network, which is loaded when a text is searched, only top_k).
     """
 
     name: str
@@ -47,7 +47,7 @@ class EncoderEntry:
     vocabulary_hash: str
     reading: dict[str, Any] | None
     term_weights: str  # where they come from, in words
-    policy: dict[str, Any] | None
+    policy: dict[str, Any]
     files: tuple[FileEntry, ...]
 
 
@@ -174,7 +174,7 @@ def _parse(body: dict[str, Any]) -> Manifest:
             vocabulary_hash=_text(encoder["vocabulary_hash"]),
             reading=_mapping(encoder["reading"]),
             term_weights=_text(encoder["term_weights"]),
-            policy=_mapping(encoder["policy"]),
+            policy=_mapping(encoder["policy"]) or {},
             files=_files(encoder["files"]),
         ),
         segments=tuple(
