@@ -33,7 +33,7 @@ def evaluate(
         typer.Option(
             "--system",
             metavar="[NAME=]SPEC",
-            help="An index, an encoder to index with, bm25, or a TREC run; may be repeated. [default: lsr-tiny]",
+            help="An index, an encoder to index with, bm25, or a TREC run; may be repeated. (default: lsr-tiny)",
             show_default=False,
         ),
     ] = None,
@@ -48,7 +48,7 @@ def evaluate(
         ),
     ] = None,
     split: Annotated[
-        str | None, typer.Option(help="Split of the judgments. [default: test]", show_default=False)
+        str | None, typer.Option(help="Split of the judgments. (default: test)", show_default=False)
     ] = None,
     download: Annotated[bool, typer.Option("--download", help="Fetch what is not on this machine.")] = False,
     allow_missing: Annotated[
@@ -56,12 +56,12 @@ def evaluate(
     ] = False,
     relevance_threshold: Annotated[
         int | None,
-        typer.Option(min=1, help="Lowest grade that is relevant. [default: the collection's]", show_default=False),
+        typer.Option(min=1, help="Lowest grade that is relevant. (default: the collection's)", show_default=False),
     ] = None,
     depth: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Hits kept of a query. [default: 1000, or what the measures need]", show_default=False
+            min=1, help="Hits kept of a query. (default: 1000, or what the measures need)", show_default=False
         ),
     ] = None,
     max_length: MaxLength = None,

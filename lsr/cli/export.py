@@ -49,11 +49,11 @@ def export(
     precision: Annotated[str, typer.Option(help="Of an ONNX vocabulary head: fp32 or int8.")] = "fp32",
     max_length: MaxLength = None,
     top_terms: Annotated[
-        int | None, typer.Option(min=1, help="Terms kept of a document (onnx). [default: all]", show_default=False)
+        int | None, typer.Option(min=1, help="Terms kept of a document (onnx). (default: all)", show_default=False)
     ] = None,
     adapts: Annotated[bool, typer.Option("--adapts", help="Adapt the table of queries to each index (onnx).")] = False,
     name: Annotated[
-        str | None, typer.Option(help="Name of the encoder (onnx). [default: the folder's]", show_default=False)
+        str | None, typer.Option(help="Name of the encoder (onnx). (default: the folder's)", show_default=False)
     ] = None,
     licence: Annotated[str, typer.Option(help="Noted in encoder.json (onnx).", show_default=False)] = "",
     origin: Annotated[str, typer.Option(help="Noted in encoder.json (onnx).", show_default=False)] = "",

@@ -44,7 +44,7 @@ def index(
         bool | None,
         typer.Option(
             "--corpus-idf/--no-corpus-idf",
-            help="Adapt the term weights of queries to the documents. [default: as the encoder says]",
+            help="Adapt the term weights of queries to the documents. (default: as the encoder says)",
             show_default=False,
         ),
     ] = None,

@@ -36,7 +36,7 @@ EncoderName = Annotated[
     typer.Option(
         "--encoder",
         metavar="NAME_OR_PATH",
-        help="Encoder of the documents: a folder, a hub id, or a bundled one. [default: lsr-tiny]",
+        help="Encoder of the documents: a folder, a hub id, or a bundled one. (default: lsr-tiny)",
         show_default=False,
     ),
 ]
@@ -46,7 +46,7 @@ MaxLength = Annotated[
     typer.Option(
         "--max-length",
         min=3,
-        help="Tokens of a document that are read at a time. [default: the encoder's]",
+        help="Tokens of a document that are read at a time. (default: the encoder's)",
         show_default=False,
     ),
 ]
@@ -64,26 +64,26 @@ Stride = Annotated[
     typer.Option(
         "--stride",
         min=1,
-        help="Tokens from one window or passage to the next. [default: three quarters of one]",
+        help="Tokens from one window or passage to the next. (default: three quarters of one)",
         show_default=False,
     ),
 ]
 Device = Annotated[
     str | None,
-    typer.Option("--device", help="cpu, or with torch cuda, cuda:1, cuda:all. [default: cpu]", show_default=False),
+    typer.Option("--device", help="cpu, or with torch cuda, cuda:1, cuda:all. (default: cpu)", show_default=False),
 ]
 Precision = Annotated[
     str | None,
     typer.Option(
         "--precision",
-        help="Of the network: fp32 or int8 on the CPU, bf16, fp16 or fp32 on a GPU. [default: fp32, bf16 on a GPU]",
+        help="Of the network: fp32 or int8 on the CPU, bf16, fp16 or fp32 on a GPU. (default: fp32, bf16 on a GPU)",
         show_default=False,
     ),
 ]
 IdField = Annotated[
     str | None,
     typer.Option(
-        "--id-field", metavar="F", help="Field that holds the id. [default: _id, id, ...]", show_default=False
+        "--id-field", metavar="F", help="Field that holds the id. (default: _id, id, ...)", show_default=False
     ),
 ]
 TextField = Annotated[
@@ -91,7 +91,7 @@ TextField = Annotated[
     typer.Option(
         "--text-field",
         metavar="F",
-        help="Field that holds text; may be repeated. [default: text, ...]",
+        help="Field that holds text; may be repeated. (default: text, ...)",
         show_default=False,
     ),
 ]
