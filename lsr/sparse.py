@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import itertools
-import math
 import operator
-import zipfile
-import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 
 from lsr.errors import InvalidVectors, StorageError, UnsupportedVersion, one_line
+from lsr.npz import UNREADABLE, read_arrays
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -25,7 +23,6 @@ IntArray = npt.NDArray[np.integer[Any]]
 FloatArray = npt.NDArray[np.float32]
 
 FILE_VERSION = 1
-_CHUNK = 4 << 20  # bytes
 
 
 def term_type(dim: int) -> type[np.uint16] | type[np.uint32]:
@@ -219,14 +216,14 @@ class SparseVectors:
         `InvalidVectors` when its arrays break the rules.
         """
         try:
-            return cls._from_arrays(_read_arrays(Path(path)))
+            return cls._from_arrays(read_arrays(Path(path)))
         except UnsupportedVersion as error:
             raise UnsupportedVersion(f"{path}: {error}") from None
         except InvalidVectors as error:
             raise InvalidVectors(f"{path}: {error}") from None
         except FileNotFoundError:
             raise StorageError(f"{path}: no such file; `lsr encode` writes one") from None
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             raise StorageError(f"{path}: not a file of sparse vectors ({one_line(error)})") from None
 
     @classmethod
@@ -279,55 +276,6 @@ def write_arrays(
     if ids is not None:
         arrays["id_bytes"], arrays["id_offsets"] = ids
     np.savez(file, **arrays)  # type: ignore[arg-type]
-
-
-# What zipfile and numpy raise on bytes that are not what they claim to be.
-_UNREADABLE = (
-    OSError,
-    ValueError,
-    TypeError,
-    KeyError,
-    EOFError,
-    MemoryError,
-    NotImplementedError,
-    OverflowError,
-    RuntimeError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
-
-
-def _read_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
-    """The arrays of a .npz. Anything else in the file is passed over."""
-    with zipfile.ZipFile(path) as archive:
-        arrays = {}
-        for member in archive.infolist():
-            if member.filename.endswith(".npy"):
-                with archive.open(member) as file:
-                    arrays[member.filename[: -len(".npy")]] = _read_array(file, member)
-        return arrays
-
-
-def _read_array(file: Any, member: zipfile.ZipInfo) -> npt.NDArray[Any]:
-    """One array, after its claimed size was compared with the bytes that are there: a lie would reserve memory."""
-    version = np.lib.format.read_magic(file)
-    if version == (1, 0):
-        shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
-    elif version == (2, 0):
-        shape, fortran, dtype = np.lib.format.read_array_header_2_0(file)
-    else:
-        raise ValueError(f"{member.filename} is in version {version} of numpy's format")
-    if dtype.hasobject:
-        raise ValueError(f"{member.filename} holds pickled objects")
-    size = math.prod(shape) * dtype.itemsize
-    if min(shape, default=0) < 0 or size != member.file_size - file.tell():
-        raise ValueError(f"{member.filename} claims {size:,} bytes in a file of {member.file_size:,}")
-    content = np.empty(size, np.uint8)
-    for start in range(0, size, _CHUNK):  # not in one piece, which would need the memory twice
-        if file.readinto(content[start : start + _CHUNK]) != min(_CHUNK, size - start):
-            raise EOFError(f"{member.filename} ends early")
-    order: Literal["F", "C"] = "F" if fortran else "C"
-    return content.view(dtype).reshape(shape, order=order)
 
 
 def _array(arrays: dict[str, npt.NDArray[Any]], name: str) -> npt.NDArray[Any]:
