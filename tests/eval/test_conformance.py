@@ -300,11 +300,13 @@ def ranx() -> Mapping[str, Any]:
 
 
 @pytest.mark.parametrize("name", AGREES)
+@pytest.mark.slow  # ranx compiles for minutes
 def test_ranx_agrees_on_runs_without_traps(ranx: Mapping[str, Any], name: str) -> None:
     qrels, run = tame_pair()
     np.testing.assert_allclose(ours([AGREES[name]], qrels, run)[AGREES[name]], ranx["agrees"][name], rtol=0, atol=EXACT)
 
 
+@pytest.mark.slow  # ranx compiles for minutes
 def test_ranx_agrees_on_rbp_of_binary_judgments(ranx: Mapping[str, Any]) -> None:
     """trec_eval's binding has no RBP: this is its oracle."""
     qrels, run = tame_pair()
@@ -312,6 +314,7 @@ def test_ranx_agrees_on_rbp_of_binary_judgments(ranx: Mapping[str, Any]) -> None
     np.testing.assert_allclose(found, ranx["agrees, binary"]["rbp.8"], rtol=0, atol=EXACT)
 
 
+@pytest.mark.slow  # ranx compiles for minutes
 def test_ranx_breaks_ties_by_the_order_of_insertion_and_trec_eval_by_id(ranx: Mapping[str, Any]) -> None:
     assert ranx["tied"]["mrr"] == [1]
     assert ranx["tied, turned"]["mrr"] == [1 / 2]
@@ -320,6 +323,7 @@ def test_ranx_breaks_ties_by_the_order_of_insertion_and_trec_eval_by_id(ranx: Ma
         assert trec_eval(["recip_rank"], *pair)["q"]["recip_rank"] == ours(["RR"], *pair)["RR"][0] == 1 / 2
 
 
+@pytest.mark.slow  # ranx compiles for minutes
 def test_ranx_pairs_queries_of_dictionaries_by_their_place(ranx: Mapping[str, Any]) -> None:
     """A perfect run whose queries stand in another order than the judgments' scores 0, without a word."""
     assert ranx["turned, as dictionaries"]["mrr"] == [0, 0]
@@ -330,6 +334,7 @@ def test_ranx_pairs_queries_of_dictionaries_by_their_place(ranx: Mapping[str, An
     }
 
 
+@pytest.mark.slow  # ranx compiles for minutes
 def test_ranx_refuses_a_run_that_misses_a_query_and_one_without_hits(ranx: Mapping[str, Any]) -> None:
     assert ranx["missing"] == "AssertionError"
     assert ours(["RR"], *MISSING)["RR"].tolist() == [1, 0]
@@ -339,12 +344,14 @@ def test_ranx_refuses_a_run_that_misses_a_query_and_one_without_hits(ranx: Mappi
     assert trec_eval(["recip_rank"], *NOTHING)["q1"]["recip_rank"] == 0
 
 
+@pytest.mark.slow  # ranx compiles for minutes
 def test_ranx_takes_grades_for_gains_in_rbp(ranx: Mapping[str, Any]) -> None:
     """It can pass 1. RBP is of a document that is relevant or not (Moffat and Zobel 2008); pytrec_eval has none."""
     assert ranx["graded"]["rbp.8"] == pytest.approx([0.2 * (2 * 0.8 + 1 * 0.8**2)])
     assert ours(["RBP(p=0.8)"], *GRADED)["RBP(p=0.8)"] == pytest.approx([0.2 * (0.8 + 0.8**2)])
 
 
+@pytest.mark.slow  # ranx compiles for minutes
 def test_ranx_loses_the_lower_grades_in_ndcg_when_told_what_is_relevant(ranx: Mapping[str, Any]) -> None:
     right = (2 / math.log2(3) + 1 / 2) / (2 + 1 / math.log2(3))
     assert ranx["graded"]["ndcg@10-l2"] == pytest.approx([1 / math.log2(3)])
@@ -352,16 +359,19 @@ def test_ranx_loses_the_lower_grades_in_ndcg_when_told_what_is_relevant(ranx: Ma
     assert ours(["nDCG@10"], *GRADED, 2)["nDCG@10"] == pytest.approx([right])
 
 
+@pytest.mark.slow  # ranx compiles for minutes
 def test_ranx_counts_negative_grades_against_bpref(ranx: Mapping[str, Any]) -> None:
     assert ranx["negative"]["bpref"] == [0]
     assert trec_eval(["bpref"], *NEGATIVE)["q"]["bpref"] == ours(["Bpref"], *NEGATIVE)["Bpref"][0] == 1
 
 
+@pytest.mark.slow  # ranx compiles for minutes
 def test_ranx_has_nan_for_bpref_where_nothing_is_judged_to_be_not_relevant(ranx: Mapping[str, Any]) -> None:
     assert math.isnan(ranx["all relevant"]["bpref"][0])
     assert trec_eval(["bpref"], *ALL_RELEVANT)["q"]["bpref"] == ours(["Bpref"], *ALL_RELEVANT)["Bpref"][0] == 1
 
 
+@pytest.mark.slow  # ranx compiles for minutes
 def test_ranx_tells_scores_apart_that_are_one_float32_in_trec_eval(ranx: Mapping[str, Any]) -> None:
     """Rankings come here in their final order; `trec_order` is what makes it trec_eval's."""
     assert ranx["close"]["mrr"] == [1 / 2]
@@ -369,9 +379,11 @@ def test_ranx_tells_scores_apart_that_are_one_float32_in_trec_eval(ranx: Mapping
     assert trec_eval(["recip_rank"], CLOSE[0], run)["q"]["recip_rank"] == ours(["RR"], CLOSE[0], run)["RR"][0] == 1 / 2
 
 
+@pytest.mark.slow  # ranx compiles for minutes
 def test_ranx_forgets_the_name_of_a_single_measure_with_a_cutoff(ranx: Mapping[str, Any]) -> None:
     assert ranx["one measure with a cutoff"] == "KeyError"
 
 
+@pytest.mark.slow  # ranx compiles for minutes
 def test_ranx_changes_numbas_threading_layer_for_the_whole_process(ranx: Mapping[str, Any]) -> None:
     assert ranx["layers"] == ["default", "workqueue"]
