@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from lsr.encoders.idf import TokenCounts
 from lsr.encoders.model import Engine, Vector
-from lsr.encoders.rows import lexical
+from lsr.encoders.rows import lexical, places_of_heaviest
 from lsr.encoders.tokenizer import load_tokenizer, special_ids, valid_text
 from lsr.errors import InvalidInput
 from lsr.sparse import SparseVectors, term_type
@@ -229,8 +229,8 @@ class DocumentEncoder:
         weights = np.zeros(len(terms), np.float32)
         np.maximum.at(weights, inverse, np.concatenate([weights for _, weights in found]))
         if self._top_terms is not None and len(terms) > self._top_terms:
-            heaviest = np.sort(np.argsort(-weights, kind="stable")[: self._top_terms])
-            terms, weights = terms[heaviest], weights[heaviest]
+            kept = places_of_heaviest(weights, self._top_terms)
+            terms, weights = terms[kept], weights[kept]
         return terms, weights
 
     def _joined(self, rows: Sequence[Vector]) -> SparseVectors:

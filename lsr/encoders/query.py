@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from lsr.encoders.rows import places_of_heaviest
 from lsr.encoders.tokenizer import load_tokenizer, valid_text
 from lsr.encoders.vocabulary import Vocabulary
 from lsr.encoders.words import word_pieces
@@ -116,7 +117,7 @@ class QueryEncoder:
             counts = Counter(found)
             weights *= np.array([counts[i] for i in ids.tolist()], np.float32)
         if self._top_k is not None and len(ids) > self._top_k:
-            kept = np.sort(np.argsort(-weights, kind="stable")[: self._top_k])
+            kept = places_of_heaviest(weights, self._top_k)
             ids, weights = ids[kept], weights[kept]
         return ids, weights
 

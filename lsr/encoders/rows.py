@@ -13,7 +13,7 @@ import numpy.typing as npt
 from lsr.encoders.model import AutoencoderHead, NetworkSide, Selection, TokenHead, Vector, VocabularyHead
 from lsr.sparse import SparseVectors, term_type
 
-__all__ = ["heaviest", "lexical", "selection", "token_rows", "vocabulary_rows"]
+__all__ = ["heaviest", "lexical", "places_of_heaviest", "selection", "token_rows", "vocabulary_rows"]
 
 Array = npt.NDArray[np.float32]
 
@@ -41,7 +41,7 @@ def vocabulary_rows(output: Array, chosen: Selection) -> list[Vector]:
     vectors = []
     for row in output:
         if chosen.largest is not None and chosen.largest < len(row):
-            terms = np.sort(np.argsort(-row, kind="stable")[: chosen.largest])
+            terms = places_of_heaviest(row, chosen.largest)
             terms = terms[row[terms] > 0]
         else:
             terms = np.flatnonzero(row > 0)
@@ -71,6 +71,11 @@ def lexical(vector: Vector, ids: npt.NDArray[np.int64], table: Array) -> Vector:
     return terms[keep], weights[keep]
 
 
+def places_of_heaviest(weights: Array, count: int) -> npt.NDArray[np.int64]:
+    """Where the `count` largest weights stand, rising; of equals the first."""
+    return np.sort(np.argsort(-weights, kind="stable")[:count])
+
+
 def heaviest(vectors: SparseVectors, count: int) -> SparseVectors:
     """The `count` heaviest terms of each vector, of equals the first."""
     lengths = np.diff(vectors.indptr)
@@ -86,8 +91,8 @@ def heaviest(vectors: SparseVectors, count: int) -> SparseVectors:
 
 def _finished(terms: npt.NDArray[np.int64], values: Array, chosen: Selection) -> Vector:
     if chosen.top_terms is not None and len(terms) > chosen.top_terms:
-        heaviest = np.sort(np.argsort(-values, kind="stable")[: chosen.top_terms])  # of equals the first
-        terms, values = terms[heaviest], values[heaviest]
+        kept = places_of_heaviest(values, chosen.top_terms)
+        terms, values = terms[kept], values[kept]
     for _ in range(chosen.activation.count("log1p")):
         values = np.log1p(values)
     if chosen.prune_ratio and len(values):

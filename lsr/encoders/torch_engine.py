@@ -78,13 +78,9 @@ class TorchEngine:
         torch = _torch()
         with self._replica() as replica:
             try:
-                with replica.in_stream():
-                    output = replica.output(ids, lengths)
-                    if self._chosen.kind == "tokens":
-                        return token_rows(ids, lengths, output.float().cpu().numpy(), self._chosen)
-                    return _rows(output, self._chosen)
+                return self._vectors(replica, ids, lengths)
             except torch.cuda.OutOfMemoryError:
-                pass  # what the failed batch held is let go when the exception is
+                pass  # what the failed batch held, also in the frame below, is let go when the exception is
         torch.cuda.empty_cache()
         if len(ids) == 1:
             raise EncoderError(
@@ -94,6 +90,13 @@ class TorchEngine:
         half = len(ids) // 2
         self.token_budget = min(self.token_budget, half * ids.shape[1])
         return [*self.encode(ids[:half], lengths[:half]), *self.encode(ids[half:], lengths[half:])]
+
+    def _vectors(self, replica: _Replica, ids: IdArray, lengths: IdArray) -> list[Vector]:
+        with replica.in_stream():
+            output = replica.output(ids, lengths)
+            if self._chosen.kind == "tokens":
+                return token_rows(ids, lengths, output.float().cpu().numpy(), self._chosen)
+            return _rows(output, self._chosen)
 
     def positions(self, ids: IdArray, terms: IdArray) -> IdArray:
         """For one text, ids [L], the position that gave each term; -1 for latents, which come from the whole text."""
