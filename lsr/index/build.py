@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import lsr
 from lsr.errors import CorpusError, InvalidInput
 from lsr.files import atomic_write
+from lsr.index.blocked.parameters import BlockOptions, default_block_size
 from lsr.index.encoding_run import EncodingRun
 from lsr.index.query_side import write_encoder
 from lsr.index.reading import Reading, Texts, name_of
@@ -25,8 +26,9 @@ if TYPE_CHECKING:
 
 __all__ = ["ENGINES", "BuildOptions", "BuildReport", "Source", "build_index"]
 
-ENGINES = ("auto", "exact")
+ENGINES = ("auto", "exact", "blocked")
 SEGMENT = "segment-0001"
+BLOCKED_FROM = 50_000  # documents from which "auto" builds blocks: below, the exact engine answers as fast
 
 Source = SparseVectors | Texts
 
@@ -41,10 +43,20 @@ class BuildOptions:
     overwrite: bool = False
     resume: bool = False
     corpus_idf: bool | None = None
+    block_size: int | None = None
+    postings_energy: float = 0.8
+
+    def blocks(self, documents: int) -> BlockOptions | None:
+        """How to build blocks, None where the exact engine alone is to be built."""
+        if self.engine == "exact" or (self.engine == "auto" and documents < BLOCKED_FROM):
+            return None
+        size = self.block_size or default_block_size(documents)
+        return BlockOptions(block_size=size, postings_energy=self.postings_energy)
 
     def __post_init__(self) -> None:
         if self.engine not in ENGINES:
             raise InvalidInput(f"engine {self.engine!r} is not known: choose one of {', '.join(ENGINES)}")
+        BlockOptions(block_size=self.block_size or 32, postings_energy=self.postings_energy)  # checks them
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,13 +93,15 @@ def build_index(
                 run = EncodingRun(spool, encoder, ids, texts, progress, resume=options.resume)
                 if not run.run(options.reading.documents(source, encoder), options.reading.batch_size):
                     raise CorpusError(f"{_name(source)}: holds no documents")
-            files, scale, nnz = write_arrays(spool, work, SEGMENT, progress)
+            blocks = options.blocks(spool.documents)
+            files, scale, nnz = write_arrays(spool, work, SEGMENT, blocks, progress)
             files += ids.finish() + (texts.finish() if texts else [])
         finally:
             for writer in (spool, ids, texts):
                 if writer is not None:
                     writer.close()
-        segment = SegmentEntry(SEGMENT, spool.documents, nnz, float(scale), tuple(files))
+        block_size = blocks.block_size if blocks is not None else 0
+        segment = SegmentEntry(SEGMENT, spool.documents, nnz, float(scale), block_size, tuple(files))
         counts = run.counts if run is not None else None
         _commit(work, source, spool.dim, encoder, counts, segment, texts is not None, options)
     return BuildReport(
@@ -154,7 +168,7 @@ def _commit(
         created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         lsr_version=lsr.__version__,
         dim=dim,
-        engine="exact",
+        engine="blocked" if segment.block_size else "exact",
         encoder=None if encoder is None else write_encoder(work, encoder, reading, counts if adapt else None),
         segments=(segment,),
         texts=texts,

@@ -32,8 +32,7 @@ def explain(
     terms [n] rising, weights float32 [n]: the sparse query. The score is summed as the engines sum it (see
     `kernels.exact`), so it equals theirs to the last bit.
     """
-    start, end = segment.forward_indptr[row : row + 2].tolist()
-    document_terms, codes = segment.forward_terms[start:end], segment.forward_codes[start:end]
+    document_terms, codes = segment.document_codes(row)
     _, in_query, in_document = np.intersect1d(terms, document_terms, assume_unique=True, return_indices=True)
     scale = np.float32(segment.entry.scale)
     products = (weights[in_query] * scale) * codes[in_document].astype(np.float32)

@@ -50,7 +50,7 @@ class Index:
         self.path = path
         self.manifest = manifest
         self.build_report: BuildReport | None = None  # set by `build`
-        if len(manifest.segments) != 1 or manifest.engine != "exact":
+        if len(manifest.segments) != 1 or manifest.engine not in ("exact", "blocked"):
             raise UnsupportedVersion(f"{path}: made by a newer lsr ({manifest.lsr_version}): pip install -U lsr-engine")
         self._segment = Segment(path, manifest.segments[0], manifest.dim, manifest.texts)
         self._engine = ExactEngine(self._segment)
@@ -271,7 +271,7 @@ class Index:
         frequencies = np.zeros(self.dim, np.int64)
         for first in range(0, len(segment.forward_terms), 1 << 24):  # bincount makes 8 bytes of each term id
             frequencies += np.bincount(segment.forward_terms[first : first + (1 << 24)], minlength=self.dim)
-        return np.diff(segment.forward_indptr), frequencies
+        return segment.lengths(), frequencies
 
     def row_of(self, identifier: str) -> int | None:
         """The row number of a document, None when there is no document with that id."""

@@ -16,9 +16,12 @@ import numpy as np
 import numpy.typing as npt
 
 from lsr.errors import InvalidInput
+from lsr.index.blocked.ordering import order_documents
+from lsr.index.blocked.parameters import BlockOptions
+from lsr.index.blocked.writer import Postings, write_blocks
 from lsr.index.kernels import compile_once
 from lsr.index.quantize import Quantizer, choose_quantizer
-from lsr.index.storage.arrays import AppendFile, write_array
+from lsr.index.storage.arrays import AppendFile, map_array, write_array
 from lsr.index.storage.manifest import FileEntry
 from lsr.index.storage.segment import WINDOW, window_count
 from lsr.sparse import SparseVectors, term_type
@@ -106,12 +109,16 @@ class Spool:
 
 
 def write_arrays(
-    spool: Spool, folder: Path, segment: str, progress: Progress
+    spool: Spool, folder: Path, segment: str, blocks: BlockOptions | None, progress: Progress
 ) -> tuple[list[FileEntry], np.float32, int]:
-    """Writes forward index and postings of a segment. Returns the files, the scale of the codes, and nnz."""
+    """Writes forward index, postings and, with options for them, blocks. Returns the files, the scale of the codes, and nnz.
+
+    With blocks the documents are stored in another order, which the files order_* tell.
+    """
     arrays = spool.arrays()
     quantizer = choose_quantizer(arrays.values, arrays.indptr)
-    files, new_indptr, counts, present = _write_forward(arrays, spool.dim, folder, segment, quantizer, progress)
+    order = None if blocks is None else order_documents(*arrays, spool.dim, progress)
+    files, new_indptr, counts, present = _write_forward(arrays, order, spool.dim, folder, segment, quantizer, progress)
     nnz = int(new_indptr[-1])
     forward = _Forward(
         new_indptr,
@@ -121,7 +128,22 @@ def write_arrays(
     frequent = counts.sum(axis=1) * DENSE > spool.documents
     files += _write_postings(forward, present[~frequent], counts[~frequent], spool.dim, folder, segment, progress)
     files += _write_dense(forward, present[frequent], spool.dim, folder, segment)
+    if blocks is not None and order is not None:
+        places = np.empty_like(order)
+        places[order] = np.arange(len(order), dtype=np.uint32)
+        files += [
+            write_array(folder, f"{segment}/order_rows", order),
+            write_array(folder, f"{segment}/order_places", places),
+        ]
+        postings = _written_postings(files, folder, segment, spool.documents)
+        files += write_blocks(postings, new_indptr, forward.codes, blocks, folder, segment, progress)
     return files, quantizer.scale, nnz
+
+
+def _written_postings(files: list[FileEntry], folder: Path, segment: str, documents: int) -> Postings:
+    named = {entry.name.removeprefix(f"{segment}/"): entry for entry in files}
+    kinds = ("postings_terms", "postings_offsets", "postings_docs", "postings_codes", "dense_terms", "dense_codes")
+    return Postings(documents, WINDOW, *(map_array(folder, named[kind]) for kind in kinds))
 
 
 class _Forward(NamedTuple):
@@ -135,13 +157,19 @@ def _mapped(path: Path, dtype: np.dtype[Any], length: int) -> Array:
 
 
 def _write_forward(
-    arrays: SpoolArrays, dim: int, folder: Path, segment: str, quantizer: Quantizer, progress: Progress
+    arrays: SpoolArrays,
+    order: npt.NDArray[np.uint32] | None,
+    dim: int,
+    folder: Path,
+    segment: str,
+    quantizer: Quantizer,
+    progress: Progress,
 ) -> tuple[list[FileEntry], npt.NDArray[np.int64], npt.NDArray[np.int64], Array]:
     """Returns files, indptr, counts [present, windows] of postings, and the terms that occur [present]."""
     from lsr.index.kernels.inversion import count_postings
 
-    indptr, terms, values = arrays
-    documents = len(indptr) - 1
+    terms = arrays.terms
+    documents = len(arrays.indptr) - 1
     present = _present(terms, dim)
     rows = _rows(present, dim)
     windows = window_count(documents)
@@ -151,12 +179,11 @@ def _write_forward(
     ends = [np.zeros(1, np.int64)]
     for first in range(0, documents, _ROWS):
         progress("storing vectors", first, documents)
-        part = indptr[first : first + _ROWS + 1]
-        low, high = int(part[0]), int(part[-1])
-        codes = quantizer.codes(values[low:high], part - low)
+        part, part_terms, part_values = _documents(arrays, order, first, first + _ROWS)
+        codes = quantizer.codes(part_values, part)
         keep = codes > 0
-        kept = np.concatenate([np.zeros(1, np.int64), np.cumsum(keep)])[part - low]
-        new_terms = terms[low:high][keep]
+        kept = np.concatenate([np.zeros(1, np.int64), np.cumsum(keep)])[part]
+        new_terms = part_terms[keep]
         term_file.append(new_terms)
         code_file.append(codes[keep])
         ends.append(ends[-1][-1] + kept[1:])
@@ -172,6 +199,24 @@ def _write_forward(
         code_file.finish(np.dtype(quantizer.dtype).str, (nnz,)),
     ]
     return files, new_indptr, counts.reshape(len(present), windows), present
+
+
+def _documents(arrays: SpoolArrays, order: npt.NDArray[np.uint32] | None, first: int, last: int) -> SpoolArrays:
+    """The documents [first, last) as they are to be stored, as a batch of its own."""
+    indptr, terms, values = arrays
+    if order is None:
+        part = indptr[first : last + 1]
+        return SpoolArrays(part - part[0], terms[part[0] : part[-1]], values[part[0] : part[-1]])
+    from lsr.index.kernels.inversion import gather
+
+    rows = order[first:last]
+    part = np.concatenate([np.zeros(1, np.int64), np.cumsum(indptr[rows.astype(np.int64) + 1] - indptr[rows])])
+    new_terms, new_values = np.empty(part[-1], terms.dtype), np.empty(part[-1], np.float32)
+    compile_once(
+        f"gather-{terms.dtype}", lambda: gather(indptr, terms, values, rows[:0], new_terms[:0], new_values[:0])
+    )
+    gather(indptr, terms, values, rows, new_terms, new_values)
+    return SpoolArrays(part, new_terms, new_values)
 
 
 def _present(terms: Array, dim: int) -> npt.NDArray[np.int64]:

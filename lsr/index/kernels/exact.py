@@ -21,40 +21,14 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
+from lsr.index.kernels.hits import find_term, make_key, replace_worst, write_hits
+
 Array = npt.NDArray[Any]
 U = np.uint64
 
 GROUP = 64  # scores looked at together
 SPARSE = 16  # a window with fewer than documents / SPARSE postings is read through its postings again
 SEED_FROM = 20  # k from which looking for a first threshold pays
-
-# All helpers are in this file: Numba's cache notices a change of the file that a kernel is in, not of what it calls.
-
-
-@njit(nogil=True, cache=True, inline="always")
-def _key(bits, doc):  # type: ignore[no-untyped-def]
-    """A hit as one number: the bits of its score (>= 0, so they order like it), then the document, earlier is larger.
-
-    One comparison orders hits as they are to be ranked. 0 is no hit: a free place.
-    """
-    return (U(bits) << U(32)) | U(4294967295 - doc)
-
-
-@njit(nogil=True, cache=True)
-def _replace_worst(keys, size, key):  # type: ignore[no-untyped-def]
-    """Puts a key in place of the root of a heap of `size` keys, whose root is its smallest."""
-    at = 0
-    while True:
-        child = 2 * at + 1
-        if child >= size:
-            break
-        if child + 1 < size and keys[child + 1] < keys[child]:
-            child += 1
-        if keys[child] >= key:
-            break
-        keys[at] = keys[child]
-        at = child
-    keys[at] = key
 
 
 @njit(nogil=True, cache=True)
@@ -104,19 +78,6 @@ def _first_threshold(bits, inside, k, maxima):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def _find(terms, term):  # type: ignore[no-untyped-def]
-    """Place of a term in a rising array, -1 where it is not."""
-    low, high = 0, len(terms)
-    while low < high:
-        middle = (low + high) >> 1
-        if terms[middle] < term:
-            low = middle + 1
-        else:
-            high = middle
-    return low if low < len(terms) and terms[low] == term else -1
-
-
-@njit(nogil=True, cache=True)
 def _plan(query_terms, query_weights, scale, listed, dense, places, weights):  # type: ignore[no-untyped-def]
     """Where each query term that occurs is kept, and its scaled weight. Returns how many occur.
 
@@ -124,9 +85,9 @@ def _plan(query_terms, query_weights, scale, listed, dense, places, weights):  #
     """
     found = 0
     for i in range(len(query_terms)):
-        place = _find(listed, query_terms[i])
+        place = find_term(listed, query_terms[i])
         if place < 0:
-            row = _find(dense, query_terms[i])
+            row = find_term(dense, query_terms[i])
             if row < 0:
                 continue
             place = -1 - row
@@ -150,53 +111,45 @@ def _add_row(scores, row, weight):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def _take_dense(groups, documents, base, keys, seed):  # type: ignore[no-untyped-def]
+def _offer(score, doc, rows_of, keys):  # type: ignore[no-untyped-def]
+    """Puts a document into the heap if it belongs there; of equal scores the earlier row does."""
+    key = make_key(score, np.int64(rows_of[doc]) if len(rows_of) else doc)
+    if key > keys[0]:
+        replace_worst(keys, len(keys), key)
+
+
+@njit(nogil=True, cache=True)
+def _take_dense(groups, documents, base, rows_of, keys, seed):  # type: ignore[no-untyped-def]
     """Moves the hits of a window into the heap, looking at and clearing all its scores.
 
     groups int32 [window / GROUP, GROUP]: the scores as bits; seed: a threshold that the k best exceed (or 0).
     Comparisons joined by OR in an int become vector code; a running maximum takes twice as long.
     """
-    threshold = max(np.int32(keys[0] >> U(32)), seed)
+    below = max(np.int32(keys[0] >> U(32)) - np.int32(1), seed)  # a score equal to the worst hit's may belong to an earlier row
+    below = max(below, np.int32(0))
     for g in range((documents + GROUP - 1) // GROUP):
         hot = 0
         for j in range(GROUP):
-            hot |= groups[g, j] > threshold
+            hot |= groups[g, j] > below
         if hot:
             for j in range(GROUP):
                 score = groups[g, j]
-                if score > threshold:  # an equal score loses: its document is later than all in the heap
-                    _replace_worst(keys, len(keys), _key(score, base + g * GROUP + j))
-                    threshold = max(np.int32(keys[0] >> U(32)), seed)
+                if score > below:
+                    _offer(score, base + g * GROUP + j, rows_of, keys)
+                    below = max(np.int32(keys[0] >> U(32)) - np.int32(1), below)
         for j in range(GROUP):
             groups[g, j] = 0
 
 
 @njit(nogil=True, cache=True)
-def _take_sparse(bits, docs, start, end, base, keys):  # type: ignore[no-untyped-def]
+def _take_sparse(bits, docs, start, end, base, rows_of, keys):  # type: ignore[no-untyped-def]
     """The same for the documents of one posting list: for windows where few documents were touched."""
     for p in range(U(start), U(end)):
         local = docs[p]
         score = bits[local]
         if score > 0:  # not yet taken through the list of another term
             bits[local] = 0
-            key = _key(score, base + np.int64(local))
-            if key > keys[0]:  # documents come in no order here
-                _replace_worst(keys, len(keys), key)
-
-
-@njit(nogil=True, cache=True)
-def _write_hits(keys, scores_as_bits, docs):  # type: ignore[no-untyped-def]
-    """Turns the heap into lists, best first. Returns the number of hits."""
-    for last in range(len(keys) - 1, 0, -1):
-        key = keys[last]
-        keys[last] = keys[0]
-        _replace_worst(keys, last, key)
-    size = 0
-    while size < len(keys) and keys[size] > 0:
-        scores_as_bits[size] = np.int32(keys[size] >> U(32))
-        docs[size] = np.int64(U(4294967295) - (keys[size] & U(4294967295)))
-        size += 1
-    return size
+            _offer(score, base + np.int64(local), rows_of, keys)
 
 
 @njit(nogil=True, cache=True)
@@ -213,17 +166,18 @@ def search(
     dense: Array,
     dense_codes: Array,
     documents: int,
+    rows_of: Array,
     scores: Array,
     top_scores: Array,
-    top_docs: Array,
+    top_rows: Array,
     counts: Array,
 ) -> None:
     """Top-k of the first `queries` queries of a batch.
 
     query_* a CSR batch, terms rising; listed [lists], offsets [lists * windows + 1], docs, codes [postings]: the
     postings; dense [d], dense_codes [d * documents]: the terms kept as rows; all as `storage.segment` has them;
-    documents < 2^32; scores float32 [window], all 0, and all 0 again afterwards; k >= 1;
-    top_scores float32 [queries, k], top_docs int64 [queries, k], counts int64 [queries]: the output, best first.
+    documents < 2^32; rows_of uint32 [documents]: the row of each document, empty where it is the document's number; scores float32 [window], all 0, and all 0 again afterwards; k >= 1;
+    top_scores float32 [queries, k], top_rows int64 [queries, k], counts int64 [queries]: the output, best first.
     """
     k = top_scores.shape[1]
     window_size = len(scores)
@@ -262,9 +216,9 @@ def search(
                 seed = np.int32(0)
                 if k >= SEED_FROM and keys[0] == 0:
                     seed = _first_threshold(bits, inside, k, maxima)
-                _take_dense(groups, inside, base, keys, seed)
+                _take_dense(groups, inside, base, rows_of, keys, seed)
             else:
                 for j in range(found):
                     at = places[j] * windows + window
-                    _take_sparse(bits, docs, offsets[at], offsets[at + 1], base, keys)
-        counts[q] = _write_hits(keys, top_scores[q].view(np.int32), top_docs[q])
+                    _take_sparse(bits, docs, offsets[at], offsets[at + 1], base, rows_of, keys)
+        counts[q] = write_hits(keys, top_scores[q].view(np.int32), top_rows[q])

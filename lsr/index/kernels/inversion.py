@@ -11,6 +11,16 @@ Array = npt.NDArray[Any]
 
 
 @njit(nogil=True, cache=True)
+def gather(indptr: Array, terms: Array, values: Array, rows: Array, terms_out: Array, values_out: Array) -> None:
+    """Copies the documents `rows` of a CSR batch, one after another."""
+    at = 0
+    for i in range(len(rows)):
+        for p in range(indptr[rows[i]], indptr[rows[i] + 1]):
+            terms_out[at], values_out[at] = terms[p], values[p]
+            at += 1
+
+
+@njit(nogil=True, cache=True)
 def count_postings(
     indptr: Array, terms: Array, first_doc: int, window: int, rows: Array, windows: int, counts: Array
 ) -> None:

@@ -15,7 +15,7 @@ from lsr.errors import CorruptIndex, IndexNotFound, UnsupportedVersion
 __all__ = ["FORMAT_VERSION", "EncoderEntry", "FileEntry", "Manifest", "SegmentEntry", "is_index", "manifest_name"]
 
 MAGIC = "lsr-index"
-FORMAT_VERSION = (1, 0)  # major: who reads it must know it; minor: additions that older readers may ignore
+FORMAT_VERSION = (2, 0)  # major: who reads it must know it; minor: additions that older readers may ignore
 MANIFEST_LIMIT = 64 << 20  # bytes; a larger one is not ours
 _NAME = re.compile(r"manifest-(\d{6,12})\.json")
 _PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}(/[A-Za-z0-9_][A-Za-z0-9_.-]{0,99})?")
@@ -53,12 +53,16 @@ class EncoderEntry:
 
 @dataclass(frozen=True, slots=True)
 class SegmentEntry:
-    """One write-once group of documents. A stored weight is `code * scale`."""
+    """One write-once group of documents. A stored weight is `code * scale`.
+
+    `block_size` is that of the blocked engine, 0 for a segment without its arrays, whose documents are stored in row order.
+    """
 
     name: str
     documents: int
     nnz: int
     scale: float
+    block_size: int
     files: tuple[FileEntry, ...]
 
 
@@ -183,6 +187,7 @@ def _parse(body: dict[str, Any]) -> Manifest:
                 documents=_count(segment["documents"]),
                 nnz=_count(segment["nnz"]),
                 scale=float(segment["scale"]),
+                block_size=_count(segment["block_size"]),
                 files=_files(segment["files"]),
             )
             for segment in body["segments"]

@@ -1,5 +1,8 @@
 """A segment: the arrays of one write-once group of documents, and the checks before a kernel may see them.
 
+The documents of a segment with blocks are stored in another order than that of their rows; `order_*` translates. Ids and
+texts are always in the order of rows.
+
 forward_indptr    <i8 [documents + 1]        start of each document in the two forward arrays
 forward_terms     <u2 or <u4 [nnz]           term ids, rising within a document
 forward_codes     |u1 or <u2 [nnz]           weight = code * scale
@@ -7,6 +10,7 @@ postings_terms    <u4 [present]              the terms that occur, rising
 postings_offsets  <i8 [present * windows + 1]  start of each (term, window) in the two postings arrays
 postings_docs     <u2 [nnz]                  document number within its window of 65,536, rising within (term, window)
 postings_codes    |u1 or <u2 [nnz]
+blocks_*, order_* see `blocks`
 ids_*, text_*     see `records`
 """
 
@@ -20,6 +24,7 @@ import numpy.typing as npt
 
 from lsr.errors import CorruptIndex
 from lsr.index.storage.arrays import map_array
+from lsr.index.storage.blocks import BlockArrays, open_blocks
 from lsr.index.storage.manifest import SegmentEntry
 from lsr.index.storage.records import BLOCK, Ids, Texts
 from lsr.sparse import term_type
@@ -29,6 +34,9 @@ __all__ = ["WINDOW", "Segment", "window_count"]
 WINDOW = 1 << 16  # documents a window: what a 16-bit number tells apart
 
 Array = npt.NDArray[Any]
+
+_NO_ORDER = np.zeros(0, np.uint32)
+_NO_ORDER.flags.writeable = False
 
 
 def window_count(documents: int) -> int:
@@ -67,14 +75,33 @@ class Segment:
                 raise self._corrupt(name, "terms do not rise or lie outside the vocabulary")
         if not (np.isfinite(entry.scale) and 0 < entry.scale <= np.finfo(np.float32).max):
             raise self._corrupt("manifest", f"the scale of the weights is {entry.scale}")
+        self.blocks: BlockArrays | None = None
+        self.rows_of = self.places_of = _NO_ORDER  # empty where documents are stored in the order of rows
+        if entry.block_size:
+            self.rows_of = self._take("order_rows", (n,), np.uint32)
+            self.places_of = self._take("order_places", (n,), np.uint32)
+            # As these are positions too: a permutation and its inverse.
+            if n and (int(self.rows_of.max()) >= n or np.any(self.places_of[self.rows_of] != np.arange(n))):
+                raise self._corrupt("order_rows", "not an order of the documents")
+            self.blocks = open_blocks(self._take, self._check_offsets, self._corrupt, n, dim, entry.block_size)
         self.ids = self._open_ids(n)
         self.texts = self._open_texts(n) if texts else None
 
     def document(self, row: int) -> tuple[Array, npt.NDArray[np.float32]]:
-        """Term ids and stored weights of a document."""
-        start, end = self.forward_indptr[row : row + 2].tolist()
-        codes = self.forward_codes[start:end].astype(np.float32)
-        return self.forward_terms[start:end], codes * np.float32(self.entry.scale)
+        """Term ids and stored weights of the document in a row."""
+        terms, codes = self.document_codes(row)
+        return terms, codes.astype(np.float32) * np.float32(self.entry.scale)
+
+    def document_codes(self, row: int) -> tuple[Array, Array]:
+        """Term ids and weight codes of the document in a row."""
+        place = int(self.places_of[row]) if len(self.places_of) else row
+        start, end = self.forward_indptr[place : place + 2].tolist()
+        return self.forward_terms[start:end], self.forward_codes[start:end]
+
+    def lengths(self) -> npt.NDArray[np.int64]:
+        """Terms of each document [documents], by row."""
+        lengths = np.diff(self.forward_indptr)
+        return lengths[self.places_of] if len(self.places_of) else lengths
 
     def _open_ids(self, n: int) -> Ids:
         data = self._take("ids_bytes", None, np.uint8)

@@ -1,0 +1,111 @@
+"""The blocked engine: approximate top-k over a segment that has blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from lsr.index.blocked.parameters import SearchSettings
+from lsr.index.engine import TopK, search_in_parts
+from lsr.index.kernels import compile_once
+from lsr.index.storage.blocks import STRIP
+from lsr.index.storage.segment import Segment
+from lsr.sparse import SparseVectors
+
+__all__ = ["BlockedEngine", "Work"]
+
+COLUMNS = 1 << 14
+_NONE = np.zeros(0, np.uint8)
+
+
+class Work(NamedTuple):
+    """What was read for a batch, summed over its queries."""
+
+    blocks: int
+    entries: int
+    documents: int
+
+
+class BlockedEngine:
+    """Approximate top-k. Safe from several threads: each search borrows working memory of its own."""
+
+    def __init__(self, segment: Segment) -> None:
+        blocks = segment.blocks
+        assert blocks is not None
+        self._documents = segment.documents
+        self._padded = blocks.padded
+        self._block_size = blocks.block_size
+        several = blocks.block_size > STRIP
+        last_strip = max(0, len(blocks.cells) // 16 - blocks.block_size // STRIP)
+        self._arrays = (
+            np.float32(segment.entry.scale),
+            blocks.block_size,
+            segment.documents,
+            blocks.lists,
+            blocks.rows,
+            (blocks.strip_offsets, blocks.strip_masks, several, np.uint64(last_strip)),
+            blocks.cells,
+            (segment.forward_indptr, segment.forward_terms, segment.forward_codes),
+            segment.rows_of,
+        )
+        self._idle: list[tuple[Any, ...]] = []  # append and pop are atomic
+        self._search: Callable[..., None] | None = None
+
+    def search(
+        self, queries: SparseVectors, k: int, settings: SearchSettings, threads: int = 1
+    ) -> tuple[TopK, Work]:
+        """Top-k of each query, one query a thread at a time; the result does not depend on the number of threads.
+
+        Fewer than k hits come back where the blocks that were read hold fewer documents with a term of the query.
+        """
+        kernel = self._search or self._load()
+        chosen = (settings.query_cut, settings.n_blocks, max(settings.candidates, k))
+        total = np.zeros(3, np.int64)
+
+        def run(query: tuple[Any, ...], out: tuple[Any, ...]) -> None:
+            try:
+                memory = self._idle.pop()
+            except IndexError:
+                memory = self._memory()
+            work = np.zeros(3, np.int64)
+            kernel(*query, chosen, *self._arrays, _NONE, _NONE, *memory, *out, work)
+            self._idle.append(memory)  # not after a failure: it may not be clean
+            np.add(total, work, out=total)
+
+        top = search_in_parts(queries, min(k, self._documents), threads, run)
+        return top, Work(*total.tolist())
+
+    def _memory(self) -> tuple[Any, ...]:
+        # Block numbers of 16 bits may be damaged, but do not lead out of this.
+        blocks = max(self._padded, 1 << 16) + 64
+        documents = self._padded * self._block_size + 64
+        return (
+            np.zeros(blocks, np.int16),
+            np.zeros(documents, np.int16),
+            np.zeros(COLUMNS, np.int16),
+            (
+                np.zeros(blocks, np.uint32),
+                np.zeros(blocks, np.uint32),
+                np.zeros(blocks, np.uint32),
+                np.zeros(blocks, np.uint32),
+                np.zeros(blocks, np.uint8),
+                np.zeros(documents, np.uint32),
+            ),
+            np.zeros(blocks // 64 + 1, np.uint64),
+        )
+
+    def _load(self) -> Callable[..., None]:
+        """The kernel, compiled for the arrays of this segment."""
+        from lsr.index.kernels.blocked import search
+
+        query = (np.zeros(1, np.int64), np.zeros(0, np.uint32), np.zeros(0, np.float32), 0)
+        out = (np.zeros((0, 1), np.float32), np.zeros((0, 1), np.int64), np.zeros(1, np.int64), np.zeros(3, np.int64))
+        name = "-".join(str(array.dtype) for array in (self._arrays[3][2], *self._arrays[7]))
+        compile_once(
+            f"blocked-{name}", lambda: search(*query, (1.0, 1, 1), *self._arrays, _NONE, _NONE, *self._memory(), *out)
+        )
+        self._search = search
+        return search  # type: ignore[no-any-return]

@@ -1,0 +1,77 @@
+"""The order of documents in which blocks are cut: similar documents next to each other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from lsr.index.kernels import compile_once
+from lsr.processors import available_cores
+
+__all__ = ["order_documents"]
+
+HEAVIEST = 16  # terms by which documents are compared
+LEAF = 32  # documents of an inner cluster, on average
+MEMBERS = 192  # documents of an outer cluster, on average; larger where MAX_CLUSTERS would be exceeded
+MAX_CLUSTERS = 2048
+_ROWS = 1 << 14
+SEED = 20240711
+
+Array = npt.NDArray[Any]
+
+
+def order_documents(
+    indptr: npt.NDArray[np.int64],
+    terms: Array,
+    values: npt.NDArray[np.float32],
+    dim: int,
+    progress: Callable[[str, int, int | None], None],
+    threads: int | None = None,
+) -> npt.NDArray[np.uint32]:
+    """Document numbers [documents], in the order in which they are to be stored.
+
+    indptr, terms, values: a CSR batch, which may be a memory map. The result does not depend on the number of threads.
+    Memory: 60 bytes a document.
+    """
+    from lsr.index.kernels.clustering import assign, heaviest, order_within
+
+    documents = len(indptr) - 1
+    threads = threads or available_cores()
+    top_terms = np.zeros((documents, HEAVIEST), terms.dtype)
+    top_codes = np.zeros((documents, HEAVIEST), np.uint8)
+    counts = np.zeros(documents, np.uint8)
+    nothing = (top_terms[:0], top_codes[:0], counts[:0])
+    name = str(terms.dtype)
+    compile_once(f"heaviest-{name}", lambda: heaviest(np.zeros(1, np.int64), terms[:0], values[:0], *nothing))
+    for first in range(0, documents, _ROWS):
+        progress("clustering", first // 3, documents)
+        part = slice(first, first + _ROWS)
+        start = np.ascontiguousarray(indptr[first : first + _ROWS + 1])
+        low, high = int(start[0]), int(start[-1])
+        heaviest(start - low, terms[low:high], values[low:high], top_terms[part], top_codes[part], counts[part])
+    clusters = min(MAX_CLUSTERS, max(1, documents // MEMBERS))
+    centroids = np.sort(np.random.default_rng(SEED).choice(documents, clusters, replace=False)).astype(np.int64)
+    nearest = np.zeros(documents, np.int32)
+    heavy = (top_terms, top_codes, counts, dim)
+    compile_once(f"assign-{name}", lambda: assign(0, 0, centroids, *heavy, nearest))
+    progress("clustering", documents // 3, documents)
+    _in_parts(threads, documents, lambda first, last: assign(first, last, centroids, *heavy, nearest))
+    progress("clustering", documents * 2 // 3, documents)
+    members = np.argsort(nearest, kind="stable")
+    bounds = np.searchsorted(nearest[members], np.arange(clusters + 1)).astype(np.int64)
+    compile_once(f"order-{name}", lambda: order_within(0, 0, bounds, members, LEAF, *heavy))
+    _in_parts(threads, clusters, lambda first, last: order_within(first, last, bounds, members, LEAF, *heavy))
+    progress("clustering", documents, documents)
+    return members.astype(np.uint32)
+
+
+def _in_parts(threads: int, size: int, work: Callable[[int, int], None]) -> None:
+    """Calls work(first, last) for pieces of [0, size) in several threads."""
+    edges = np.linspace(0, size, min(max(size, 1), threads * 8 if threads > 1 else 1) + 1).astype(int).tolist()
+    with ThreadPoolExecutor(threads) as pool:
+        for job in [pool.submit(work, first, last) for first, last in zip(edges, edges[1:], strict=False)]:
+            job.result()

@@ -1,0 +1,365 @@
+"""Approximate search over blocks of similar documents.
+
+Layout. Documents are stored so that similar ones are neighbours (`blocked.ordering`); a block is `block_size` (a multiple of
+32) of them in a row. Of each term the heavy postings are kept. A term has an entry for each block where it has one: the
+largest code there (the entries of a block are its summary vector), and the 4-bit codes of its documents relative to that
+largest one, 16 bytes for a strip of 32 documents (`cells`). Entries of rare terms are lists of (block, code). Those of
+terms with entries in many blocks are rows, a code for every block, 0 where there is none, and a bit for every block.
+
+A query is answered in four steps, with less precision and more documents first:
+
+1. Blocks are scored by their summaries: the query's heaviest terms (`query_cut`, a share of its weight), 16-bit sums. A row
+   costs a vector instruction for 16 blocks, a list entry about 1 ns.
+2. The `n_blocks` best blocks are read: each (term, block) costs one cache line, which is most of the time a query takes.
+   The bits of rows joined with the bits of the chosen blocks give the entries without a search.
+3. The `candidates` documents with the best of these sums are scored exactly in the forward index, all terms of the query:
+   six cache lines a document, prefetched.
+4. The k best are kept. Scores are float32 sums over the query's terms in rising order, as in `kernels.exact`.
+
+"The n best" are those above a threshold that is found by folding the sums into columns, taking the largest of each column,
+and bisecting for the value that n columns exceed: all vector code. It lets some more through than n.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+
+from lsr.index.kernels.hits import find_term, make_key, replace_worst, write_hits
+from lsr.index.kernels.vector import above, add_nibbles, add_row, count_bits, first_bit, prefetch
+
+Array = npt.NDArray[Any]
+U = np.uint64
+U16, U32, I16, F32 = np.uint16, np.uint32, np.int16, np.float32
+
+FULL = 32_000  # what a 16-bit sum comes to where every term has its largest code: below 2^15 with all roundings
+AHEAD = 12  # cells prefetched
+AHEAD_DOCUMENTS = 6
+STEPS = 12  # of bisection
+TIES = 8  # as many times `candidates` are scored at most, where sums are equal
+
+
+@njit(nogil=True, cache=True)
+def _plan(terms, weights, query_cut, lists_terms, rows_terms, places, heavy):  # type: ignore[no-untyped-def]
+    """The heaviest terms of a query that come to the share `query_cut` of its weight. Returns how many.
+
+    places[j]: the list of a term, or -1 - its row; heavy uint32[j]: its weight, such that all come to FULL.
+    Terms that the index does not have are no part of the query.
+    """
+    size = 0
+    total = F32(0)
+    sorted_weights = np.empty(len(terms), np.float32)
+    for i in range(len(terms)):
+        place = find_term(lists_terms, terms[i])
+        if place < 0:
+            row = find_term(rows_terms, terms[i])
+            if row < 0:
+                continue
+            place = -1 - row
+        total += weights[i]
+        at = size
+        while at > 0 and sorted_weights[at - 1] < weights[i]:
+            sorted_weights[at], places[at] = sorted_weights[at - 1], places[at - 1]
+            at -= 1
+        sorted_weights[at], places[at] = weights[i], place
+        size += 1
+    kept = 0
+    reached = F32(0)
+    while kept < size and (kept == 0 or reached < query_cut * total):
+        reached += sorted_weights[kept]
+        kept += 1
+    for j in range(kept):
+        heavy[j] = U32(sorted_weights[j] / reached * F32(FULL))
+    return kept
+
+
+@njit(nogil=True, cache=True)
+def _fold(values, size, columns):  # type: ignore[no-untyped-def]
+    """columns[j] = the largest of values[j], values[j + len(columns)], ... or 0."""
+    columns[:] = 0
+    width = len(columns)
+    start = 0
+    while start + width <= size:
+        line = values[start : start + width]
+        for j in range(width):
+            columns[j] = max(columns[j], line[j])
+        start += width
+    rest = values[start:size]
+    for j in range(len(rest)):
+        columns[j] = max(columns[j], rest[j])
+
+
+@njit(nogil=True, cache=True)
+def _threshold(values, size, wanted, columns):  # type: ignore[no-untyped-def]
+    """A value that at least `wanted` of the first `size` (a multiple of 64) values exceed, or 0. values are >= 0.
+
+    columns: working memory, at least 64 values more than 4 * wanted.
+    """
+    width = min((4 * wanted + 319) // 64 * 64, len(columns) // 64 * 64)
+    if width < size:
+        _fold(values, size, columns[:width])
+        values = columns
+        size = width
+    highest = I16(0)
+    for i in range(size):
+        highest = max(highest, values[i])
+    low, high = 0, np.int64(highest)
+    for _ in range(STEPS):
+        if high - low <= 1:
+            break
+        middle = (low + high) >> 1
+        count = U(0)
+        for g in range(U(size) >> U(6)):
+            count += count_bits(above(values, g << U(6), I16(middle)))
+        if count >= U(wanted):
+            low = middle
+        else:
+            high = middle
+    return I16(low)
+
+
+@njit(nogil=True, cache=True)
+def _collect(values, size, threshold, out, limit):  # type: ignore[no-untyped-def]
+    """out = the places of the values above the threshold, rising, up to `limit`. Returns how many. size: see `_threshold`."""
+    found = U(0)
+    for g in range(U(size) >> U(6)):
+        bits = above(values, g << U(6), threshold)
+        while bits and found < U(limit):
+            out[found] = U32((g << U(6)) + first_bit(bits))
+            found += U(1)
+            bits &= bits - U(1)
+    return np.int64(found)
+
+
+@njit(nogil=True, cache=True)
+def _score_blocks(scores, size, terms, places, heavy, lists, rows):  # type: ignore[no-untyped-def]
+    """Step 1: sums of weight * largest code. size: blocks, a multiple of 64."""
+    _, offsets, blocks, codes = lists
+    row_codes = rows[1]
+    scores[:size] = 0
+    for j in range(terms):
+        if places[j] < 0:
+            row = U(-1 - places[j]) * U(size)
+            for i in range(U(size) >> U(5)):
+                add_row(scores, i << U(5), row_codes, row + (i << U(5)), U16(heavy[j]))
+        else:
+            for e in range(U(offsets[places[j]]), U(offsets[places[j] + 1])):
+                scores[blocks[e]] += I16((heavy[j] * U32(codes[e])) >> U32(8))
+
+
+@njit(nogil=True, cache=True)
+def _entries_of_list(place, lists, slots, entries, hit_blocks, hit_codes):  # type: ignore[no-untyped-def]
+    """The entries of a list whose block is chosen. Returns how many."""
+    _, offsets, blocks, codes = lists
+    size = U(0)
+    for e in range(U(offsets[place]), U(offsets[place + 1])):
+        block = blocks[e]
+        # Written in any case, kept if the block is chosen: no branch to mispredict.
+        entries[size], hit_blocks[size], hit_codes[size] = U32(e), block, codes[e]
+        size += U(slots[block] != U32(0))
+    return size
+
+
+@njit(nogil=True, cache=True)
+def _entries_of_row(row, rows, size, last, chosen, entries, hit_blocks, hit_codes):  # type: ignore[no-untyped-def]
+    """The same for a row: its bits joined with those of the chosen blocks; an entry is as many as bits come before it."""
+    _, codes, bits, offsets = rows
+    start, entry = U(row) * U(size), U(offsets[row])
+    words = (U(row) * U(size)) >> U(6)
+    hits = U(0)
+    for g in range(U(size) >> U(6)):
+        word = bits[words + g]
+        joined = word & chosen[g]
+        while joined:
+            lowest = joined & (U(0) - joined)
+            block = (g << U(6)) + first_bit(joined)
+            # The bits of a damaged file may count to more entries than there are.
+            entries[hits] = U32(min(last, entry + count_bits(word & (lowest - U(1)))))
+            hit_blocks[hits], hit_codes[hits] = U32(block), codes[start + block]
+            hits += U(1)
+            joined ^= lowest
+        entry += count_bits(word)
+    return hits
+
+
+@njit(nogil=True, cache=True)
+def _read_cells(hits, heavy, block_size, cells, strips, slots, entries, hit_blocks, hit_codes, scores):  # type: ignore[no-untyped-def]
+    """Step 2, one term: adds the codes of the documents of its chosen entries."""
+    offsets, masks, several, most = strips
+    every = (U(1) << U(block_size // 32)) - U(1)
+    for i in range(hits):
+        ahead = U(entries[i + U(AHEAD)])
+        prefetch(cells, (U(offsets[ahead]) if several else ahead) << U(4))
+        entry = U(entries[i])
+        base = (U(slots[hit_blocks[i]]) - U(1)) * U(block_size)
+        weight = U16((heavy * U32(hit_codes[i])) >> U32(12))  # an entry's code is up to 255, a document's up to 15
+        if several:
+            mask = U(masks[entry]) & every
+            strip = min(U(offsets[entry]), most)
+            while mask:
+                add_nibbles(scores, base + (first_bit(mask) << U(5)), cells, strip << U(4), weight)
+                strip += U(1)
+                mask &= mask - U(1)
+        else:
+            add_nibbles(scores, base, cells, entry << U(4), weight)
+
+
+@njit(nogil=True, cache=True)
+def _prefetch_document(place, forward):  # type: ignore[no-untyped-def]
+    indptr, terms, codes = forward
+    start, end = U(indptr[place]), U(indptr[place + 1])
+    line = U(64 // terms.itemsize)
+    while start < end:
+        prefetch(terms, start)
+        start += line
+    start, line = U(indptr[place]), U(64 // codes.itemsize)
+    while start < end:
+        prefetch(codes, start)
+        start += line
+
+
+@njit(nogil=True, cache=True)
+def _score(place, forward, query_terms, weights):  # type: ignore[no-untyped-def]
+    """The exact score of a document. A branchless binary search for each term: the processor runs several at a time."""
+    indptr, terms, codes = forward
+    start, size = U(indptr[place]), U(indptr[place + 1] - indptr[place])
+    score = F32(0)
+    if size == U(0):
+        return score
+    for j in range(U(len(query_terms))):
+        at, length = start, size
+        while length > U(1):
+            half = length >> U(1)
+            at += half * U(terms[at + half] <= query_terms[j])
+            length -= half
+        score += weights[j] * F32(U(codes[at]) * U(terms[at] == query_terms[j]))
+    return score
+
+
+@njit(nogil=True, cache=True)
+def _rank(candidates, count, forward, query_terms, weights, rows_of, keys):  # type: ignore[no-untyped-def]
+    """Steps 3 and 4: exact scores of the candidates, the best into the heap. rows_of: the row of each stored document."""
+    indptr = forward[0]
+    for i in range(count):
+        prefetch(indptr, U(candidates[i]))
+    for i in range(min(count, AHEAD_DOCUMENTS)):
+        _prefetch_document(np.int64(candidates[i]), forward)
+    for i in range(count):
+        if i + AHEAD_DOCUMENTS < count:
+            _prefetch_document(np.int64(candidates[i + AHEAD_DOCUMENTS]), forward)
+        place = np.int64(candidates[i])
+        if place >= len(rows_of):  # only in a damaged file: the last block is not full
+            continue
+        score = _score(place, forward, query_terms, weights)
+        bits = F32(score).view(np.int32)
+        if bits > 0 and bits >= np.int32(keys[0] >> U(32)):
+            key = make_key(bits, np.int64(rows_of[place]))
+            if key > keys[0]:
+                replace_worst(keys, len(keys), key)
+
+
+@njit(nogil=True, cache=True)
+def _keep_allowed(chosen, count, block_size, documents, allowed, scores):  # type: ignore[no-untyped-def]
+    """Sets the sums of documents that the filter does not allow to 0. allowed uint8 [documents], in stored order."""
+    for i in range(count):
+        first = np.int64(chosen[i]) * block_size
+        for j in range(min(block_size, documents - first)):
+            scores[i * block_size + j] *= I16(allowed[first + j])
+
+
+@njit(nogil=True, cache=True)
+def search(
+    query_indptr: Array,
+    query_terms: Array,
+    query_weights: Array,
+    queries: int,
+    settings: Any,
+    scale: np.float32,
+    block_size: int,
+    documents: int,
+    lists: Any,
+    rows: Any,
+    strips: Any,
+    cells: Array,
+    forward: Any,
+    rows_of: Array,
+    allowed: Array,
+    allowed_blocks: Array,
+    block_scores: Array,
+    document_scores: Array,
+    columns: Array,
+    numbers: Any,
+    chosen_bits: Array,
+    top_scores: Array,
+    top_rows: Array,
+    counts: Array,
+    work: Array,
+) -> None:
+    """Top-k of the first `queries` queries of a batch.
+
+    query_* a CSR batch, terms rising; settings: query_cut float, n_blocks, candidates;
+    lists: terms, offsets, blocks, codes; rows: terms, codes, bits, offsets; strips: offsets, masks, whether blocks have several,
+    last strip from which `block_size // 32` can be read; cells; forward: indptr, terms, codes; all as `storage.segment` has
+    them; rows_of [documents] uint32; allowed [documents], allowed_blocks [padded blocks] uint8: empty where there is no filter.
+    Working memory: block_scores, columns int16 [padded blocks or more]; document_scores int16 [padded blocks * block_size];
+    numbers: slots (all 0, and again afterwards), chosen, entries, hit_blocks uint32, hit_codes uint8 [padded blocks + AHEAD or
+    more], candidates uint32 [padded blocks * block_size]; chosen_bits uint64 [padded blocks / 64], all 0.
+    Output: top_scores float32, top_rows int64 [queries, k], counts int64 [queries], best first; work int64 [3]: what was read,
+    summed over the queries: blocks, entries, documents.
+    """
+    query_cut, n_blocks, wanted = settings
+    k = top_scores.shape[1]
+    size = ((documents + block_size - 1) // block_size + 63) // 64 * 64
+    slots, chosen, entries, hit_blocks, hit_codes, candidates = numbers
+    keys = np.empty(k, np.uint64)
+    longest = 1
+    for q in range(queries):
+        longest = max(longest, query_indptr[q + 1] - query_indptr[q])
+    places, heavy, weights = np.empty(longest, np.int64), np.empty(longest, np.uint32), np.empty(longest, np.float32)
+    last = U(max(np.int64(len(strips[1]) if strips[2] else len(cells) // 16) - 1, 0))
+    for q in range(queries):
+        first, end = query_indptr[q], query_indptr[q + 1]
+        terms = query_terms[first:end]
+        for j in range(end - first):
+            weights[j] = query_weights[first + j] * scale
+        planned = _plan(terms, query_weights[first:end], query_cut, lists[0], rows[0], places, heavy)
+        _score_blocks(block_scores, size, planned, places, heavy, lists, rows)
+        if len(allowed_blocks):
+            for b in range(size):
+                block_scores[b] *= I16(allowed_blocks[b])
+        threshold = _threshold(block_scores, size, n_blocks, columns)
+        count = _collect(block_scores, size, threshold, chosen, size)
+        for i in range(count):
+            slots[chosen[i]] = U32(i + 1)
+            chosen_bits[U(chosen[i]) >> U(6)] |= U(1) << (U(chosen[i]) & U(63))
+        scored = (count * block_size + 63) // 64 * 64
+        document_scores[:scored] = 0
+        for j in range(planned):
+            if places[j] < 0:
+                hits = _entries_of_row(
+                    -1 - places[j], rows, size, last, chosen_bits, entries, hit_blocks, hit_codes
+                )
+            else:
+                hits = _entries_of_list(places[j], lists, slots, entries, hit_blocks, hit_codes)
+            _read_cells(
+                hits, heavy[j], block_size, cells, strips, slots, entries, hit_blocks, hit_codes, document_scores
+            )
+            work[1] += hits
+        for i in range(count):
+            slots[chosen[i]] = 0
+            chosen_bits[U(chosen[i]) >> U(6)] = 0
+        if len(allowed):
+            _keep_allowed(chosen, count, block_size, documents, allowed, document_scores)
+        threshold = _threshold(document_scores, scored, wanted, columns)
+        found = _collect(document_scores, scored, threshold, candidates, max(TIES * wanted, k))
+        for i in range(found):
+            inside = candidates[i]
+            candidates[i] = U32(chosen[inside // U32(block_size)] * U32(block_size) + inside % U32(block_size))
+        keys[:] = 0
+        _rank(candidates, found, forward, terms, weights, rows_of, keys)
+        counts[q] = write_hits(keys, top_scores[q].view(np.int32), top_rows[q])
+        work[0] += count
+        work[2] += found

@@ -1,0 +1,128 @@
+"""The LLVM intrinsics of the kernels: vectors of 16-bit numbers, bit counts, prefetching. All of them are here.
+
+They are LLVM's own vector types and operations, of no one processor: LLVM lowers them to what the target has (one AVX-512
+instruction, two of AVX2, four of SSE2 or NEON, or scalar code), with the same results. The tests run them for several
+processors against numpy, and lower them for aarch64.
+
+Positions are uint64 and are not checked: a caller keeps every lane it names inside the array.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+__all__ = ["LANES", "above", "add_nibbles", "add_row", "count_bits", "first_bit", "prefetch"]
+
+LANES = 64  # scores that `above` compares at once: as many as a uint64 has bits
+ROW = 32  # codes that `add_row` adds at once
+_I1, _I8, _I16, _I32, _I64 = (ir.IntType(bits) for bits in (1, 8, 16, 32, 64))
+
+
+def _pointer(context: Any, builder: Any, array_type: Any, array: Any, at: Any, to: Any) -> Any:
+    data = context.make_array(array_type)(context, builder, array).data
+    return builder.bitcast(builder.gep(data, [at]), to.as_pointer())
+
+
+def _splat(builder: Any, value: Any, lanes: int) -> Any:
+    undefined = ir.Constant(ir.VectorType(value.type, lanes), ir.Undefined)
+    vector = builder.insert_element(undefined, value, _I32(0))
+    return builder.shuffle_vector(vector, undefined, ir.Constant(ir.VectorType(_I32, lanes), [0] * lanes))
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def prefetch(_context, array, at):  # type: ignore[no-untyped-def]
+    """prefetch(array, at): asks for the cache line of array[at]. Never faults, wherever `at` points."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        pointer = _pointer(context, builder, signature.args[0], args[0], args[1], _I8)
+        kind = ir.FunctionType(ir.VoidType(), [pointer.type, _I32, _I32, _I32])
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+        builder.call(function, [pointer, _I32(0), _I32(3), _I32(1)])  # read, keep in all levels, data
+        return context.get_dummy_value()
+
+    return types.void(array, types.uint64), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def above(_context, scores, at, threshold):  # type: ignore[no-untyped-def]
+    """above(scores int16, at, threshold int16) -> uint64: bit i says whether scores[at + i] > threshold, for 64 scores."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        vector = ir.VectorType(_I16, LANES)
+        scores = builder.load(_pointer(context, builder, signature.args[0], args[0], args[1], vector), align=2)
+        return builder.bitcast(builder.icmp_signed(">", scores, _splat(builder, args[2], LANES)), _I64)
+
+    return types.uint64(scores, types.uint64, types.int16), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def add_row(_context, scores, at, row, row_at, weight):  # type: ignore[no-untyped-def]
+    """add_row(scores int16, at, row uint8, row_at, weight uint16): scores[at + i] += row[row_at + i] * weight >> 8, 32 times.
+
+    Written as the upper half of a 16 x 16 bit product, which is one instruction.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        narrow, wide = ir.VectorType(_I16, ROW), ir.VectorType(_I32, ROW)
+        row = builder.load(
+            _pointer(context, builder, signature.args[2], args[2], args[3], ir.VectorType(_I8, ROW)), align=1
+        )
+        row = builder.shl(builder.zext(row, narrow), ir.Constant(narrow, [8] * ROW))
+        product = builder.mul(builder.zext(row, wide), builder.zext(_splat(builder, args[4], ROW), wide))
+        upper = builder.trunc(builder.lshr(product, ir.Constant(wide, [16] * ROW)), narrow)
+        pointer = _pointer(context, builder, signature.args[0], args[0], args[1], narrow)
+        builder.store(builder.add(builder.load(pointer, align=2), upper), pointer, align=2)
+        return context.get_dummy_value()
+
+    return types.void(scores, types.uint64, row, types.uint64, types.uint16), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def add_nibbles(_context, scores, at, cells, cell_at, weight):  # type: ignore[no-untyped-def]
+    """add_nibbles(scores int16, at, cells uint8, cell_at, weight uint16): adds weight * code to 32 scores from 16 bytes.
+
+    Byte i holds the 4-bit codes of score i (low half) and of score 16 + i (high half).
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        narrow = ir.VectorType(_I16, 16)
+        cell = builder.load(
+            _pointer(context, builder, signature.args[2], args[2], args[3], ir.VectorType(_I8, 16)), align=1
+        )
+        cell = builder.zext(cell, narrow)
+        low = builder.and_(cell, ir.Constant(narrow, [15] * 16))
+        high = builder.lshr(cell, ir.Constant(narrow, [4] * 16))
+        weight = _splat(builder, args[4], 16)
+        for shift, codes in ((0, low), (16, high)):
+            place = builder.add(args[1], _I64(shift))
+            pointer = _pointer(context, builder, signature.args[0], args[0], place, narrow)
+            total = builder.add(builder.load(pointer, align=2), builder.mul(codes, weight))
+            builder.store(total, pointer, align=2)
+        return context.get_dummy_value()
+
+    return types.void(scores, types.uint64, cells, types.uint64, types.uint16), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def first_bit(_context, bits):  # type: ignore[no-untyped-def]
+    """first_bit(bits uint64) -> uint64: the number of the lowest bit that is set. `bits` is not 0."""
+
+    def generate(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        return builder.cttz(args[0], _I1(1))
+
+    return types.uint64(types.uint64), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def count_bits(_context, bits):  # type: ignore[no-untyped-def]
+    """count_bits(bits uint64) -> uint64: how many bits are set."""
+
+    def generate(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        return builder.ctpop(args[0])
+
+    return types.uint64(types.uint64), generate

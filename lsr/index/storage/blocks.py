@@ -1,0 +1,106 @@
+"""The arrays of the blocked engine in a segment, and the checks before its kernel may see them.
+
+blocks_lists_terms    <u4 [lists]              the terms kept as lists, rising
+blocks_lists_offsets  <i8 [lists + 1]          start of each in the next two
+blocks_lists_blocks   <u2 or <u4 [in_lists]    blocks, rising within a list
+blocks_lists_codes    |u1 [in_lists]           the largest code there
+blocks_rows_terms     <u4 [rows]               the terms kept as rows, rising
+blocks_rows_codes     |u1 [rows * padded]      the largest code of each block, 0 where there is none
+blocks_rows_bits      <u8 [rows * padded / 64] a bit for each block that has an entry
+blocks_rows_offsets   <i8 [rows + 1]           number of the first entry of each row: entries of lists come first
+blocks_cells          |u1 [strips * 16]        4-bit codes of 32 documents, relative to the entry's largest code
+blocks_strip_offsets  <u4 [entries or 0]       first strip of each entry; none where a block is one strip
+blocks_strip_masks    |u1 [entries or 0]       which strips of the block there are
+order_rows            <u4 [documents]          the row of each stored document
+order_places          <u4 [documents]          where the document of each row is stored
+
+`padded` is the number of blocks, rounded up to a multiple of 64.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["CELL", "STRIP", "BlockArrays", "open_blocks", "padded_blocks"]
+
+STRIP = 32  # documents of a strip
+CELL = 16  # bytes of a strip
+Array = npt.NDArray[Any]
+
+
+def padded_blocks(documents: int, block_size: int) -> int:
+    return -(-(-(-documents // block_size)) // 64) * 64
+
+
+@dataclass(frozen=True, slots=True)
+class BlockArrays:
+    """See the module."""
+
+    block_size: int
+    padded: int
+    lists: tuple[Array, Array, Array, Array]  # terms, offsets, blocks, codes
+    rows: tuple[Array, Array, Array, Array]  # terms, codes, bits, offsets
+    cells: Array
+    strip_offsets: Array
+    strip_masks: Array
+
+    @property
+    def entries(self) -> int:
+        return len(self.lists[2]) + int(self.rows[3][-1] - self.rows[3][0])
+
+
+class Take(Protocol):
+    """Takes an array of a segment by its name, of that shape (any, for None) and one of those types."""
+
+    def __call__(self, name: str, shape: tuple[int, ...] | None, *types: type[np.generic]) -> Array: ...
+
+
+def open_blocks(
+    take: Take,
+    check_offsets: Callable[[str, Array, int], None],
+    corrupt: Callable[[str, str], Exception],
+    documents: int,
+    dim: int,
+    block_size: int,
+) -> BlockArrays:
+    """Takes the arrays through the checks of a segment."""
+    if block_size % STRIP or not STRIP <= block_size <= 256:
+        raise corrupt("manifest", f"a block of {block_size} documents")
+    padded = padded_blocks(documents, block_size)
+    lists_terms = take("blocks_lists_terms", None, np.uint32)
+    offsets = take("blocks_lists_offsets", (len(lists_terms) + 1,), np.int64)
+    blocks = take("blocks_lists_blocks", None, np.uint16, np.uint32)
+    codes = take("blocks_lists_codes", (len(blocks),), np.uint8)
+    check_offsets("blocks_lists_offsets", offsets, len(blocks))
+    # 16-bit numbers cannot lead out of the engine's working memory; others are looked at.
+    if blocks.dtype == np.uint32 and len(blocks) and int(blocks.max()) >= padded:
+        raise corrupt("blocks_lists_blocks", "a block past the last")
+    rows_terms = take("blocks_rows_terms", None, np.uint32)
+    rows = len(rows_terms)
+    rows_codes = take("blocks_rows_codes", (rows * padded,), np.uint8)
+    bits = take("blocks_rows_bits", (rows * padded // 64,), np.uint64)
+    rows_offsets = take("blocks_rows_offsets", (rows + 1,), np.int64)
+    if rows_offsets[0] != len(blocks) or np.any(rows_offsets[1:] < rows_offsets[:-1]):
+        raise corrupt("blocks_rows_offsets", "does not rise from the number of list entries")
+    for name, terms in (("blocks_lists_terms", lists_terms), ("blocks_rows_terms", rows_terms)):
+        if len(terms) and (np.any(terms[1:] <= terms[:-1]) or int(terms[-1]) >= dim):
+            raise corrupt(name, "terms do not rise or lie outside the vocabulary")
+    entries = int(rows_offsets[-1])
+    several = entries if block_size > STRIP else 0
+    cells = take("blocks_cells", None, np.uint8)
+    if len(cells) % CELL or len(cells) < entries * CELL:
+        raise corrupt("blocks_cells", f"{len(cells)} bytes for {entries} entries")
+    return BlockArrays(
+        block_size,
+        padded,
+        (lists_terms, offsets, blocks, codes),
+        (rows_terms, rows_codes, bits, rows_offsets),
+        cells,
+        take("blocks_strip_offsets", (several,), np.uint32),
+        take("blocks_strip_masks", (several,), np.uint8),
+    )
