@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,14 +11,17 @@ from typing import TYPE_CHECKING
 import lsr
 from lsr.errors import CorpusError, InvalidInput
 from lsr.files import atomic_write
+from lsr.index.blocked.calibration import calibrate
+from lsr.index.blocked.curves import Curve
 from lsr.index.blocked.parameters import BlockOptions, default_block_size
 from lsr.index.encoding_run import EncodingRun
-from lsr.index.query_side import write_encoder
+from lsr.index.query_side import term_weights, write_encoder
 from lsr.index.reading import Reading, Texts, name_of
 from lsr.index.segment_writer import Progress, Spool, write_arrays
 from lsr.index.storage.folder import new_folder
 from lsr.index.storage.manifest import Manifest, SegmentEntry, manifest_name
 from lsr.index.storage.records import IdsWriter, TextsWriter
+from lsr.index.storage.segment import Segment
 from lsr.sparse import SparseVectors
 
 if TYPE_CHECKING:
@@ -28,7 +32,7 @@ __all__ = ["ENGINES", "BuildOptions", "BuildReport", "Source", "build_index"]
 
 ENGINES = ("auto", "exact", "blocked")
 SEGMENT = "segment-0001"
-BLOCKED_FROM = 50_000  # documents from which "auto" builds blocks: below, the exact engine answers as fast
+BLOCKED_FROM = 100_000  # documents from which "auto" builds blocks: below, the exact engine answers as fast
 
 Source = SparseVectors | Texts
 
@@ -45,6 +49,7 @@ class BuildOptions:
     corpus_idf: bool | None = None
     block_size: int | None = None
     postings_energy: float = 0.8
+    sample_queries: SparseVectors | Sequence[str] | None = None
 
     def blocks(self, documents: int) -> BlockOptions | None:
         """How to build blocks, None where the exact engine alone is to be built."""
@@ -103,7 +108,7 @@ def build_index(
         block_size = blocks.block_size if blocks is not None else 0
         segment = SegmentEntry(SEGMENT, spool.documents, nnz, float(scale), block_size, tuple(files))
         counts = run.counts if run is not None else None
-        _commit(work, source, spool.dim, encoder, counts, segment, texts is not None, options)
+        _commit(work, source, spool.dim, encoder, counts, segment, texts is not None, options, progress)
     return BuildReport(
         documents=segment.documents,
         truncated=counts.truncated if counts is not None else 0,
@@ -158,20 +163,27 @@ def _commit(
     segment: SegmentEntry,
     texts: bool,
     options: BuildOptions,
+    progress: Progress,
 ) -> None:
     adapt = options.corpus_idf
     if adapt is None:
         adapt = encoder is not None and encoder.adapts
     reading = options.reading.facts(encoder) if encoder is not None and counts is not None else None
+    entry = None if encoder is None else write_encoder(work, encoder, reading, counts if adapt else None)
+    curves: tuple[Curve, ...] = ()
+    if segment.block_size:
+        sample = _sample(options.sample_queries, encoder, dim)
+        curves = calibrate(Segment(work, segment, dim, texts=False), dim, sample, term_weights(work, entry), progress)
     manifest = Manifest(
         generation=1,
         created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         lsr_version=lsr.__version__,
         dim=dim,
         engine="blocked" if segment.block_size else "exact",
-        encoder=None if encoder is None else write_encoder(work, encoder, reading, counts if adapt else None),
+        encoder=entry,
         segments=(segment,),
         texts=texts,
+        curves=tuple(curve.to_json() for curve in curves),
         source={
             "name": _name(source),
             "truncated": counts.truncated if counts is not None else 0,
@@ -180,3 +192,14 @@ def _commit(
     )
     with atomic_write(work / manifest_name(1)) as file:
         file.write(manifest.to_json())
+
+
+def _sample(queries: SparseVectors | Sequence[str] | None, encoder: Encoder | None, dim: int) -> SparseVectors | None:
+    """The user's sample of queries as vectors."""
+    if queries is None or isinstance(queries, SparseVectors):
+        if queries is not None and queries.dim != dim:
+            raise InvalidInput(f"the sample queries have {queries.dim:,} dimensions, the documents {dim:,}")
+        return queries
+    if encoder is None:
+        raise InvalidInput("sample queries are texts, but the index has no encoder: give them as SparseVectors")
+    return encoder.encode_query(list(queries))

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 import numpy.typing as npt
 
-from lsr.errors import InvalidInput, UnsupportedVersion
+from lsr.errors import CorruptIndex, InvalidInput, UnsupportedVersion
 from lsr.hits import Explanation, Hits
-from lsr.index.exact import ExactEngine
+from lsr.index.blocked.curves import Curve
+from lsr.index.blocked.parameters import SearchSettings
 from lsr.index.explain import explain
 from lsr.index.query_side import QuerySide, check_encoder, open_query_side
+from lsr.index.searcher import Searcher
 from lsr.index.storage.manifest import Manifest
 from lsr.index.storage.records import Record
 from lsr.index.storage.segment import Segment
@@ -30,6 +33,7 @@ __all__ = ["MAX_K", "Index"]
 
 MAX_K = 10_000
 MAX_QUERY_TERMS = 4_096
+DEFAULT_RECALL = 0.98
 
 
 class Index:
@@ -53,7 +57,8 @@ class Index:
         if len(manifest.segments) != 1 or manifest.engine not in ("exact", "blocked"):
             raise UnsupportedVersion(f"{path}: made by a newer lsr ({manifest.lsr_version}): pip install -U lsr-engine")
         self._segment = Segment(path, manifest.segments[0], manifest.dim, manifest.texts)
-        self._engine = ExactEngine(self._segment)
+        self._curves = _curves(path, manifest)
+        self._searcher = Searcher(self._segment, self._curves)
         self._given_encoder = encoder
         self._query_side: QuerySide | None = None
 
@@ -77,6 +82,9 @@ class Index:
         text_fields: Sequence[str] = (),
         keep_text: bool = True,
         corpus_idf: bool | None = None,
+        block_size: int | None = None,
+        postings_energy: float = 0.8,
+        sample_queries: SparseVectors | Sequence[str] | None = None,
         overwrite: bool = False,
         resume: bool = False,
         progress: Progress | None = None,
@@ -90,7 +98,8 @@ class Index:
         path: the folder to make. It appears when it is complete; an interrupted or failed build leaves nothing.
         encoder: name, folder or object; the bundled one by default. For vectors: the encoder whose query side the index
           keeps (none by default: such an index is searched with vectors).
-        engine: "exact", or "auto" to leave the choice to lsr.
+        engine: "exact"; "blocked", which adds what approximate search needs (twice the space, several times the speed on
+          large collections) and still answers exactly when asked to; "auto" takes it from 100,000 documents.
         batch_size: documents held in memory and encoded at a time.
         id_field, text_fields: which fields hold id and text, where their names are not those that lsr knows.
         max_length: tokens of a document that are read at a time; the encoder's own limit by default.
@@ -101,6 +110,9 @@ class Index:
         keep_text: store the texts, compressed, for display.
         corpus_idf: adapt the term weights of queries to the documents (see `lsr.encoders.idf`); False keeps the
           encoder's own. None adapts those of encoders that say so, as the bundled one does.
+        block_size, postings_energy: how the blocked engine is built; see `BlockOptions`. The defaults suit the collection.
+        sample_queries: queries like those to come, from which the blocked engine learns what recall costs: texts, or
+          SparseVectors; 100 or more. Queries made from the documents by default.
         resume: keep what is done when interrupted, and go on from there with the next call.
         progress: called as progress(stage, done, total or None).
 
@@ -125,6 +137,9 @@ class Index:
             engine=engine,
             keep_text=keep_text,
             corpus_idf=corpus_idf,
+            block_size=block_size,
+            postings_energy=postings_energy,
+            sample_queries=sample_queries,
             overwrite=overwrite,
             resume=resume,
         )
@@ -158,7 +173,13 @@ class Index:
 
     @overload  # a str is a Sequence[str] too: the first that fits counts
     def search(  # type: ignore[overload-overlap]
-        self, query: str, k: int = 10, *, recall: float | None = None, threads: int | None = None
+        self,
+        query: str,
+        k: int = 10,
+        *,
+        recall: float | None = None,
+        settings: SearchSettings | None = None,
+        threads: int | None = None,
     ) -> Hits: ...
 
     @overload
@@ -168,6 +189,7 @@ class Index:
         k: int = 10,
         *,
         recall: float | None = None,
+        settings: SearchSettings | None = None,
         threads: int | None = None,
     ) -> list[Hits]: ...
 
@@ -177,13 +199,17 @@ class Index:
         k: int = 10,
         *,
         recall: float | None = None,
+        settings: SearchSettings | None = None,
         threads: int | None = None,
     ) -> Hits | list[Hits]:
         """The k documents with the highest scores, best first; equal scores in document order.
 
         query: a text gives one `Hits`; a list of texts or SparseVectors give a list of `Hits`, in input order.
         k: 1 to 10,000. Fewer hits come back when fewer documents share a term with the query.
-        recall: the share of the exact top-k that is enough, above 0 and up to 1. The exact engine gives all of it.
+        recall: the share of the exact top-k that is enough, on average over queries, above 0 and up to 1 (default: 0.98).
+          With the blocked engine it is reached as cheaply as the curves of the index tell (`info()["curves"]`); 1, and an
+          index without that engine, give exact answers.
+        settings: for the blocked engine, in place of a recall.
         threads: processors for several queries, all by default. The result does not depend on it.
 
         Scores are dot products of query weights and stored (8-bit) document weights. Empty queries find nothing.
@@ -196,17 +222,30 @@ class Index:
             raise InvalidInput(f"recall is {recall}: it must be above 0 and at most 1")
         if threads is not None and threads < 1:
             raise InvalidInput(f"threads is {threads}: it must be at least 1")
+        if settings is not None and recall is not None:
+            raise InvalidInput("recall and settings both say how to search: give one of them")
+        if settings is not None and self._searcher.blocked is None:
+            raise InvalidInput(
+                f"{self.path} has no blocked engine: build it with engine='blocked', or give no settings"
+            )
+        answer = partial(
+            self._answer,
+            k=int(k),
+            recall=DEFAULT_RECALL if recall is None else float(recall),
+            settings=settings,
+            threads=threads or available_cores(),
+        )
         if isinstance(query, str):
-            return self._answer([query], self._encode([query]), int(k), 1)[0]
+            return answer([query], self._encode([query]), threads=1)[0]
         if isinstance(query, SparseVectors):
             if query.dim != self.dim:
                 raise InvalidInput(f"the queries have {query.dim:,} dimensions, the index {self.dim:,}")
-            return self._answer(None, query, int(k), threads or available_cores())
+            return answer(None, query)
         texts = list(query)
         for text in texts:
             if not isinstance(text, str):
                 raise InvalidInput(f"a query is a {type(text).__name__}: give texts or SparseVectors")
-        return self._answer(texts, self._encode(texts), int(k), threads or available_cores())
+        return answer(texts, self._encode(texts))
 
     def _encode(self, texts: list[str]) -> SparseVectors:
         encoder = self.query_encoder
@@ -217,11 +256,20 @@ class Index:
             )
         return encoder.encode_batch(texts)
 
-    def _answer(self, texts: list[str] | None, queries: SparseVectors, k: int, threads: int) -> list[Hits]:
+    def _answer(
+        self,
+        texts: list[str] | None,
+        queries: SparseVectors,
+        *,
+        k: int,
+        recall: float,
+        settings: SearchSettings | None,
+        threads: int,
+    ) -> list[Hits]:
         longest = int((queries.indptr[1:] - queries.indptr[:-1]).max(initial=0))
         if longest > MAX_QUERY_TERMS:
             raise InvalidInput(f"a query has {longest:,} terms: at most {MAX_QUERY_TERMS:,} are searched")
-        scores, rows, counts = self._engine.search(queries, k, threads)
+        scores, rows, counts = self._searcher.search(queries, k, recall, threads, settings)
         result = []
         for i, count in enumerate(counts.tolist()):
             terms, weights = queries.row(i)
@@ -293,8 +341,8 @@ class Index:
     def info(self) -> dict[str, Any]:
         """Counts, sizes and origin, as `lsr info --json` prints them."""
         manifest, segment = self.manifest, self._segment
-        sizes = {"vectors": 0, "postings": 0, "ids": 0, "texts": 0, "encoder": 0}
-        kinds = {"forward": "vectors", "dense": "postings", "text": "texts"}
+        sizes = {"vectors": 0, "postings": 0, "blocks": 0, "ids": 0, "texts": 0, "encoder": 0}
+        kinds = {"forward": "vectors", "dense": "postings", "text": "texts", "order": "blocks"}
         for file in manifest.files():
             kind = "encoder" if file.name.startswith("encoder/") else file.name.rpartition("/")[2].partition("_")[0]
             sizes[kinds.get(kind, kind)] += file.bytes
@@ -307,6 +355,8 @@ class Index:
             "terms": len(segment.postings_terms) + len(segment.dense_terms),
             "bytes": {**sizes, "total": sum(sizes.values())},
             "engine": manifest.engine,
+            "block_size": segment.entry.block_size or None,
+            "curves": [curve.to_json() for curve in self._curves],
             "weight_bits": segment.forward_codes.dtype.itemsize * 8,
             "encoder": None
             if encoder is None
@@ -334,6 +384,13 @@ class Index:
         if not 0 <= row < len(self):
             raise InvalidInput(f"there is no document {row}: the index holds {len(self):,}, counted from 0")
         return row
+
+
+def _curves(path: Path, manifest: Manifest) -> tuple[Curve, ...]:
+    try:
+        return tuple(Curve.from_json(curve) for curve in manifest.curves)
+    except (KeyError, TypeError, ValueError, InvalidInput) as error:
+        raise CorruptIndex(f"{path}: a curve in its manifest is wrong ({error}); build the index again") from None
 
 
 def _no_progress(stage: str, done: int, total: int | None) -> None:

@@ -8,6 +8,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from lsr.errors import CorruptIndex, EncoderError, EncoderMismatch
 from lsr.index.storage.arrays import map_array, read_file, write_array, write_bytes
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from lsr.encoders.idf import TokenCounts
     from lsr.encoders.vocabulary import Vocabulary
 
-__all__ = ["NetworkQueries", "QuerySide", "check_encoder", "open_query_side", "write_encoder"]
+__all__ = ["NetworkQueries", "QuerySide", "check_encoder", "open_query_side", "term_weights", "write_encoder"]
 
 TOKENIZER, WEIGHTS = "encoder/tokenizer.json", "encoder/term_weights"
 
@@ -101,6 +102,12 @@ def write_encoder(
         policy=policy,
         files=files,
     )
+
+
+def term_weights(path: Path, entry: EncoderEntry | None) -> npt.NDArray[np.float32] | None:
+    """The table of term weights [dim] that an index keeps, None where it has none."""
+    files = {file.name: file for file in entry.files} if entry is not None else {}
+    return map_array(path, files[WEIGHTS]) if WEIGHTS in files else None
 
 
 def check_encoder(path: Path, made_with: EncoderEntry | None, encoder: Encoder, dim: int | None = None) -> None:

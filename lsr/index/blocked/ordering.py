@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -73,5 +74,5 @@ def _in_parts(threads: int, size: int, work: Callable[[int, int], None]) -> None
     """Calls work(first, last) for pieces of [0, size) in several threads."""
     edges = np.linspace(0, size, min(max(size, 1), threads * 8 if threads > 1 else 1) + 1).astype(int).tolist()
     with ThreadPoolExecutor(threads) as pool:
-        for job in [pool.submit(work, first, last) for first, last in zip(edges, edges[1:], strict=False)]:
+        for job in [pool.submit(work, first, last) for first, last in pairwise(edges)]:
             job.result()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -100,9 +100,9 @@ class _Writer:
 
     def write(self) -> list[FileEntry]:
         counts = self._count()
-        rows = counts.entries * ROWS_FROM > self._padded
+        as_rows = counts.entries * ROWS_FROM > self._padded
         order = np.argsort(self._terms, kind="stable")
-        lists, rows = order[(~rows & (counts.entries > 0))[order]], order[rows[order]]
+        lists, rows = order[(~as_rows & (counts.entries > 0))[order]], order[as_rows[order]]
         total = int(counts.entries.sum())
         names = ("cells", "strip_offsets", "strip_masks", "lists_blocks", "lists_codes", "rows_codes", "rows_bits")
         files = {name: AppendFile(self._folder, f"{self._segment}/blocks_{name}") for name in names}
@@ -175,7 +175,10 @@ class _Writer:
         starts = strip + _offsets(counts.strips[chosen])
         written = 0 if not as_rows else total - int(counts.entries[chosen].sum())
         size = counts.strips[chosen] + (self._padded // CELL if as_rows else 0)  # what a term takes, in cells
-        parts = [partial(self._piece, chosen[part], counts, int(starts[part.start]), as_rows) for part in _pieces(size, _CELLS_IN_MEMORY)]
+        parts = [
+            partial(self._piece, chosen[part], counts, int(starts[part.start]), as_rows)
+            for part in _pieces(size, _CELLS_IN_MEMORY)
+        ]
         for arrays, entries in self._in_order(parts):
             for name, array in arrays.items():
                 files[name].append(array)
@@ -191,7 +194,7 @@ class _Writer:
         entries, strips = int(counts.entries[chosen].sum()), int(counts.strips[chosen].sum())
         padded = self._padded if as_rows else 0
         several = entries if self._several else 0
-        arrays = {
+        arrays: dict[str, Array] = {
             "cells": np.zeros(strips * CELL, np.uint8),
             "strip_offsets": np.zeros(several, np.uint32),
             "strip_masks": np.zeros(several, np.uint8),
@@ -222,7 +225,7 @@ class _Writer:
         call(self._sources[chosen])
         return arrays, entries
 
-    def _in_order(self, work: list[Callable[[], Any]]) -> Iterator[Any]:
+    def _in_order(self, work: Sequence[Callable[[], Any]]) -> Iterator[Any]:
         """The results of the work, in order, done by several threads that are at most one piece each ahead."""
         with ThreadPoolExecutor(self._threads) as pool:
             waiting: deque[Future[Any]] = deque()

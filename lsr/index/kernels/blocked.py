@@ -29,7 +29,7 @@ import numpy.typing as npt
 from numba import njit
 
 from lsr.index.kernels.hits import find_term, make_key, replace_worst, write_hits
-from lsr.index.kernels.vector import above, add_nibbles, add_row, count_bits, first_bit, prefetch
+from lsr.index.kernels.vector import ROW, above, add_nibbles, add_row, count_bits, equal, first_bit, prefetch
 
 Array = npt.NDArray[Any]
 U = np.uint64
@@ -39,6 +39,7 @@ FULL = 32_000  # what a 16-bit sum comes to where every term has its largest cod
 AHEAD = 12  # cells prefetched
 AHEAD_DOCUMENTS = 6
 STEPS = 12  # of bisection
+MANY = 1024  # terms of a document from which a binary search is faster
 TIES = 8  # as many times `candidates` are scored at most, where sums are equal
 
 
@@ -106,7 +107,7 @@ def _threshold(values, size, wanted, columns):  # type: ignore[no-untyped-def]
     highest = I16(0)
     for i in range(size):
         highest = max(highest, values[i])
-    low, high = 0, np.int64(highest)
+    low, high = np.int64(0), np.int64(highest)
     for _ in range(STEPS):
         if high - low <= 1:
             break
@@ -136,18 +137,22 @@ def _collect(values, size, threshold, out, limit):  # type: ignore[no-untyped-de
 
 @njit(nogil=True, cache=True)
 def _score_blocks(scores, size, terms, places, heavy, lists, rows):  # type: ignore[no-untyped-def]
-    """Step 1: sums of weight * largest code. size: blocks, a multiple of 64."""
+    """Step 1: sums of weight * largest code. Returns how many codes were added. size: blocks, a multiple of 64."""
     _, offsets, blocks, codes = lists
     row_codes = rows[1]
+    added = 0
     scores[:size] = 0
     for j in range(terms):
         if places[j] < 0:
             row = U(-1 - places[j]) * U(size)
             for i in range(U(size) >> U(5)):
                 add_row(scores, i << U(5), row_codes, row + (i << U(5)), U16(heavy[j]))
+            added += size >> 4  # a vector of 16 takes as long as an entry of a list
         else:
             for e in range(U(offsets[places[j]]), U(offsets[places[j] + 1])):
                 scores[blocks[e]] += I16((heavy[j] * U32(codes[e])) >> U32(8))
+            added += offsets[places[j] + 1] - offsets[places[j]]
+    return added
 
 
 @njit(nogil=True, cache=True)
@@ -222,20 +227,45 @@ def _prefetch_document(place, forward):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
+def _find_code(terms, codes, start, end, term):  # type: ignore[no-untyped-def]
+    """The code of a term in a document of a few terms or very many: a branchless binary search. 0 where it is not."""
+    at, length = start, end - start
+    while length > U(1):
+        half = length >> U(1)
+        at += half * U(terms[at + half] <= term)
+        length -= half
+    return U(codes[at]) * U(terms[at] == term)
+
+
+@njit(nogil=True, cache=True)
+def _find_code_by_vectors(terms, codes, start, end, term):  # type: ignore[no-untyped-def]
+    """The same where there are 32 terms or more: the piece of 32 that can hold it is compared at once.
+
+    A sixth of the time of a binary search, whose steps wait for one another. The last piece ends with the document, so
+    nothing is read that is not the document's.
+    """
+    at = start
+    edge = start + U(ROW - 1)
+    while edge < end:
+        at += U(ROW) * U(terms[edge] < term)
+        edge += U(ROW)
+    at = min(at, end - U(ROW))
+    bits = equal(terms, at, U32(term))
+    return U(codes[at + first_bit(bits | U(1 << (ROW - 1)))]) * U(bits != U(0))
+
+
+@njit(nogil=True, cache=True)
 def _score(place, forward, query_terms, weights):  # type: ignore[no-untyped-def]
-    """The exact score of a document. A branchless binary search for each term: the processor runs several at a time."""
+    """The exact score of a document."""
     indptr, terms, codes = forward
-    start, size = U(indptr[place]), U(indptr[place + 1] - indptr[place])
+    start, end = U(indptr[place]), U(indptr[place + 1])
     score = F32(0)
-    if size == U(0):
-        return score
-    for j in range(U(len(query_terms))):
-        at, length = start, size
-        while length > U(1):
-            half = length >> U(1)
-            at += half * U(terms[at + half] <= query_terms[j])
-            length -= half
-        score += weights[j] * F32(U(codes[at]) * U(terms[at] == query_terms[j]))
+    if U(ROW) <= end - start <= U(MANY):
+        for j in range(U(len(query_terms))):
+            score += weights[j] * F32(_find_code_by_vectors(terms, codes, start, end, query_terms[j]))
+    elif end > start:
+        for j in range(U(len(query_terms))):
+            score += weights[j] * F32(_find_code(terms, codes, start, end, query_terms[j]))
     return score
 
 
@@ -300,15 +330,16 @@ def search(
 ) -> None:
     """Top-k of the first `queries` queries of a batch.
 
-    query_* a CSR batch, terms rising; settings: query_cut float, n_blocks, candidates;
-    lists: terms, offsets, blocks, codes; rows: terms, codes, bits, offsets; strips: offsets, masks, whether blocks have several,
-    last strip from which `block_size // 32` can be read; cells; forward: indptr, terms, codes; all as `storage.segment` has
-    them; rows_of [documents] uint32; allowed [documents], allowed_blocks [padded blocks] uint8: empty where there is no filter.
-    Working memory: block_scores, columns int16 [padded blocks or more]; document_scores int16 [padded blocks * block_size];
-    numbers: slots (all 0, and again afterwards), chosen, entries, hit_blocks uint32, hit_codes uint8 [padded blocks + AHEAD or
-    more], candidates uint32 [padded blocks * block_size]; chosen_bits uint64 [padded blocks / 64], all 0.
-    Output: top_scores float32, top_rows int64 [queries, k], counts int64 [queries], best first; work int64 [3]: what was read,
-    summed over the queries: blocks, entries, documents.
+    query_* a CSR batch, terms rising; settings: query_cut float, n_blocks, candidates. The segment, as `storage.segment`
+    has it: lists: terms, offsets, blocks, codes; rows: terms, codes, bits, offsets; strips: offsets, masks, whether a block
+    has several, the last strip from which `block_size // 32` can be read; cells; forward: indptr, terms, codes; rows_of
+    [documents]. allowed [documents], allowed_blocks [padded] uint8: a filter, empty where there is none.
+    Working memory, `padded` being the number of blocks as a multiple of 64: block_scores int16 [padded]; document_scores
+    int16 [padded * block_size]; columns int16 [any multiple of 64]; numbers: slots (all 0, and again afterwards), chosen,
+    entries, hit_blocks uint32, hit_codes uint8 [padded + AHEAD], candidates uint32 [padded * block_size]; chosen_bits
+    uint64 [padded / 64], all 0, and again afterwards.
+    Output: top_scores float32, top_rows int64 [queries, k], counts int64 [queries], best first; work int64 [4]: what was
+    read, summed over the queries: blocks, entries, documents, codes of summaries (16 of a row count as one).
     """
     query_cut, n_blocks, wanted = settings
     k = top_scores.shape[1]
@@ -319,14 +350,14 @@ def search(
     for q in range(queries):
         longest = max(longest, query_indptr[q + 1] - query_indptr[q])
     places, heavy, weights = np.empty(longest, np.int64), np.empty(longest, np.uint32), np.empty(longest, np.float32)
-    last = U(max(np.int64(len(strips[1]) if strips[2] else len(cells) // 16) - 1, 0))
+    last = U(max(len(strips[1]) if strips[2] else len(cells) // 16, 1) - 1)
     for q in range(queries):
         first, end = query_indptr[q], query_indptr[q + 1]
         terms = query_terms[first:end]
         for j in range(end - first):
             weights[j] = query_weights[first + j] * scale
         planned = _plan(terms, query_weights[first:end], query_cut, lists[0], rows[0], places, heavy)
-        _score_blocks(block_scores, size, planned, places, heavy, lists, rows)
+        work[3] += _score_blocks(block_scores, size, planned, places, heavy, lists, rows)
         if len(allowed_blocks):
             for b in range(size):
                 block_scores[b] *= I16(allowed_blocks[b])
@@ -339,9 +370,7 @@ def search(
         document_scores[:scored] = 0
         for j in range(planned):
             if places[j] < 0:
-                hits = _entries_of_row(
-                    -1 - places[j], rows, size, last, chosen_bits, entries, hit_blocks, hit_codes
-                )
+                hits = _entries_of_row(-1 - places[j], rows, size, last, chosen_bits, entries, hit_blocks, hit_codes)
             else:
                 hits = _entries_of_list(places[j], lists, slots, entries, hit_blocks, hit_codes)
             _read_cells(

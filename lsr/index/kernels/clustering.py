@@ -92,7 +92,15 @@ def assign(
 
 @njit(nogil=True, cache=True)
 def order_within(
-    first: int, last: int, bounds: Array, members: Array, size: int, top_terms: Array, top_codes: Array, counts: Array, dim: int
+    first: int,
+    last: int,
+    bounds: Array,
+    members: Array,
+    size: int,
+    top_terms: Array,
+    top_codes: Array,
+    counts: Array,
+    dim: int,
 ) -> None:
     """Orders the documents of each cluster in [first, last) so that those with the same inner centroid lie together.
 

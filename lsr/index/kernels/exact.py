@@ -125,7 +125,9 @@ def _take_dense(groups, documents, base, rows_of, keys, seed):  # type: ignore[n
     groups int32 [window / GROUP, GROUP]: the scores as bits; seed: a threshold that the k best exceed (or 0).
     Comparisons joined by OR in an int become vector code; a running maximum takes twice as long.
     """
-    below = max(np.int32(keys[0] >> U(32)) - np.int32(1), seed)  # a score equal to the worst hit's may belong to an earlier row
+    below = max(
+        np.int32(keys[0] >> U(32)) - np.int32(1), seed
+    )  # a score equal to the worst hit's may belong to an earlier row
     below = max(below, np.int32(0))
     for g in range((documents + GROUP - 1) // GROUP):
         hot = 0
@@ -176,7 +178,8 @@ def search(
 
     query_* a CSR batch, terms rising; listed [lists], offsets [lists * windows + 1], docs, codes [postings]: the
     postings; dense [d], dense_codes [d * documents]: the terms kept as rows; all as `storage.segment` has them;
-    documents < 2^32; rows_of uint32 [documents]: the row of each document, empty where it is the document's number; scores float32 [window], all 0, and all 0 again afterwards; k >= 1;
+    documents < 2^32; rows_of uint32 [documents]: the row of each document, empty where that is its number;
+    scores float32 [window], all 0, and all 0 again afterwards; k >= 1;
     top_scores float32 [queries, k], top_rows int64 [queries, k], counts int64 [queries]: the output, best first.
     """
     k = top_scores.shape[1]

@@ -16,10 +16,10 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-__all__ = ["LANES", "above", "add_nibbles", "add_row", "count_bits", "first_bit", "prefetch"]
+__all__ = ["LANES", "ROW", "above", "add_nibbles", "add_row", "count_bits", "equal", "first_bit", "prefetch"]
 
 LANES = 64  # scores that `above` compares at once: as many as a uint64 has bits
-ROW = 32  # codes that `add_row` adds at once
+ROW = 32  # codes that `add_row` adds, and terms that `equal` compares, at once
 _I1, _I8, _I16, _I32, _I64 = (ir.IntType(bits) for bits in (1, 8, 16, 32, 64))
 
 
@@ -34,7 +34,7 @@ def _splat(builder: Any, value: Any, lanes: int) -> Any:
     return builder.shuffle_vector(vector, undefined, ir.Constant(ir.VectorType(_I32, lanes), [0] * lanes))
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def prefetch(_context, array, at):  # type: ignore[no-untyped-def]
     """prefetch(array, at): asks for the cache line of array[at]. Never faults, wherever `at` points."""
 
@@ -48,7 +48,7 @@ def prefetch(_context, array, at):  # type: ignore[no-untyped-def]
     return types.void(array, types.uint64), generate
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def above(_context, scores, at, threshold):  # type: ignore[no-untyped-def]
     """above(scores int16, at, threshold int16) -> uint64: bit i says whether scores[at + i] > threshold, for 64 scores."""
 
@@ -60,7 +60,21 @@ def above(_context, scores, at, threshold):  # type: ignore[no-untyped-def]
     return types.uint64(scores, types.uint64, types.int16), generate
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
+def equal(_context, terms, at, term):  # type: ignore[no-untyped-def]
+    """equal(terms, at, term) -> uint64: bit i says whether terms[at + i] == term, for 32 terms of 16 or 32 bits."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        kind = _I32 if signature.args[0].dtype.bitwidth == 32 else _I16
+        vector = ir.VectorType(kind, ROW)
+        terms = builder.load(_pointer(context, builder, signature.args[0], args[0], args[1], vector), align=2)
+        term = _splat(builder, args[2] if kind is _I32 else builder.trunc(args[2], _I16), ROW)
+        return builder.zext(builder.bitcast(builder.icmp_unsigned("==", terms, term), _I32), _I64)
+
+    return types.uint64(terms, types.uint64, types.uint32), generate
+
+
+@intrinsic
 def add_row(_context, scores, at, row, row_at, weight):  # type: ignore[no-untyped-def]
     """add_row(scores int16, at, row uint8, row_at, weight uint16): scores[at + i] += row[row_at + i] * weight >> 8, 32 times.
 
@@ -82,7 +96,7 @@ def add_row(_context, scores, at, row, row_at, weight):  # type: ignore[no-untyp
     return types.void(scores, types.uint64, row, types.uint64, types.uint16), generate
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def add_nibbles(_context, scores, at, cells, cell_at, weight):  # type: ignore[no-untyped-def]
     """add_nibbles(scores int16, at, cells uint8, cell_at, weight uint16): adds weight * code to 32 scores from 16 bytes.
 
@@ -108,7 +122,7 @@ def add_nibbles(_context, scores, at, cells, cell_at, weight):  # type: ignore[n
     return types.void(scores, types.uint64, cells, types.uint64, types.uint16), generate
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def first_bit(_context, bits):  # type: ignore[no-untyped-def]
     """first_bit(bits uint64) -> uint64: the number of the lowest bit that is set. `bits` is not 0."""
 
@@ -118,7 +132,7 @@ def first_bit(_context, bits):  # type: ignore[no-untyped-def]
     return types.uint64(types.uint64), generate
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def count_bits(_context, bits):  # type: ignore[no-untyped-def]
     """count_bits(bits uint64) -> uint64: how many bits are set."""
 

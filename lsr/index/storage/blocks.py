@@ -19,6 +19,7 @@ order_places          <u4 [documents]          where the document of each row is
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -34,7 +35,7 @@ Array = npt.NDArray[Any]
 
 
 def padded_blocks(documents: int, block_size: int) -> int:
-    return -(-(-(-documents // block_size)) // 64) * 64
+    return math.ceil(math.ceil(documents / block_size) / 64) * 64
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,6 +78,7 @@ class Manifest:
     encoder: EncoderEntry | None
     segments: tuple[SegmentEntry, ...]
     texts: bool
+    curves: tuple[dict[str, Any], ...] = ()  # what recall costs (`blocked.curves`); none without blocks
     source: dict[str, Any] = field(default_factory=dict)
     format_version: tuple[int, int] = FORMAT_VERSION
 
@@ -193,6 +194,7 @@ def _parse(body: dict[str, Any]) -> Manifest:
             for segment in body["segments"]
         ),
         texts=bool(body["texts"]),
+        curves=tuple(dict(curve) for curve in body["curves"]),
         source=dict(body["source"]),
         format_version=(body["format_version"][0], body["format_version"][1]),
     )
