@@ -141,13 +141,15 @@ def _curve(exact: ExactEngine, blocked: BlockedEngine, sample: _Sample, short: b
     wanted = np.count_nonzero(least > 0, axis=1)
     last = np.where(wanted > 0, least[np.arange(len(least)), np.maximum(wanted - 1, 0)], np.inf) * _LEVEL
     limit = exact.nanoseconds(queries)
+    if limit <= blocked.least_nanoseconds(queries):
+        return Curve(short, depth, 0.0, ())
     tried = []
     for cut, candidates in product(_CUTS, _CANDIDATES):
         for blocks in _BLOCKS:
             settings = SearchSettings(query_cut=cut, n_blocks=blocks, candidates=int(k * candidates))
             top, work = blocked.search(queries, k + 1, settings, threads)
             cost = blocked.nanoseconds(queries, work)
-            if cost >= limit:
+            if cost >= limit:  # more blocks cost more
                 break
             found = np.minimum(np.count_nonzero(_without_sources(top, sample.sources) >= last[:, None], axis=1), wanted)
             missed = 1 - float(found.sum() / max(1, wanted.sum()))

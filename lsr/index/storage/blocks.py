@@ -27,7 +27,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["CELL", "STRIP", "BlockArrays", "open_blocks", "padded_blocks"]
+__all__ = ["CELL", "STRIP", "BlockArrays", "find_fault", "open_blocks", "padded_blocks"]
 
 STRIP = 32  # documents of a strip
 CELL = 16  # bytes of a strip
@@ -53,6 +53,34 @@ class BlockArrays:
     @property
     def entries(self) -> int:
         return len(self.lists[2]) + int(self.rows[3][-1] - self.rows[3][0])
+
+
+def find_fault(arrays: BlockArrays, documents: int) -> str | None:
+    """What is wrong with the contents, None for nothing. A fault gives wrong answers; none leads out of memory."""
+    _, offsets, blocks, codes = arrays.lists
+    _, row_codes, bits, row_offsets = arrays.rows
+    falls = blocks[1:] <= blocks[:-1]
+    starts = offsets[1:-1]
+    falls[starts[(starts > 0) & (starts < len(blocks))] - 1] = False
+    if falls.any() or (len(blocks) and int(blocks.max()) * arrays.block_size >= documents):
+        return "blocks of a list are out of order or past the last"
+    if len(codes) and int(codes.min()) == 0:
+        return "an entry without a document"
+    for row in range(len(row_offsets) - 1):
+        there = row_codes[row * arrays.padded : (row + 1) * arrays.padded] > 0
+        told = np.unpackbits(
+            bits[row * arrays.padded // 64 : (row + 1) * arrays.padded // 64].view(np.uint8), bitorder="little"
+        )
+        if not np.array_equal(there, told) or int(there.sum()) != int(row_offsets[row + 1] - row_offsets[row]):
+            return "the bits of a row are not those of its codes"
+    if arrays.block_size == STRIP:
+        return None if len(arrays.cells) == CELL * arrays.entries else "more cells than entries"
+    strips = np.bitwise_count(arrays.strip_masks).astype(np.int64)
+    if len(strips) and (int(arrays.strip_masks.max()) >> (arrays.block_size // STRIP) or int(strips.min()) == 0):
+        return "strips that the blocks do not have"
+    if not np.array_equal(arrays.strip_offsets, np.cumsum(strips) - strips) or CELL * strips.sum() != len(arrays.cells):
+        return "strips are not where their entries say"
+    return None
 
 
 class Take(Protocol):

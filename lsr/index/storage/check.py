@@ -9,6 +9,7 @@ import numpy as np
 
 from lsr.errors import CorruptIndex
 from lsr.index.storage.arrays import checksum
+from lsr.index.storage.blocks import find_fault
 from lsr.index.storage.manifest import Manifest
 from lsr.index.storage.segment import WINDOW, Segment, window_count
 
@@ -40,6 +41,11 @@ def check_index(path: Path, full: bool) -> Iterator[str]:
         yield f"vectors: {segment.documents:,} documents, terms rise and lie in the vocabulary"
         _check_postings(path, segment)
         yield f"postings: {segment.entry.nnz:,} point to documents"
+        if segment.blocks is not None:
+            fault = find_fault(segment.blocks, segment.documents)
+            if fault is not None:
+                raise CorruptIndex(f"{path}: {fault}; build the index again or restore a copy")
+            yield f"blocks: {segment.blocks.entries:,} entries lie in their blocks"
         _check_records(path, segment)
         yield "records: ids are distinct" + (", texts open" if segment.texts is not None else "")
 
