@@ -16,11 +16,13 @@ import numpy as np
 import numpy.typing as npt
 
 from lsr.errors import LsrError
+from lsr.index.blocked.ordering import order_documents
 from lsr.sparse import SparseVectors
 
-__all__ = ["DIM", "QUERY_SETS", "documents", "find_shared", "queries"]
+__all__ = ["DIM", "QUERY_SETS", "documents", "find_shared", "grown", "queries"]
 
 DIM = 30_522
+CLUSTER = 100  # documents that are similar lie within so many places of each other, in the order of the blocked engine
 STEP = np.float32(3.5 / 255)  # weight of one step of a document's 8-bit codes
 QUERY_SETS = {
     "inference-free": "queries_inference_free.npz",  # tokens of the question, weighted by a table: 7.8 terms on average
@@ -45,6 +47,43 @@ def documents(first: int | None = None) -> SparseVectors:
         vectors = _decode_documents()
         vectors.save(cached)
     return vectors if first is None else vectors[:first]
+
+
+def grown(factor: int) -> SparseVectors:
+    """`factor` times as many documents: after the real ones, each takes half of the terms of two documents of one cluster.
+
+    Copies would make near-duplicates, which flatter clustering. Weights are varied by up to a fifth. Kept in the cache
+    folder, 6 bytes a weight; loading takes as much memory.
+    """
+    cached = _cache_folder() / f"documents-{factor}.npz"
+    try:
+        return SparseVectors.load(cached)
+    except LsrError:
+        pass
+    real = documents()
+    order = order_documents(real.indptr, real.indices, real.values, DIM, lambda *_: None)
+    vectors = SparseVectors.concat([real, *(_mixed(real, order, number) for number in range(1, factor))])
+    vectors.save(cached)
+    return vectors
+
+
+def _mixed(real: SparseVectors, order: npt.NDArray[np.uint32], seed: int) -> SparseVectors:
+    """As many documents as there are real ones, each mixed of two that are at most `CLUSTER` apart in the order."""
+    generator = np.random.default_rng(seed)
+    n = len(real)
+    first = np.arange(n)
+    second = np.clip(first + generator.integers(1, CLUSTER, n), 0, n - 1)
+    shape = real.to_scipy()
+    halves = []
+    for places in (first, second):
+        half = shape[order[places]]
+        half.data = np.where(generator.random(half.nnz) < 0.5, half.data, 0).astype(np.float32)
+        half.eliminate_zeros()
+        halves.append(half)
+    mixed = halves[0].maximum(halves[1]).tocsr()
+    mixed.sort_indices()
+    mixed.data *= generator.uniform(0.8, 1.2, mixed.nnz).astype(np.float32)
+    return SparseVectors.from_scipy(mixed)
 
 
 def queries(name: str, first: int | None = None) -> SparseVectors:
