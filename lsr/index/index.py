@@ -13,6 +13,8 @@ from lsr.errors import InvalidInput, UnsupportedVersion
 from lsr.hits import Explanation, Hits
 from lsr.index.exact import ExactEngine
 from lsr.index.explain import explain
+from lsr.index.filters.expression import Filter
+from lsr.index.filters.masks import Masks
 from lsr.index.query_side import QuerySide, check_encoder, open_query_side
 from lsr.index.storage.manifest import Manifest
 from lsr.index.storage.records import Record
@@ -53,7 +55,8 @@ class Index:
         if len(manifest.segments) != 1 or manifest.engine != "exact":
             raise UnsupportedVersion(f"{path}: made by a newer lsr ({manifest.lsr_version}): pip install -U lsr-engine")
         self._segment = Segment(path, manifest.segments[0], manifest.dim, manifest.texts)
-        self._engine = ExactEngine(self._segment)
+        self._engine = ExactEngine(self._segment, manifest.dim)
+        self._masks = Masks(self._segment.fields, self._segment.ids)
         self._given_encoder = encoder
         self._query_side: QuerySide | None = None
 
@@ -158,7 +161,13 @@ class Index:
 
     @overload  # a str is a Sequence[str] too: the first that fits counts
     def search(  # type: ignore[overload-overlap]
-        self, query: str, k: int = 10, *, recall: float | None = None, threads: int | None = None
+        self,
+        query: str,
+        k: int = 10,
+        *,
+        recall: float | None = None,
+        filter: Filter | None = None,
+        threads: int | None = None,
     ) -> Hits: ...
 
     @overload
@@ -168,6 +177,7 @@ class Index:
         k: int = 10,
         *,
         recall: float | None = None,
+        filter: Filter | None = None,
         threads: int | None = None,
     ) -> list[Hits]: ...
 
@@ -177,18 +187,22 @@ class Index:
         k: int = 10,
         *,
         recall: float | None = None,
+        filter: Filter | None = None,
         threads: int | None = None,
     ) -> Hits | list[Hits]:
         """The k documents with the highest scores, best first; equal scores in document order.
 
         query: a text gives one `Hits`; a list of texts or SparseVectors give a list of `Hits`, in input order.
-        k: 1 to 10,000. Fewer hits come back when fewer documents share a term with the query.
+        k: 1 to 10,000. Fewer hits come back when fewer documents share a term with the query and pass the filter.
         recall: the share of the exact top-k that is enough, above 0 and up to 1. The exact engine gives all of it.
+        filter: documents that may be hits, by their metadata ({"year": {">=": 2020}, "lang": ["en", "de"]}, or the text
+          'year >= 2020 and lang in ("en", "de")') or by their ids (a list); see docs/filters.md. The hits are those that a
+          search without it would give, were the other documents not there.
         threads: processors for several queries, all by default. The result does not depend on it.
 
         Scores are dot products of query weights and stored (8-bit) document weights. Empty queries find nothing.
         Raises `InvalidInput` for a k or recall out of range, a text query on an index of bare vectors, or vectors of
-        another dim.
+        another dim, or a filter on a field that does not exist.
         """
         if not isinstance(k, int | np.integer) or not 1 <= k <= MAX_K:
             raise InvalidInput(f"k is {k}: it must be a whole number from 1 to {MAX_K:,}")
@@ -196,17 +210,18 @@ class Index:
             raise InvalidInput(f"recall is {recall}: it must be above 0 and at most 1")
         if threads is not None and threads < 1:
             raise InvalidInput(f"threads is {threads}: it must be at least 1")
+        allowed = None if filter is None else self._masks.allowed(filter)
         if isinstance(query, str):
-            return self._answer([query], self._encode([query]), int(k), 1)[0]
+            return self._answer([query], self._encode([query]), int(k), 1, allowed)[0]
         if isinstance(query, SparseVectors):
             if query.dim != self.dim:
                 raise InvalidInput(f"the queries have {query.dim:,} dimensions, the index {self.dim:,}")
-            return self._answer(None, query, int(k), threads or available_cores())
+            return self._answer(None, query, int(k), threads or available_cores(), allowed)
         texts = list(query)
         for text in texts:
             if not isinstance(text, str):
                 raise InvalidInput(f"a query is a {type(text).__name__}: give texts or SparseVectors")
-        return self._answer(texts, self._encode(texts), int(k), threads or available_cores())
+        return self._answer(texts, self._encode(texts), int(k), threads or available_cores(), allowed)
 
     def _encode(self, texts: list[str]) -> SparseVectors:
         encoder = self.query_encoder
@@ -217,11 +232,18 @@ class Index:
             )
         return encoder.encode_batch(texts)
 
-    def _answer(self, texts: list[str] | None, queries: SparseVectors, k: int, threads: int) -> list[Hits]:
+    def _answer(
+        self,
+        texts: list[str] | None,
+        queries: SparseVectors,
+        k: int,
+        threads: int,
+        allowed: npt.NDArray[np.uint8] | None,
+    ) -> list[Hits]:
         longest = int((queries.indptr[1:] - queries.indptr[:-1]).max(initial=0))
         if longest > MAX_QUERY_TERMS:
             raise InvalidInput(f"a query has {longest:,} terms: at most {MAX_QUERY_TERMS:,} are searched")
-        scores, rows, counts = self._engine.search(queries, k, threads)
+        scores, rows, counts = self._engine.search(queries, k, threads, allowed)
         result = []
         for i, count in enumerate(counts.tolist()):
             terms, weights = queries.row(i)
@@ -293,8 +315,8 @@ class Index:
     def info(self) -> dict[str, Any]:
         """Counts, sizes and origin, as `lsr info --json` prints them."""
         manifest, segment = self.manifest, self._segment
-        sizes = {"vectors": 0, "postings": 0, "ids": 0, "texts": 0, "encoder": 0}
-        kinds = {"forward": "vectors", "dense": "postings", "text": "texts"}
+        sizes = {"vectors": 0, "postings": 0, "ids": 0, "texts": 0, "fields": 0, "encoder": 0}
+        kinds = {"forward": "vectors", "dense": "postings", "text": "texts", "field": "fields"}
         for file in manifest.files():
             kind = "encoder" if file.name.startswith("encoder/") else file.name.rpartition("/")[2].partition("_")[0]
             sizes[kinds.get(kind, kind)] += file.bytes
@@ -323,6 +345,7 @@ class Index:
             "lsr_version": manifest.lsr_version,
             "created": manifest.created,
             "texts": manifest.texts,
+            "fields": segment.fields.describe(),
             "source": manifest.source,
         }
 
