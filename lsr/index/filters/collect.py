@@ -53,8 +53,9 @@ class FieldsWriter:
 
     def append(self, documents: Sequence[Document]) -> None:
         for document in documents:
-            for name, value in _values("", document.metadata):
-                self._add(name, value)
+            for name, value in document.metadata.items():
+                for field, one in _values(name, value):
+                    self._add(field, one)
             self._documents += 1
         columns = [column for field in self._fields.values() for column in field.columns.values()]
         buffered = sum(len(column.rows) for column in columns)
@@ -110,7 +111,7 @@ def _values(name: str, value: Any) -> Iterator[tuple[str, Any]]:
     """(field, value) of all that a value holds."""
     if isinstance(value, Mapping) and len(name) <= MAX_NAME:  # names that only grow longer are not followed
         for inner, part in value.items():
-            yield from _values(f"{name}.{inner}" if name else inner, part)
+            yield from _values(f"{name}.{inner}", part)
     elif isinstance(value, list):
         for part in value:
             yield from _values(name, part)
