@@ -34,11 +34,8 @@ class SurvivorsEngine:
         self._scale = np.float32(segment.entry.scale)
         terms = len(segment.forward_terms) / max(1, segment.documents)
         self._ns = _NS_DOCUMENT + _NS_TERM * terms
-        self._last: tuple[npt.NDArray[np.uint8] | None, int, Rows | None] = (
-            None,
-            0,
-            None,
-        )  # mask, its documents: how many, and which
+        # The last mask, how many documents it allows, and which, if that was asked.
+        self._last: tuple[npt.NDArray[np.uint8] | None, int, Rows | None] = (None, 0, None)
         self._idle: list[tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]] = []  # append and pop are atomic
         self._score: Callable[..., int] | None = None
 

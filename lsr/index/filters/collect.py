@@ -42,9 +42,8 @@ class FieldsWriter:
     def __init__(self, folder: Path, segment: str, scratch: Path) -> None:
         self._folder, self._segment = folder, segment
         self._scratch = scratch / "fields"
-        shutil.rmtree(
-            self._scratch, ignore_errors=True
-        )  # of an interrupted run: documents are read again from the first
+        # What an interrupted run left is of no use: documents are read again from the first.
+        shutil.rmtree(self._scratch, ignore_errors=True)
         self._scratch.mkdir()
         self._fields: dict[str, _Field] = {}
         self._refused: dict[str, str] = {}  # fields that cannot be filtered on, and why
