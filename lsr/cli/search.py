@@ -33,6 +33,15 @@ def search(
         float | None, typer.Option(help="Share of the exact hits that is enough. (default: all)", show_default=False)
     ] = None,
     exact: Annotated[bool, typer.Option("--exact", help="All exact hits: the same as --recall 1.")] = False,
+    filter_: Annotated[
+        str | None,
+        typer.Option(
+            "--filter",
+            metavar="EXPR",
+            help='Only documents that it allows: \'year >= 2020 and lang in ("en", "de") and not draft\'.',
+            show_default=False,
+        ),
+    ] = None,
     explain: Annotated[bool, typer.Option("--explain", help="Show matched terms and their weights.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a query.")] = False,
     queries: Annotated[
@@ -55,7 +64,7 @@ def search(
     from lsr.index import Index
 
     opened = Index.open(index)
-    answers = _answers(opened, _asked(query or [], queries), k, 1.0 if exact else recall)
+    answers = _answers(opened, _asked(query or [], queries), k, 1.0 if exact else recall, filter_)
     if run is not None:
         from lsr.run_file import write_run
 
@@ -68,7 +77,7 @@ def search(
         if as_json:
             typer.echo(json.dumps(_as_json(hits, explain), ensure_ascii=False))
         else:
-            show_hits(hits, explain, opened, first=number == 0)
+            show_hits(hits, explain, opened, first=number == 0, filtered=filter_ is not None)
 
 
 def _asked(arguments: list[str], file: str | None) -> Iterator[tuple[str, str]]:
@@ -81,11 +90,14 @@ def _asked(arguments: list[str], file: str | None) -> Iterator[tuple[str, str]]:
     yield from ((query.id, query.text) for query in read_queries(file))
 
 
-def _answers(index: Index, asked: Iterator[tuple[str, str]], k: int, recall: float | None) -> Iterator[Hits]:
+def _answers(
+    index: Index, asked: Iterator[tuple[str, str]], k: int, recall: float | None, filter_: str | None
+) -> Iterator[Hits]:
     from itertools import islice
 
     while batch := list(islice(asked, _BATCH)):
-        for (query_id, _), hits in zip(batch, index.search([text for _, text in batch], k, recall=recall), strict=True):
+        answers = index.search([text for _, text in batch], k, recall=recall, filter=filter_)
+        for (query_id, _), hits in zip(batch, answers, strict=True):
             hits.query_id = query_id
             yield hits
 

@@ -30,7 +30,7 @@ def size(number: int) -> str:
     return f"{number} bytes" if units[0] == "bytes" else f"{value:.1f} {units[0]}"
 
 
-def show_hits(hits: Hits, explain: bool, index: Index, first: bool = True) -> None:
+def show_hits(hits: Hits, explain: bool, index: Index, first: bool = True, filtered: bool = False) -> None:
     """Prints the hits of one query."""
     console = Console(highlight=False, soft_wrap=False)
     if not first:
@@ -38,7 +38,7 @@ def show_hits(hits: Hits, explain: bool, index: Index, first: bool = True) -> No
     if hits.query is not None:
         console.print(Text(hits.query, style="bold underline"))
     if len(hits) == 0:
-        console.print(_nothing(hits, index))
+        console.print(_nothing(hits, index, filtered))
     for hit in hits:
         # One line at a terminal, cut at its width; all of it in a pipe.
         whole = not console.is_terminal
@@ -46,11 +46,12 @@ def show_hits(hits: Hits, explain: bool, index: Index, first: bool = True) -> No
         console.print(_body(hit, explain, console.is_terminal), end="")
 
 
-def _nothing(hits: Hits, index: Index) -> str:
+def _nothing(hits: Hits, index: Index, filtered: bool) -> str:
     if len(hits.terms) == 0:
         return "No hits: the query has no word that the encoder knows."
     words = ", ".join(index.query_encoder.token(int(t)) for t in hits.terms) if index.query_encoder else ""
-    return f"No hits: no document shares a term with the query ({words})."
+    which = "no document that the filter allows" if filtered else "no document"
+    return f"No hits: {which} shares a term with the query ({words})."
 
 
 def _head(hit: Hit) -> Text:
@@ -105,7 +106,8 @@ def facts_table(facts: Mapping[str, Any]) -> None:
     for name, value in facts.items():
         if isinstance(value, Mapping):
             for inner, part in value.items():
-                table.add_row(f"{name} {inner}".replace("_", " "), size(part) if name == "bytes" else _plain(part))
+                label = inner if name == "fields" else inner.replace("_", " ")  # fields are called what they are
+                table.add_row(f"{name} {label}", size(part) if name == "bytes" else _plain(part))
         else:
             table.add_row(name.replace("_", " "), _plain(value))
     Console(highlight=False).print(table)

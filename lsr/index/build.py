@@ -15,6 +15,7 @@ from lsr.index.blocked.calibration import calibrate
 from lsr.index.blocked.curves import Curve
 from lsr.index.blocked.parameters import BlockOptions, default_block_size
 from lsr.index.encoding_run import EncodingRun
+from lsr.index.filters.collect import FieldsWriter
 from lsr.index.query_side import term_weights, write_encoder
 from lsr.index.reading import Reading, Texts, name_of
 from lsr.index.segment_writer import Progress, Spool, write_arrays
@@ -85,22 +86,23 @@ def build_index(
     with new_folder(path, options.overwrite, options.resume) as (work, scratch):
         vectors = _load_vectors(source, encoder)
         spool = Spool(scratch, vectors.dim if vectors is not None else encoder.dim)  # type: ignore[union-attr]
-        ids = texts = run = None
+        ids = texts = fields = run = None
         try:
             # In messages, documents of files are counted from 1, as their lines are, and Python objects from 0.
             ids = IdsWriter(work, SEGMENT, first=1 if isinstance(source, str | Path) else 0)
             texts = TextsWriter(work, SEGMENT) if options.keep_text and vectors is None else None
+            fields = FieldsWriter(work, SEGMENT, scratch) if vectors is None else None
             if vectors is not None:
                 _spool_vectors(vectors, spool, ids, progress)
             else:
                 assert encoder is not None
                 assert not isinstance(source, SparseVectors)
-                run = EncodingRun(spool, encoder, ids, texts, progress, resume=options.resume)
+                run = EncodingRun(spool, encoder, ids, texts, progress, fields=fields, resume=options.resume)
                 if not run.run(options.reading.documents(source, encoder), options.reading.batch_size):
                     raise CorpusError(f"{_name(source)}: holds no documents")
             blocks = options.blocks(spool.documents)
             files, scale, nnz = write_arrays(spool, work, SEGMENT, blocks, progress)
-            files += ids.finish() + (texts.finish() if texts else [])
+            files += ids.finish() + (texts.finish() if texts else []) + (fields.finish() if fields else [])
         finally:
             for writer in (spool, ids, texts):
                 if writer is not None:

@@ -15,6 +15,7 @@ import xxhash
 from lsr.corpus import Document
 from lsr.errors import StorageError
 from lsr.files import atomic_write
+from lsr.index.filters.collect import FieldsWriter
 from lsr.index.segment_writer import Progress, Spool
 from lsr.index.storage.folder import CHECKPOINT
 from lsr.index.storage.records import IdsWriter, TextsWriter
@@ -32,7 +33,7 @@ class EncodingRun:
     """Reads, encodes and spools documents.
 
     With `resume` it keeps a checkpoint after every batch, and goes on from the one that it finds. Only the vectors are
-    kept between runs, for encoding is what takes long; ids and texts are read again from the source, whose first
+    kept between runs, for encoding is what takes long; ids, texts and metadata are read again from the source, whose first
     documents must be the same as before.
     """
 
@@ -44,11 +45,12 @@ class EncodingRun:
         texts: TextsWriter | None,
         progress: Progress,
         *,
+        fields: FieldsWriter | None = None,
         resume: bool,
     ) -> None:
         from lsr.encoders.idf import TokenCounts
 
-        self._spool, self._encoder, self._ids, self._texts = spool, encoder, ids, texts
+        self._spool, self._encoder, self._ids, self._texts, self._fields = spool, encoder, ids, texts, fields
         self._progress, self._resume = progress, resume
         self._checkpoint = spool.folder / CHECKPOINT
         self._content = xxhash.xxh3_128()  # of all ids and texts so far
@@ -88,6 +90,8 @@ class EncodingRun:
         self._ids.append([document.id for document in batch], [document.where for document in batch])
         if self._texts is not None:
             self._texts.append(batch)
+        if self._fields is not None:
+            self._fields.append(batch)
         if self._resume:
             for document in batch:
                 self._content.update(json.dumps([document.id, document.content]).encode())

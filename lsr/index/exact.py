@@ -10,20 +10,24 @@ import numpy.typing as npt
 from lsr.index.engines import TopK, in_pieces, query_arrays
 from lsr.index.kernels import compile_once
 from lsr.index.storage.segment import WINDOW, Segment, window_count
+from lsr.index.survivors import SurvivorsEngine
 from lsr.sparse import SparseVectors
 
 __all__ = ["ExactEngine"]
 
-# Nanoseconds a posting, a document of a row, and one that is looked at for hits: fitted to 600 queries on 391,934 documents (2026-11-25, AMD EPYC
-# family 25 model 1, shared). Only their relation to those of `survivors` and of `blocked.calibration` counts.
+# Nanoseconds a posting, a document of a row, and one that is looked at for hits: fitted to 600 queries on 391,934 documents
+# (2026-11-25, AMD EPYC family 25 model 1, shared). Only their relation to those of `survivors` and `blocked.engine` counts.
 _NS_POSTING, _NS_DENSE, _NS_SCAN = 0.85, 0.12, 0.27
+_ALL = np.zeros(0, np.uint8)  # the mask that stands for no filter
+_ALL.flags.writeable = False  # as masks are: Numba tells them apart
 
 
 class ExactEngine:
     """Exact top-k over a segment. Safe from several threads: each search borrows working memory of its own."""
 
-    def __init__(self, segment: Segment) -> None:
-        self._documents = segment.documents
+    def __init__(self, segment: Segment, dim: int) -> None:
+        self._documents, self._dim = segment.documents, dim
+        self._survivors = SurvivorsEngine(segment, dim)
         self._arrays = (
             np.float32(segment.entry.scale),
             segment.postings_terms,
@@ -36,10 +40,22 @@ class ExactEngine:
             segment.rows_of,
         )
         self._idle: list[npt.NDArray[np.float32]] = []  # score buffers, all zero; append and pop are atomic
+        self._costs: npt.NDArray[np.float32] | None = None  # of the postings of each term, in nanoseconds [dim]
         self._search: Callable[..., None] | None = None
 
-    def search(self, queries: SparseVectors, k: int, threads: int = 1) -> TopK:
-        """Top-k of each query, one query a thread at a time; the result does not depend on the number of threads."""
+    def search(
+        self, queries: SparseVectors, k: int, threads: int = 1, allowed: npt.NDArray[np.uint8] | None = None
+    ) -> TopK:
+        """Top-k of each query, one query a thread at a time; the result does not depend on the number of threads.
+
+        allowed: 1 for documents that may be hits, 0 for the others, uint8 [documents], read-only; None: all may. Where they
+          are few, they are scored one by one; scores and order are the same.
+        """
+        if allowed is not None:
+            self._check(allowed)
+            places = self._survivors.places(allowed, len(queries), self.nanoseconds(queries))
+            if places is not None:
+                return self._survivors.search(queries, k, places, threads)
         n = len(queries)
         k = min(k, self._documents)
         scores, rows, counts = np.empty((n, k), np.float32), np.empty((n, k), np.int64), np.zeros(n, np.int64)
@@ -47,6 +63,7 @@ class ExactEngine:
             return scores, rows, counts
         kernel = self._search or self._load()
         indptr, terms, weights = query_arrays(queries)
+        mask = _ALL if allowed is None else allowed
 
         def run(first: int, last: int) -> None:
             try:
@@ -55,22 +72,28 @@ class ExactEngine:
                 buffer = np.zeros(WINDOW, np.float32)
             part = slice(first, last)
             out = (scores[part], rows[part], counts[part])
-            kernel(indptr[first : last + 1], terms, weights, last - first, *self._arrays, buffer, *out)
+            kernel(indptr[first : last + 1], terms, weights, last - first, *self._arrays, mask, buffer, *out)
             self._idle.append(buffer)  # not after a failure: it may not be clean
 
         in_pieces(n, threads, run)
         return scores, rows, counts
 
+    def _check(self, allowed: npt.NDArray[np.uint8]) -> None:
+        right = allowed.dtype == np.uint8 and allowed.shape == (self._documents,) and allowed.flags.c_contiguous
+        if not right or allowed.flags.writeable:
+            raise ValueError(
+                f"a mask of {allowed.dtype} {allowed.shape}: it must be uint8 [{self._documents}], read-only"
+            )
+
     def nanoseconds(self, queries: SparseVectors) -> float:
         """What reading the postings of a batch takes, about."""
-        listed, offsets = self._arrays[1:3]
-        windows = window_count(self._documents)
-        terms = queries.indices.astype(np.uint32)
-        places = np.searchsorted(listed, terms)
-        places = places[listed[np.minimum(places, len(listed) - 1)] == terms] if len(listed) else places[:0]
-        postings = int((offsets[(places + 1) * windows] - offsets[places * windows]).sum())
-        dense = int(np.isin(terms, self._arrays[5]).sum()) * self._documents
-        return _NS_POSTING * postings + _NS_DENSE * dense + _NS_SCAN * self._documents * len(queries)
+        if self._costs is None:
+            _, listed, offsets, _, _, dense, *_ = self._arrays
+            costs = np.zeros(self._dim, np.float32)
+            costs[listed] = _NS_POSTING * np.diff(offsets[:: window_count(self._documents)])
+            costs[dense] = _NS_DENSE * self._documents
+            self._costs = costs
+        return float(self._costs[queries.indices].sum()) + _NS_SCAN * self._documents * len(queries)
 
     def _load(self) -> Callable[..., None]:
         """The kernel, compiled for the arrays of this segment."""
@@ -78,6 +101,6 @@ class ExactEngine:
 
         query = (np.zeros(1, np.int64), np.zeros(0, np.uint32), np.zeros(0, np.float32), 0)
         out = (np.zeros(WINDOW, np.float32), np.zeros((0, 1), np.float32), np.zeros((0, 1), np.int64), query[0])
-        compile_once(f"exact-{self._arrays[4].dtype}", lambda: search(*query, *self._arrays, *out))
+        compile_once(f"exact-{self._arrays[4].dtype}", lambda: search(*query, *self._arrays, _ALL, *out))
         self._search = search
         return search  # type: ignore[no-any-return]

@@ -15,6 +15,8 @@ from lsr.hits import Explanation, Hits
 from lsr.index.blocked.curves import Curve
 from lsr.index.blocked.parameters import SearchSettings
 from lsr.index.explain import explain
+from lsr.index.filters.expression import Filter
+from lsr.index.filters.masks import Masks
 from lsr.index.query_side import QuerySide, check_encoder, open_query_side
 from lsr.index.searcher import Searcher
 from lsr.index.storage.manifest import Manifest
@@ -58,7 +60,8 @@ class Index:
             raise UnsupportedVersion(f"{path}: made by a newer lsr ({manifest.lsr_version}): pip install -U lsr-engine")
         self._segment = Segment(path, manifest.segments[0], manifest.dim, manifest.texts)
         self._curves = _curves(path, manifest)
-        self._searcher = Searcher(self._segment, self._curves)
+        self._searcher = Searcher(self._segment, manifest.dim, self._curves)
+        self._masks = Masks(self._segment.fields, self._segment.ids, self._segment.rows_of)
         self._given_encoder = encoder
         self._query_side: QuerySide | None = None
 
@@ -178,6 +181,7 @@ class Index:
         k: int = 10,
         *,
         recall: float | None = None,
+        filter: Filter | None = None,
         settings: SearchSettings | None = None,
         threads: int | None = None,
     ) -> Hits: ...
@@ -189,6 +193,7 @@ class Index:
         k: int = 10,
         *,
         recall: float | None = None,
+        filter: Filter | None = None,
         settings: SearchSettings | None = None,
         threads: int | None = None,
     ) -> list[Hits]: ...
@@ -199,22 +204,26 @@ class Index:
         k: int = 10,
         *,
         recall: float | None = None,
+        filter: Filter | None = None,
         settings: SearchSettings | None = None,
         threads: int | None = None,
     ) -> Hits | list[Hits]:
         """The k documents with the highest scores, best first; equal scores in document order.
 
         query: a text gives one `Hits`; a list of texts or SparseVectors give a list of `Hits`, in input order.
-        k: 1 to 10,000. Fewer hits come back when fewer documents share a term with the query.
+        k: 1 to 10,000. Fewer hits come back when fewer documents share a term with the query and pass the filter.
         recall: the share of the exact top-k that is enough, on average over queries, above 0 and up to 1 (default: 0.98).
           With the blocked engine it is reached as cheaply as the curves of the index tell (`info()["curves"]`); 1, and an
           index without that engine, give exact answers.
+        filter: documents that may be hits, by their metadata ({"year": {">=": 2020}, "lang": ["en", "de"]}, or the text
+          'year >= 2020 and lang in ("en", "de")') or by their ids (a list); see docs/filters.md. The hits are those that a
+          search without it would give, were the other documents not there.
         settings: for the blocked engine, in place of a recall.
         threads: processors for several queries, all by default. The result does not depend on it.
 
         Scores are dot products of query weights and stored (8-bit) document weights. Empty queries find nothing.
         Raises `InvalidInput` for a k or recall out of range, a text query on an index of bare vectors, or vectors of
-        another dim.
+        another dim, or a filter on a field that does not exist.
         """
         if not isinstance(k, int | np.integer) or not 1 <= k <= MAX_K:
             raise InvalidInput(f"k is {k}: it must be a whole number from 1 to {MAX_K:,}")
@@ -234,6 +243,7 @@ class Index:
             recall=DEFAULT_RECALL if recall is None else float(recall),
             settings=settings,
             threads=threads or available_cores(),
+            allowed=None if filter is None else self._masks.allowed(filter),
         )
         if isinstance(query, str):
             return answer([query], self._encode([query]), threads=1)[0]
@@ -265,11 +275,12 @@ class Index:
         recall: float,
         settings: SearchSettings | None,
         threads: int,
+        allowed: npt.NDArray[np.uint8] | None,
     ) -> list[Hits]:
         longest = int((queries.indptr[1:] - queries.indptr[:-1]).max(initial=0))
         if longest > MAX_QUERY_TERMS:
             raise InvalidInput(f"a query has {longest:,} terms: at most {MAX_QUERY_TERMS:,} are searched")
-        scores, rows, counts = self._searcher.search(queries, k, recall, threads, settings)
+        scores, rows, counts = self._searcher.search(queries, k, recall, threads, settings, allowed)
         result = []
         for i, count in enumerate(counts.tolist()):
             terms, weights = queries.row(i)
@@ -341,8 +352,14 @@ class Index:
     def info(self) -> dict[str, Any]:
         """Counts, sizes and origin, as `lsr info --json` prints them."""
         manifest, segment = self.manifest, self._segment
-        sizes = {"vectors": 0, "postings": 0, "blocks": 0, "ids": 0, "texts": 0, "encoder": 0}
-        kinds = {"forward": "vectors", "dense": "postings", "text": "texts", "order": "blocks"}
+        sizes = {"vectors": 0, "postings": 0, "blocks": 0, "ids": 0, "texts": 0, "fields": 0, "encoder": 0}
+        kinds = {
+            "forward": "vectors",
+            "dense": "postings",
+            "text": "texts",
+            "order": "blocks",
+            "field": "fields",
+        }
         for file in manifest.files():
             kind = "encoder" if file.name.startswith("encoder/") else file.name.rpartition("/")[2].partition("_")[0]
             sizes[kinds.get(kind, kind)] += file.bytes
@@ -373,6 +390,7 @@ class Index:
             "lsr_version": manifest.lsr_version,
             "created": manifest.created,
             "texts": manifest.texts,
+            "fields": segment.fields.describe(),
             "source": manifest.source,
         }
 

@@ -18,43 +18,63 @@ from lsr.sparse import SparseVectors
 __all__ = ["Searcher"]
 
 
+Mask = npt.NDArray[np.uint8]
+
+
 class Searcher:
     """The engines of a segment, and the choice between them: by the curves that were measured at build time."""
 
-    def __init__(self, segment: Segment, curves: Sequence[Curve]) -> None:
+    def __init__(self, segment: Segment, dim: int, curves: Sequence[Curve]) -> None:
         self._curves = curves
-        self.exact = ExactEngine(segment)
+        self.exact = ExactEngine(segment, dim)
         self.blocked = BlockedEngine(segment) if segment.blocks is not None else None
 
     def search(
-        self, queries: SparseVectors, k: int, recall: float, threads: int, settings: SearchSettings | None = None
+        self,
+        queries: SparseVectors,
+        k: int,
+        recall: float,
+        threads: int,
+        settings: SearchSettings | None = None,
+        allowed: Mask | None = None,
     ) -> TopK:
-        """Top-k of each query. settings: for the blocked engine, in place of those chosen for the recall."""
+        """Top-k of each query.
+
+        settings: for the blocked engine, in place of those chosen for the recall. allowed: see `ExactEngine.search`.
+        """
         if self.blocked is None or (recall >= 1 and settings is None):
-            return self.exact.search(queries, k, threads)
+            return self.exact.search(queries, k, threads, allowed)
+        depth = k
+        if allowed is not None:
+            # The k best of those allowed are spread among so many, were all of them.
+            depth = int(k * len(allowed) / max(1, int(np.count_nonzero(allowed.view(np.bool_)))))
         if len(queries) == 1:
-            chosen = settings or choose(self._curves, queries.nnz, k, recall)
-            return self._with(chosen, queries, k, threads)
+            chosen = settings or choose(self._curves, queries.nnz, depth, recall)
+            return self._with(chosen, queries, k, threads, allowed)
         short = np.diff(queries.indptr) <= SHORT
-        by_kind = [settings or choose(self._curves, terms, k, recall) for terms in (SHORT, SHORT + 1)]
+        by_kind = [settings or choose(self._curves, terms, depth, recall) for terms in (SHORT, SHORT + 1)]
         if by_kind[0] == by_kind[1] or short.all() or not short.any():
-            return self._with(by_kind[0] if short.all() else by_kind[1], queries, k, threads)
+            return self._with(by_kind[0] if short.all() else by_kind[1], queries, k, threads, allowed)
         parts = [np.flatnonzero(short), np.flatnonzero(~short)]
         answers = [
-            self._with(chosen, _take(queries, part), k, threads) for chosen, part in zip(by_kind, parts, strict=True)
+            self._with(chosen, _take(queries, part), k, threads, allowed)
+            for chosen, part in zip(by_kind, parts, strict=True)
         ]
         return _joined(parts, answers, len(queries))
 
-    def _with(self, settings: SearchSettings | None, queries: SparseVectors, k: int, threads: int) -> TopK:
+    def _with(
+        self, settings: SearchSettings | None, queries: SparseVectors, k: int, threads: int, allowed: Mask | None
+    ) -> TopK:
         if settings is None:
-            return self.exact.search(queries, k, threads)
+            return self.exact.search(queries, k, threads, allowed)
         assert self.blocked is not None
-        (scores, rows, counts), _ = self.blocked.search(queries, k, settings, threads)
+        (scores, rows, counts), _ = self.blocked.search(queries, k, settings, threads, allowed)
         # What was read may hold fewer hits than there are: rare terms, a large k. There the exact engine is quick.
         few = np.flatnonzero((counts < scores.shape[1]) & (np.diff(queries.indptr) > 0))
         if len(few):
-            some = self.exact.search(_take(queries, few) if len(few) < len(queries) else queries, k, threads)
-            scores[few], rows[few], counts[few] = some
+            some = self.exact.search(_take(queries, few), k, threads, allowed)
+            width = some[0].shape[1]  # the documents that a filter allows may be fewer than k
+            scores[few, :width], rows[few, :width], counts[few] = some
         return scores, rows, counts
 
 
@@ -63,12 +83,10 @@ def _take(queries: SparseVectors, rows: npt.NDArray[np.int64]) -> SparseVectors:
 
 
 def _joined(parts: Sequence[npt.NDArray[np.int64]], answers: Sequence[TopK], queries: int) -> TopK:
-    k = answers[0][0].shape[1]
-    scores, rows, counts = (
-        np.empty((queries, k), np.float32),
-        np.empty((queries, k), np.int64),
-        np.zeros(queries, np.int64),
-    )
+    k = max(answer[0].shape[1] for answer in answers)
+    scores, rows = np.empty((queries, k), np.float32), np.empty((queries, k), np.int64)
+    counts = np.zeros(queries, np.int64)
     for part, answer in zip(parts, answers, strict=True):
-        scores[part], rows[part], counts[part] = answer
+        width = answer[0].shape[1]
+        scores[part, :width], rows[part, :width], counts[part] = answer
     return scores, rows, counts

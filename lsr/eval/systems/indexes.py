@@ -88,7 +88,7 @@ class _Searching:
         assert encoder is not None
         asked = encoder.encode_batch([query.text for query in queries])
         sizes = index.info()["bytes"]
-        searched = sizes["total"] - sizes["texts"]
+        searched = sizes["total"] - sizes["texts"] - sizes["fields"]  # no query here has a filter
         lengths, frequencies = index.statistics()
         query_frequencies = np.bincount(asked.indices, minlength=index.dim)
         return {

@@ -70,7 +70,7 @@ def calibrate(
     """
     if segment.documents < 2:
         return ()
-    exact, blocked = ExactEngine(segment), BlockedEngine(segment)
+    exact, blocked = ExactEngine(segment, dim), BlockedEngine(segment)
     rng = np.random.default_rng(_SEED)
     curves: list[Curve] = []
     stages = len(DEPTHS) * 2

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from lsr.index.blocked.parameters import SearchSettings
 from lsr.index.engines import TopK, in_pieces, query_arrays
@@ -21,6 +22,7 @@ COLUMNS = 1 << 14
 # 391,934 documents (2026-11-26, AMD EPYC family 25 model 1, shared), with a mean error of 12 %.
 _NS_QUERY, _NS_SUMMARY, _NS_ENTRY, _NS_DOCUMENT, _NS_TERM = 16_000.0, 4.0, 10.0, 240.0, 10.0
 _NONE = np.zeros(0, np.uint8)
+_NONE.flags.writeable = False  # as masks are: Numba tells them apart
 
 
 class Work(NamedTuple):
@@ -54,13 +56,23 @@ class BlockedEngine:
             (segment.forward_indptr, segment.forward_terms, segment.forward_codes),
             segment.rows_of,
         )
+        self._last = (_NONE, _NONE)  # the last mask, and the blocks that have a document it allows
         self._idle: list[tuple[Any, ...]] = []  # append and pop are atomic
         self._search: Callable[..., None] | None = None
 
-    def search(self, queries: SparseVectors, k: int, settings: SearchSettings, threads: int = 1) -> tuple[TopK, Work]:
+    def search(
+        self,
+        queries: SparseVectors,
+        k: int,
+        settings: SearchSettings,
+        threads: int = 1,
+        allowed: npt.NDArray[np.uint8] | None = None,
+    ) -> tuple[TopK, Work]:
         """Top-k of each query, one query a thread at a time; the result does not depend on the number of threads.
 
         Fewer than k hits come back where the blocks that were read hold fewer documents with a term of the query.
+        allowed: 1 for documents that may be hits, 0 for the others, uint8 [documents], read-only, as they are stored; None
+          where all may. Blocks without such documents are not read.
         """
         n = len(queries)
         k = min(k, self._documents)
@@ -70,6 +82,7 @@ class BlockedEngine:
             return (scores, rows, counts), Work(*total.tolist())
         kernel = self._search or self._load()
         indptr, terms, weights = query_arrays(queries)
+        masks = (_NONE, _NONE) if allowed is None else (allowed, self._allowed_blocks(allowed))
         chosen = (settings.query_cut, settings.n_blocks, max(settings.candidates, k))
 
         def run(first: int, last: int) -> None:
@@ -87,8 +100,7 @@ class BlockedEngine:
                 last - first,
                 chosen,
                 *self._arrays,
-                _NONE,
-                _NONE,
+                *masks,
                 *memory,
                 *out,
             )
@@ -97,6 +109,16 @@ class BlockedEngine:
 
         in_pieces(n, threads, run)
         return (scores, rows, counts), Work(*total.tolist())
+
+    def _allowed_blocks(self, allowed: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        mask, blocks = self._last
+        if mask is not allowed:
+            blocks = np.zeros(self._padded, np.uint8)
+            found = np.maximum.reduceat(allowed, np.arange(0, self._documents, self._block_size))
+            blocks[: len(found)] = found
+            blocks.flags.writeable = False
+            self._last = allowed, blocks
+        return blocks
 
     @staticmethod
     def nanoseconds(queries: SparseVectors, work: Work) -> float:

@@ -111,6 +111,35 @@ def _add_row(scores, row, weight):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
+def _any(allowed):  # type: ignore[no-untyped-def]
+    """Whether a mask allows any document; looked at in pieces, for most have one soon."""
+    step = 4096
+    for first in range(0, len(allowed), step):
+        piece = allowed[first : first + step]
+        found = np.uint8(0)
+        for i in range(len(piece)):
+            found |= piece[i]
+        if found:
+            return True
+    return False
+
+
+@njit(nogil=True, cache=True)
+def _drop_row(bits, allowed):  # type: ignore[no-untyped-def]
+    """Clears the scores of documents that a mask does not allow."""
+    for i in range(len(allowed)):
+        bits[i] = bits[i] if allowed[i] else np.int32(0)
+
+
+@njit(nogil=True, cache=True)
+def _drop_list(bits, docs, start, end, allowed):  # type: ignore[no-untyped-def]
+    """The same for the documents of one posting list."""
+    for p in range(U(start), U(end)):
+        if not allowed[docs[p]]:
+            bits[docs[p]] = 0
+
+
+@njit(nogil=True, cache=True)
 def _offer(score, doc, rows_of, keys):  # type: ignore[no-untyped-def]
     """Puts a document into the heap if it belongs there; of equal scores the earlier row does."""
     key = make_key(score, np.int64(rows_of[doc]) if len(rows_of) else doc)
@@ -169,6 +198,7 @@ def search(
     dense_codes: Array,
     documents: int,
     rows_of: Array,
+    allowed: Array,
     scores: Array,
     top_scores: Array,
     top_rows: Array,
@@ -178,13 +208,15 @@ def search(
 
     query_* a CSR batch, terms rising; listed [lists], offsets [lists * windows + 1], docs, codes [postings]: the
     postings; dense [d], dense_codes [d * documents]: the terms kept as rows; all as `storage.segment` has them;
-    documents < 2^32; rows_of uint32 [documents]: the row of each document, empty where that is its number;
+    documents < 2^32; rows_of uint32 [documents]: the row of each document, empty where that is its number; allowed uint8
+    [documents]: 1 for documents that may be hits, 0 for others, empty when all may;
     scores float32 [window], all 0, and all 0 again afterwards; k >= 1;
     top_scores float32 [queries, k], top_rows int64 [queries, k], counts int64 [queries]: the output, best first.
     """
     k = top_scores.shape[1]
     window_size = len(scores)
     windows = max(1, (documents + window_size - 1) // window_size)
+    filtered = len(allowed) > 0
     bits = scores.view(np.int32)
     groups = bits.reshape(window_size // GROUP, GROUP)
     longest = 0
@@ -204,6 +236,8 @@ def search(
         for window in range(windows):
             base = window * window_size
             inside = min(window_size, documents - base)
+            if filtered and not _any(allowed[base : base + inside]):
+                continue
             touched = 0
             for j in range(found):
                 if places[j] < 0:
@@ -216,11 +250,16 @@ def search(
                     _add_list(scores, docs, codes, start, end, weights[j])
                     touched += end - start
             if touched * SPARSE >= inside:
+                if filtered:
+                    _drop_row(bits, allowed[base : base + inside])
                 seed = np.int32(0)
                 if k >= SEED_FROM and keys[0] == 0:
                     seed = _first_threshold(bits, inside, k, maxima)
                 _take_dense(groups, inside, base, rows_of, keys, seed)
             else:
+                for j in range(found if filtered else 0):
+                    at = places[j] * windows + window
+                    _drop_list(bits, docs, offsets[at], offsets[at + 1], allowed[base : base + inside])
                 for j in range(found):
                     at = places[j] * windows + window
                     _take_sparse(bits, docs, offsets[at], offsets[at + 1], base, rows_of, keys)

@@ -20,7 +20,7 @@ from lsr.index.storage.manifest import FileEntry
 __all__ = ["AppendFile", "checksum", "map_array", "read_file", "write_array", "write_bytes"]
 
 Array = npt.NDArray[Any]
-DTYPES = frozenset({"|u1", "<u2", "<u4", "<i8", "<u8", "<f4"})
+DTYPES = frozenset({"|u1", "<u2", "<u4", "<i8", "<u8", "<f4", "<f8"})
 _CHUNK = 4 << 20
 
 

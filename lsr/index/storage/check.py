@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from lsr.errors import CorruptIndex
+from lsr.index.filters.columns import Column
 from lsr.index.storage.arrays import checksum
 from lsr.index.storage.blocks import find_fault
 from lsr.index.storage.manifest import Manifest
@@ -22,7 +23,8 @@ def check_index(path: Path, full: bool) -> Iterator[str]:
     """Yields a line for each thing checked, and raises the error of the first that is wrong.
 
     Without `full`: manifest, sizes and offsets, what `Index.open` checks. With it also the checksum of every file, and
-    that contents hold the rules: terms rise and lie in the vocabulary, ids are distinct and readable, every text opens.
+    that contents hold the rules: terms rise and lie in the vocabulary, values of fields belong to documents, ids are
+    distinct and readable, every text opens.
     """
     manifest = Manifest.read(path)
     yield f"manifest: generation {manifest.generation}, checksum matches"
@@ -47,6 +49,9 @@ def check_index(path: Path, full: bool) -> Iterator[str]:
                 raise CorruptIndex(f"{path}: {fault}; build the index again or restore a copy")
             yield f"blocks: {segment.blocks.entries:,} entries lie in their blocks"
         _check_records(path, segment)
+        if len(segment.fields):
+            _check_fields(path, segment)
+            yield f"fields: {len(segment.fields)}, whose values belong to documents"
         yield "records: ids are distinct" + (", texts open" if segment.texts is not None else "")
 
 
@@ -72,6 +77,48 @@ def _check_postings(path: Path, segment: Segment) -> None:
         last = at % windows == windows - 1
         if len(documents) and (np.any(documents[1:] <= documents[:-1]) or (last and documents[-1] >= inside)):
             raise CorruptIndex(f"{path}: postings of a term are out of order or point past the last document")
+
+
+def _check_fields(path: Path, segment: Segment) -> None:
+    n = segment.documents
+    for field in segment.fields:
+        problems = [problem for column in field.columns if (problem := _column_problem(column, n))]
+        if not problems:
+            mask = np.zeros(n, np.uint8)
+            for column in field.columns:
+                column.mark_all(mask)
+            having = int(np.count_nonzero(mask))
+            lists = sum(len(column.values) for column in field.columns) > having
+            if (having, lists) != (field.entry.documents, field.entry.lists):
+                problems.append("counts contradict its values")
+        if problems:
+            raise CorruptIndex(
+                f"{path}: the field {field.entry.name!r} is damaged: {problems[0]}; build the index again"
+            )
+
+
+def _column_problem(column: Column, documents: int) -> str | None:
+    values, rows, strings = column.values, column.rows, column.strings
+    if rows is not None and len(rows) and (np.any(rows[1:] < rows[:-1]) or rows[-1] >= documents):
+        return "rows are out of order or point past the last document"
+    if column.kind == "bool" and np.any(values > 1):
+        return "a value is neither true nor false"
+    if column.kind == "float" and not np.isfinite(values).all():
+        return "a value is no number"
+    if strings is not None:
+        if np.any(values >= len(strings)):
+            return "values point past the last string"
+        last: bytes | None = None
+        for code in range(len(strings)):
+            string = strings[code]
+            if last is not None and string <= last:
+                return "strings are out of order"
+            try:
+                string.decode()
+            except UnicodeDecodeError:
+                return "a string is no UTF-8"
+            last = string
+    return None
 
 
 def _check_records(path: Path, segment: Segment) -> None:

@@ -8,7 +8,7 @@ document i, `[title, text, metadata]`.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -175,6 +175,21 @@ class Ids:
                 return row
             at += 1
         return None
+
+    def find_all(self, identifiers: Iterable[str]) -> npt.NDArray[np.int64]:
+        """The rows of those ids that there are, in the order given."""
+        encoded = [identifier.encode("utf-8", "surrogatepass") for identifier in identifiers]
+        hashes = np.fromiter(map(_hash, encoded), np.uint64, len(encoded))
+        low = np.searchsorted(self._hashes, hashes).tolist()
+        high = np.searchsorted(self._hashes, hashes, side="right").tolist()
+        found = []
+        for identifier, first, last in zip(encoded, low, high, strict=True):
+            for row in self._rows[first:last].tolist():
+                if row < len(self):
+                    start, end = self._offsets[row : row + 2].tolist()
+                    if self._data[start:end].tobytes() == identifier:
+                        found.append(row)
+        return np.array(found, np.int64)
 
 
 # -- texts -------------------------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ postings_docs     <u2 [nnz]                  document number within its window o
 postings_codes    |u1 or <u2 [nnz]
 blocks_*, order_* see `blocks`
 ids_*, text_*     see `records`
+field_*           see `lsr.index.filters.columns`
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ import numpy as np
 import numpy.typing as npt
 
 from lsr.errors import CorruptIndex
+from lsr.index.filters.columns import TABLE, TYPES, Column, Fields, FieldTable, prefix
+from lsr.index.filters.strings import Strings
 from lsr.index.storage.arrays import map_array
 from lsr.index.storage.blocks import BlockArrays, open_blocks
 from lsr.index.storage.manifest import SegmentEntry
@@ -86,6 +89,7 @@ class Segment:
             self.blocks = open_blocks(self._take, self._check_offsets, self._corrupt, n, dim, entry.block_size)
         self.ids = self._open_ids(n)
         self.texts = self._open_texts(n) if texts else None
+        self.fields = self._open_fields(n)
 
     def document(self, row: int) -> tuple[Array, npt.NDArray[np.float32]]:
         """Term ids and stored weights of the document in a row."""
@@ -115,6 +119,33 @@ class Segment:
         self._check_offsets("text_offsets", offsets, len(blocks))
         return Texts(blocks, offsets, n)
 
+    def _open_fields(self, n: int) -> Fields:
+        """The columns of metadata; none in an index of vectors, or of documents without any."""
+        if TABLE not in self._arrays:
+            return Fields()
+        try:
+            table = FieldTable.from_bytes(self._take(TABLE, None, np.uint8).tobytes())
+        except ValueError as error:
+            raise self._corrupt(TABLE, f"cannot be read ({error})") from None
+        columns = [
+            [self._open_column(prefix(number, kind), kind, whole, n) for kind, whole in entry.columns.items()]
+            for number, entry in enumerate(table.fields)
+        ]
+        return Fields(table, columns)
+
+    def _open_column(self, name: str, kind: str, whole: bool, n: int) -> Column:
+        strings = None
+        types = [np.dtype(TYPES[kind]).type]
+        if kind == "string":
+            types = [np.uint8, np.uint16, np.uint32]
+            data = self._take(f"{name}_strings", None, np.uint8)
+            offsets = self._take(f"{name}_offsets", None, np.int64)
+            self._check_offsets(f"{name}_offsets", offsets, len(data))
+            strings = Strings(data, offsets)
+        values = self._take(f"{name}_values", (n,) if whole else None, *types)
+        rows = None if whole else self._take(f"{name}_rows", values.shape, np.uint32)
+        return Column(kind, values, rows, strings)
+
     def _take(self, name: str, shape: tuple[int, ...] | None, *types: type[np.generic]) -> Array:
         array = self._arrays.get(name)
         if array is None:
@@ -126,7 +157,7 @@ class Segment:
         return array
 
     def _check_offsets(self, name: str, offsets: npt.NDArray[np.int64], end: int) -> None:
-        if offsets[0] != 0 or offsets[-1] != end or np.any(offsets[1:] < offsets[:-1]):
+        if len(offsets) == 0 or offsets[0] != 0 or offsets[-1] != end or np.any(offsets[1:] < offsets[:-1]):
             raise self._corrupt(name, f"does not rise from 0 to {end}")
 
     def _corrupt(self, name: str, what: str) -> CorruptIndex:
