@@ -40,7 +40,7 @@ class SurvivorsEngine:
         self._score: Callable[..., int] | None = None
 
     def places(self, allowed: npt.NDArray[np.uint8], queries: int, ns: float) -> Places | None:
-        """Where the documents that a mask allows are stored, if scoring them for so many queries takes less than `ns` nanoseconds.
+        """Where the documents that a mask allows are, if scoring them for so many queries takes less than `ns` nanoseconds.
 
         allowed: uint8 [documents], 0 or 1, read-only: the last one is remembered, for counting takes a tenth of a search.
         """

@@ -340,3 +340,31 @@ def test_a_curve_that_is_none_is_refused(documents: SparseVectors, tmp_path: Pat
     edit_manifest(index.path, lambda body: body.update(curves=[{**curve, **fault}]))
     with pytest.raises(CorruptIndex, match="curve"):
         Index.open(index.path)
+
+
+# -- filters -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("share", [0.0, 0.001, 0.02, 0.3, 0.9, 1.0])
+def test_filters_keep_recall_at_every_selectivity(index: Index, share: float) -> None:
+    generator = np.random.default_rng(14)
+    allowed = np.flatnonzero(generator.random(len(index)) < share)
+    ids = [str(row) for row in allowed.tolist()]
+    queries = topical(100, 40, seed=1, own=0.2)
+    truth = index.search(queries, 10, recall=1, filter=ids)
+    for hits in (index.search(queries, 10, filter=ids), index.search(queries, 10, filter=ids, settings=EVERYTHING)):
+        assert set(np.concatenate([found.rows for found in hits]).tolist()) <= set(allowed.tolist())
+        assert [len(found) for found in hits] == [len(best) for best in truth]
+        if share:
+            assert recall(hits, truth) > 0.95
+
+
+def test_a_filter_is_heeded_before_documents_are_scored(index: Index, documents: SparseVectors) -> None:
+    """With few blocks and candidates, the allowed documents take the places of the others."""
+    ids = [str(row) for row in range(0, len(index), 2)]
+    queries = topical(50, 40, seed=1, own=0.2)
+    few = SearchSettings(n_blocks=64, candidates=30)
+    assert (
+        recall(index.search(queries, 10, settings=few, filter=ids), index.search(queries, 10, recall=1, filter=ids))
+        > 0.9
+    )

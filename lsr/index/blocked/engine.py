@@ -11,7 +11,7 @@ import numpy.typing as npt
 from lsr.index.blocked.parameters import SearchSettings
 from lsr.index.engines import TopK, in_pieces, query_arrays
 from lsr.index.kernels import compile_once
-from lsr.index.storage.blocks import STRIP
+from lsr.index.storage.blocks import CELL, STRIP
 from lsr.index.storage.segment import Segment
 from lsr.sparse import SparseVectors
 
@@ -44,7 +44,7 @@ class BlockedEngine:
         self._padded = blocks.padded
         self._block_size = blocks.block_size
         several = blocks.block_size > STRIP
-        last_strip = max(0, len(blocks.cells) // 16 - blocks.block_size // STRIP)
+        last_strip = max(0, len(blocks.cells) // CELL - 1)
         self._arrays = (
             np.float32(segment.entry.scale),
             blocks.block_size,

@@ -193,7 +193,7 @@ def _entries_of_row(row, rows, size, last, chosen, entries, hit_blocks, hit_code
 @njit(nogil=True, cache=True)
 def _read_cells(hits, heavy, block_size, cells, strips, slots, entries, hit_blocks, hit_codes, scores):  # type: ignore[no-untyped-def]
     """Step 2, one term: adds the codes of the documents of its chosen entries."""
-    offsets, masks, several, most = strips
+    offsets, masks, several, last = strips
     every = (U(1) << U(block_size // 32)) - U(1)
     for i in range(hits):
         ahead = U(entries[i + U(AHEAD)])
@@ -203,9 +203,9 @@ def _read_cells(hits, heavy, block_size, cells, strips, slots, entries, hit_bloc
         weight = U16((heavy * U32(hit_codes[i])) >> U32(12))  # an entry's code is up to 255, a document's up to 15
         if several:
             mask = U(masks[entry]) & every
-            strip = min(U(offsets[entry]), most)
+            strip = U(offsets[entry])
             while mask:
-                add_nibbles(scores, base + (first_bit(mask) << U(5)), cells, strip << U(4), weight)
+                add_nibbles(scores, base + (first_bit(mask) << U(5)), cells, min(strip, last) << U(4), weight)
                 strip += U(1)
                 mask &= mask - U(1)
         else:
@@ -332,7 +332,7 @@ def search(
 
     query_* a CSR batch, terms rising; settings: query_cut float, n_blocks, candidates. The segment, as `storage.segment`
     has it: lists: terms, offsets, blocks, codes; rows: terms, codes, bits, offsets; strips: offsets, masks, whether a block
-    has several, the last strip from which `block_size // 32` can be read; cells; forward: indptr, terms, codes; rows_of
+    has several, the last strip; cells; forward: indptr, terms, codes; rows_of
     [documents]. allowed [documents], allowed_blocks [padded] uint8: a filter, empty where there is none.
     Working memory, `padded` being the number of blocks as a multiple of 64: block_scores int16 [padded]; document_scores
     int16 [padded * block_size]; columns int16 [any multiple of 64]; numbers: slots (all 0, and again afterwards), chosen,
