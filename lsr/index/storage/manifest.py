@@ -15,7 +15,7 @@ from lsr.errors import CorruptIndex, IndexNotFound, UnsupportedVersion
 __all__ = ["FORMAT_VERSION", "EncoderEntry", "FileEntry", "Manifest", "SegmentEntry", "is_index", "manifest_name"]
 
 MAGIC = "lsr-index"
-FORMAT_VERSION = (1, 0)  # major: who reads it must know it; minor: additions that older readers may ignore
+FORMAT_VERSION = (1, 1)  # major: who reads it must know it; minor: additions that older readers may ignore
 MANIFEST_LIMIT = 64 << 20  # bytes; a larger one is not ours
 _NAME = re.compile(r"manifest-(\d{6,12})\.json")
 _PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}(/[A-Za-z0-9_][A-Za-z0-9_.-]{0,99})?")
@@ -64,7 +64,10 @@ class SegmentEntry:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """`format_version` is the version that the index was written in, which may be newer than this code's own."""
+    """`format_version` is the version that the index was written in, which may be newer than this code's own.
+
+    `vocabulary` are the files with the text of each term, of vectors that came with words and without an encoder (1.1).
+    """
 
     generation: int
     created: str
@@ -74,13 +77,14 @@ class Manifest:
     encoder: EncoderEntry | None
     segments: tuple[SegmentEntry, ...]
     texts: bool
+    vocabulary: tuple[FileEntry, ...] = ()
     source: dict[str, Any] = field(default_factory=dict)
     format_version: tuple[int, int] = FORMAT_VERSION
 
     def files(self) -> list[FileEntry]:
         """Every file the manifest names."""
         encoder = self.encoder.files if self.encoder else ()
-        return [*encoder, *(file for segment in self.segments for file in segment.files)]
+        return [*encoder, *self.vocabulary, *(file for segment in self.segments for file in segment.files)]
 
     def to_json(self) -> bytes:
         body = {"magic": MAGIC, "format_version": self.format_version, "oldest_reader": [self.format_version[0], 0]}
@@ -188,6 +192,7 @@ def _parse(body: dict[str, Any]) -> Manifest:
             for segment in body["segments"]
         ),
         texts=bool(body["texts"]),
+        vocabulary=_files(body.get("vocabulary", [])),
         source=dict(body["source"]),
         format_version=(body["format_version"][0], body["format_version"][1]),
     )
