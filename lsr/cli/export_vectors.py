@@ -33,11 +33,13 @@ def export_vectors(
             opened, output, form, vocabulary=vocabulary, scale=scale, overwrite=overwrite, progress=progress
         )
     note(f"{written.documents:,} documents, {written.nnz:,} weights, {size(output.stat().st_size)}: {output}")
-    if written.scale is not None:
+    if written.scale is not None and written.largest is not None:
         dropped = f"; {written.dropped:,} weights nearest to 0 are left out" if written.dropped else ""
         note(
             f"weights are whole numbers up to {written.largest:,}: weight = number x {written.scale:.9g} (--scale){dropped}"
         )
+        if form == "ciff" and written.largest > 255:
+            note("BMP takes numbers up to 255 only: a larger --scale makes smaller ones")
     note(f"not in {form}: {FORMATS[form].loses}")
 
 

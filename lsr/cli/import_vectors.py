@@ -57,7 +57,9 @@ def import_vectors(
     from lsr.cli.progress import showing_progress
     from lsr.index import Index
     from lsr.index.formats import open_vectors
+    from lsr.index.storage.folder import check_output
 
+    check_output(output, overwrite)  # before a large file is read for its tokens
     loaded = None
     if encoder is not None:
         from lsr.encoders import load_encoder
@@ -84,7 +86,7 @@ def import_vectors(
         )
     say_built(built)
     if opened.terms is not None and opened.terms.dropped:
-        note(f"{opened.terms.dropped:,} tokens left out that {encoder} does not know")
+        note(f"left out, for {encoder} does not know them: {opened.terms.dropped:,} tokens")
     if loaded is not None:
         note(f'Next: lsr search {output} "your question"')
         return

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from lsr.errors import CorpusError, InvalidInput, MissingExtra, OutputExists
 from lsr.index.encoding_run import EncodingRun
-from lsr.index.formats.vector_jsonl import compressed, json_line
+from lsr.index.formats.vector_jsonl import compressed, json_line, shortest
 from lsr.index.reading import Reading, Texts, name_of
 from lsr.index.segment_writer import Progress, Spool, SpoolArrays
 from lsr.index.storage.folder import scratch_folder
@@ -70,7 +70,7 @@ def encode_to_file(
 
     source, encoder: as `Index.build` takes them.
     output: .npz (`SparseVectors.load` reads it), .jsonl or .jsonl.gz ({"id", "vector": {token: weight}}, the form that
-      Anserini reads), or .parquet (id, indices, values). The file appears when it is complete.
+      Seismic reads), or .parquet (id, indices, values). The file appears when it is complete.
     resume: keep what is done when interrupted, in a folder beside the output, and go on from there with the next call. The
       file is the same, byte for byte, as that of a run that nobody interrupted.
 
@@ -160,8 +160,7 @@ def _write_jsonl(file: BinaryIO, found: _Encoded, progress: Progress) -> None:
     for ids, terms, weights in found.rows(progress):
         lines = []
         for identifier, row, values in zip(ids, terms, weights, strict=True):
-            # str of a float32 is the shortest text that reads back as the same float32.
-            vector = {token(term): float(str(value)) for term, value in zip(row.tolist(), values, strict=True)}
+            vector = {token(term): value for term, value in zip(row.tolist(), shortest(values), strict=True)}
             lines.append(json_line(identifier, vector))
         file.write("".join(lines).encode())
 

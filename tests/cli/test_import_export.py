@@ -66,7 +66,7 @@ def test_tokens_that_an_encoder_does_not_know_are_refused_or_left_out(tmp_path: 
     assert re.search(r"v\.jsonl:1: the token 'xyzzyx' is not in the vocabulary", one_line(lsr(*arguments)))
     done = lsr(*arguments, "--drop-unknown")
     assert done.returncode == 0, done.stderr
-    assert "1 tokens left out that lsr-tiny does not know" in done.stderr
+    assert "left out, for lsr-tiny does not know them: 1 tokens" in done.stderr
     assert best(tmp_path / "my.idx", "dog") == [("1", None)]
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Outgoing"]
 
-_ROWS = 1 << 14  # documents at a time
+_ROWS = 1 << 12  # documents at a time
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from lsr.corpus import Document
 from lsr.corpus.fields import TEXT_FIELDS, Record, documents
-from lsr.corpus.jsonlines import json_records
+from lsr.corpus.jsonlines import UNCHECKED_FLOATS, json_records
 from lsr.corpus.records import Limits
 from lsr.corpus.streams import file_source, shown
 from lsr.errors import CorpusError
@@ -30,7 +30,7 @@ from lsr.index.formats.vector_file import Batch, ReadOptions, VectorFile, checke
 from lsr.index.formats.whole_numbers import WholeNumbers
 from lsr.sparse import SparseVectors
 
-__all__ = ["compressed", "json_line", "open_vector_jsonl", "write_anserini", "write_seismic_jsonl"]
+__all__ = ["compressed", "json_line", "open_vector_jsonl", "shortest", "write_anserini", "write_seismic_jsonl"]
 
 _LINES = 1 << 12  # documents read at a time
 _SUFFIXES = (".jsonl", ".json", ".jsonl.gz", ".json.gz")  # of the files of a folder
@@ -73,7 +73,7 @@ def _files(path: Path) -> list[Path]:
 
 def _records(files: Sequence[Path]) -> Iterator[Record]:
     for file in files:
-        yield from json_records(file_source(file, Limits()))
+        yield from json_records(file_source(file, Limits()), UNCHECKED_FLOATS)
 
 
 def _has_texts(files: Sequence[Path]) -> bool:
@@ -142,14 +142,21 @@ def json_line(identifier: str, vector: Mapping[str, float | int], beside: Mappin
     return json.dumps({"id": identifier, **(beside or {}), "vector": vector}, ensure_ascii=False) + "\n"
 
 
+def shortest(values: npt.NDArray[np.float32]) -> list[float]:
+    """float32 weights as the numbers whose text is the shortest that reads back as the same float32."""
+    distinct, places = np.unique(values, return_inverse=True)  # weights of an index are multiples of one step: few
+    numbers: list[float] = np.array([float(str(value)) for value in distinct])[places].tolist()
+    return numbers
+
+
 def compressed(file: BinaryIO) -> BinaryIO:
     """A file that compresses what is written into it. No time and no name are in it: the same lines give the same bytes."""
     return cast(BinaryIO, gzip.GzipFile("", "wb", 6, file, mtime=0))
 
 
 def write_seismic_jsonl(file: BinaryIO, out: Outgoing) -> None:
-    """Writes Seismic's jsonl: weights as the shortest text that reads back as the same float32."""
-    _write(file, out, lambda vectors: [float(str(value)) for value in vectors.values], "content", always=False)
+    """Writes Seismic's jsonl: weights are read back to the last bit."""
+    _write(file, out, lambda vectors: shortest(vectors.values), "content", always=False)
 
 
 def write_anserini(file: BinaryIO, out: Outgoing, numbers: WholeNumbers) -> None:
