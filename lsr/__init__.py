@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from lsr.errors import LsrError
     from lsr.hits import Hit, Hits
     from lsr.index import Index
+    from lsr.index.formats import open_vectors, read_vectors, write_vectors
     from lsr.sparse import SparseVectors
 
 __version__ = "0.1.0"
@@ -23,8 +24,11 @@ __all__ = [
     "LsrError",
     "SparseVectors",
     "load_encoder",
+    "open_vectors",
     "read_documents",
     "read_queries",
+    "read_vectors",
+    "write_vectors",
 ]
 
 # Names are handed on lazily: `import lsr` loads neither numpy nor numba nor onnxruntime.
@@ -37,8 +41,11 @@ _HOME = {
     "LsrError": "lsr.errors",
     "SparseVectors": "lsr.sparse",
     "load_encoder": "lsr.encoders",
+    "open_vectors": "lsr.index.formats",
     "read_documents": "lsr.corpus",
     "read_queries": "lsr.corpus",
+    "read_vectors": "lsr.index.formats",
+    "write_vectors": "lsr.index.formats",
 }
 
 

@@ -3,7 +3,7 @@
     LsrError                       one line: what is wrong, where, and what to do
     ├── InvalidInput               a value given by the caller is out of range or of a wrong kind (also a ValueError)
     │   └── InvalidVectors         sparse vectors break a rule of SparseVectors
-    ├── CorpusError                a file of documents or queries cannot be read as given; names file and line
+    ├── CorpusError                a file of documents, vectors of others or queries cannot be read as given; names the place
     │   └── DuplicateId            two documents carry the same id
     ├── EncoderError               a model cannot be used
     │   ├── EncoderNotFound        no encoder by that name or at that path (also a FileNotFoundError)
@@ -59,7 +59,7 @@ class InvalidVectors(InvalidInput):
 
 
 class CorpusError(LsrError):
-    """A file of documents or queries cannot be read as given."""
+    """A file of documents, of vectors that another program wrote, or of queries cannot be read as given."""
 
 
 class DuplicateId(CorpusError):

@@ -1,17 +1,18 @@
-"""Reading .npz files of anyone: arrays alone, their sizes checked, nothing unpickled."""
+"""Files of arrays (.npz): those of anyone read, their sizes checked, nothing unpickled; large ones written in pieces."""
 
 from __future__ import annotations
 
 import math
 import zipfile
 import zlib
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["UNREADABLE", "read_arrays"]
+__all__ = ["UNREADABLE", "read_arrays", "write_streams"]
 
 _CHUNK = 4 << 20  # bytes
 
@@ -29,6 +30,24 @@ UNREADABLE = (
     zipfile.BadZipFile,
     zlib.error,
 )
+
+
+# A one-dimensional array in pieces: type, length, pieces.
+Stream = tuple[npt.DTypeLike, int, Iterable[npt.NDArray[Any]]]
+
+
+def write_streams(file: BinaryIO, arrays: Mapping[str, npt.NDArray[Any]], streams: Mapping[str, Stream]) -> None:
+    """Writes an uncompressed .npz of arrays, and of others that come in pieces and need not fit in memory."""
+    whole = {name: (array.dtype, array.shape, [array]) for name, array in arrays.items()}
+    pieces = {name: (np.dtype(dtype), (length,), parts) for name, (dtype, length, parts) in streams.items()}
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+        for name, (dtype, shape, parts) in {**whole, **pieces}.items():
+            member = zipfile.ZipInfo(f"{name}.npy")  # the time of its kind: the same arrays give the same bytes
+            with archive.open(member, "w", force_zip64=True) as out:
+                header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+                np.lib.format.write_array_header_1_0(out, header)
+                for part in parts:
+                    out.write(part.astype(dtype, copy=False).tobytes())
 
 
 def read_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:

@@ -13,14 +13,22 @@ import numpy.typing as npt
 
 from lsr.errors import InvalidVectors, StorageError, UnsupportedVersion, one_line
 from lsr.npz import UNREADABLE, read_arrays
+from lsr.sparse_rules import (
+    FloatArray,
+    IntArray,
+    check_structure,
+    check_values,
+    checked_dim,
+    checked_ids,
+    checked_integers,
+    checked_weights,
+)
 
 if TYPE_CHECKING:
+    import torch
     from scipy.sparse import csr_array
 
-__all__ = ["SparseVectors", "term_type", "trusted_vectors", "write_arrays"]
-
-IntArray = npt.NDArray[np.integer[Any]]
-FloatArray = npt.NDArray[np.float32]
+__all__ = ["SparseVectors", "decoded_ids", "term_type", "trusted_vectors", "write_arrays"]
 
 FILE_VERSION = 1
 
@@ -66,15 +74,15 @@ class SparseVectors:
         dim: int,
         ids: Sequence[str] | None = None,
     ) -> None:
-        self.dim = _checked_dim(dim)
-        raw_indptr, raw_indices = _integers(indptr, "indptr"), _integers(indices, "indices")
-        _check_structure(raw_indptr, raw_indices, self.dim)
+        self.dim = checked_dim(dim)
+        raw_indptr, raw_indices = checked_integers(indptr, "indptr"), checked_integers(indices, "indices")
+        check_structure(raw_indptr, raw_indices, self.dim)
         self.indptr = np.ascontiguousarray(raw_indptr, dtype=np.int64)
         narrow: npt.NDArray[Any] = np.ascontiguousarray(raw_indices, dtype=term_type(self.dim))
         self.indices = narrow
-        self.values = _weights(values)
-        _check_values(self.values, self.indptr)
-        self.ids = None if ids is None else _checked_ids(ids, len(self))
+        self.values = checked_weights(values)
+        check_values(self.values, self.indptr)
+        self.ids = None if ids is None else checked_ids(ids, len(self))
 
     # -- size and rows -------------------------------------------------------------------------------------------
 
@@ -151,7 +159,7 @@ class SparseVectors:
         indptr = np.concatenate([[0]] + [batch.indptr[1:] + end for batch, end in zip(batches, ends[:-1], strict=True)])
         ids = None
         if all(batch.ids is not None for batch in batches):
-            ids = _checked_ids([i for batch in batches for i in batch.ids or ()], len(indptr) - 1)
+            ids = checked_ids([i for batch in batches for i in batch.ids or ()], len(indptr) - 1)
         return trusted_vectors(
             indptr.astype(np.int64),
             np.concatenate([batch.indices for batch in batches]),
@@ -175,11 +183,13 @@ class SparseVectors:
             matrix = matrix.astype(np.float64)  # sums of small integers would wrap around
         csr = csr_array(matrix, copy=True)
         # Before scipy's compiled code sees them: it does not check bounds.
-        _check_structure(csr.indptr, csr.indices, csr.shape[1], rising=False)
+        check_structure(csr.indptr, csr.indices, csr.shape[1], rising=False)
         if csr.shape[1] >= 1 << 31:  # scipy would fail to hand such a size to a function of 32-bit ids
             csr.indptr, csr.indices = csr.indptr.astype(np.int64), csr.indices.astype(np.int64)
         csr.sum_duplicates()
-        csr.data = _weights(csr.data)  # first: what is too small for a float32 becomes zero, and goes with the zeros
+        csr.data = checked_weights(
+            csr.data
+        )  # first: what is too small for a float32 becomes zero, and goes with the zeros
         csr.eliminate_zeros()
         return cls(indptr=csr.indptr, indices=csr.indices, values=csr.data, dim=csr.shape[1], ids=ids)
 
@@ -191,6 +201,21 @@ class SparseVectors:
         wide = np.int32 if max(self.nnz, self.dim, len(self)) < 1 << 31 else np.int64
         parts = (self.values.copy(), self.indices.astype(wide), self.indptr.astype(wide))
         return csr_array(parts, shape=self.shape)
+
+    @classmethod
+    def from_torch(cls, tensor: Any, ids: Sequence[str] | None = None) -> SparseVectors:
+        """Takes what sentence-transformers' `SparseEncoder.encode` gives: a tensor [n, dim] (COO, CSR or dense), or a list
+        of tensors [dim]. Terms are sorted, duplicates summed, zeros dropped. Needs torch (`MissingExtra`)."""
+        from lsr.torch_tensors import from_tensor
+
+        return cls.from_scipy(from_tensor(tensor), ids)
+
+    def to_torch(self) -> torch.Tensor:
+        """A coalesced sparse COO tensor [n, dim], float32, as sentence-transformers gives them. Needs torch
+        (`MissingExtra`)."""
+        from lsr.torch_tensors import to_tensor
+
+        return to_tensor(self)
 
     def save(self, path: str | Path) -> None:
         """Writes an uncompressed .npz: indptr, indices, values, dim, lsr_version and, with ids, id_bytes and id_offsets.
@@ -210,7 +235,7 @@ class SparseVectors:
 
     @classmethod
     def load(cls, path: str | Path) -> SparseVectors:
-        """Reads what `save` wrote, and a .npz of scipy's `save_npz`. Never unpickles.
+        """Reads what `save` wrote, and a .npz of scipy's `save_npz`, with ids where `lsr export` wrote it. Never unpickles.
 
         Raises `StorageError` when the file is missing or is neither, `UnsupportedVersion` when a newer lsr wrote it,
         `InvalidVectors` when its arrays break the rules.
@@ -239,7 +264,7 @@ class SparseVectors:
                 indices=_array(arrays, "indices"),
                 values=_array(arrays, "values"),
                 dim=_array(arrays, "dim").item(),
-                ids=_decoded_ids(arrays) if "id_bytes" in arrays else None,
+                ids=decoded_ids(arrays) if "id_bytes" in arrays else None,
             )
         if "format" in arrays and "shape" in arrays:  # scipy.sparse.save_npz
             if arrays["format"].item() not in (b"csr", "csr"):
@@ -247,10 +272,12 @@ class SparseVectors:
             from scipy.sparse import csr_array
 
             rows, dim = map(operator.index, arrays["shape"].tolist())
-            indptr = _integers(_array(arrays, "indptr"), "indptr")
-            indices = _integers(_array(arrays, "indices"), "indices")
-            _check_structure(indptr, indices, _checked_dim(dim), rising=False)  # scipy does not check bounds
-            return cls.from_scipy(csr_array((_array(arrays, "data"), indices, indptr), shape=(rows, dim)))
+            indptr = checked_integers(_array(arrays, "indptr"), "indptr")
+            indices = checked_integers(_array(arrays, "indices"), "indices")
+            check_structure(indptr, indices, checked_dim(dim), rising=False)  # scipy does not check bounds
+            matrix = csr_array((_array(arrays, "data"), indices, indptr), shape=(rows, dim))
+            # scipy passes over arrays that it does not know: lsr export puts the ids there.
+            return cls.from_scipy(matrix, decoded_ids(arrays) if "id_bytes" in arrays else None)
         raise ValueError("its arrays are " + (", ".join(sorted(arrays)) or "none"))
 
 
@@ -284,9 +311,10 @@ def _array(arrays: dict[str, npt.NDArray[Any]], name: str) -> npt.NDArray[Any]:
     return arrays[name]
 
 
-def _decoded_ids(arrays: dict[str, npt.NDArray[Any]]) -> list[str]:
+def decoded_ids(arrays: dict[str, npt.NDArray[Any]]) -> list[str]:
+    """The ids in the arrays id_bytes and id_offsets. Raises ValueError when they do not fit each other."""
     raw = _array(arrays, "id_bytes").astype(np.uint8, casting="safe").tobytes()
-    offsets = _integers(_array(arrays, "id_offsets"), "id_offsets").tolist()
+    offsets = checked_integers(_array(arrays, "id_offsets"), "id_offsets").tolist()
     if not offsets or offsets[0] != 0 or offsets[-1] != len(raw) or sorted(offsets) != offsets:
         raise ValueError("its id_offsets do not fit its id_bytes")
     return [raw[a:b].decode() for a, b in itertools.pairwise(offsets)]
@@ -303,103 +331,3 @@ def trusted_vectors(
     batch = SparseVectors.__new__(SparseVectors)
     batch.indptr, batch.indices, batch.values, batch.dim, batch.ids = indptr, indices, values, dim, ids
     return batch
-
-
-def _checked_dim(dim: int) -> int:
-    try:
-        result = operator.index(dim)
-    except TypeError:
-        raise InvalidVectors(f"dim is {dim!r}: it must be a whole number") from None
-    if not 0 < result <= 1 << 32:
-        raise InvalidVectors(f"dim is {result}: it must be between 1 and {1 << 32}")
-    return result
-
-
-def _weights(values: npt.ArrayLike) -> FloatArray:
-    """As float32. Only numbers: numpy would parse strings, and drop the imaginary part of complex numbers."""
-    result = _as_array(values, "values")
-    if result.dtype.kind not in "biuf":
-        raise InvalidVectors(f"values has type {result.dtype}: it must hold real numbers")
-    with np.errstate(over="ignore"):  # a weight above float32's range becomes inf, and is refused as such
-        return np.ascontiguousarray(result, dtype=np.float32)
-
-
-def _as_array(array: npt.ArrayLike, name: str) -> npt.NDArray[Any]:
-    try:
-        return np.asarray(array)
-    except ValueError as error:  # lists of unequal length
-        raise InvalidVectors(f"{name} is no array: {one_line(error)}") from None
-
-
-def _integers(array: npt.ArrayLike, name: str) -> IntArray:
-    result = _as_array(array, name)
-    if result.ndim != 1:
-        raise InvalidVectors(f"{name} has {result.ndim} dimensions: it must have 1")
-    if result.size == 0:
-        return result.astype(np.int64)
-    if not np.issubdtype(result.dtype, np.integer):
-        raise InvalidVectors(f"{name} has type {result.dtype}: it must hold integers")
-    return result
-
-
-def _check_structure(indptr: IntArray, indices: IntArray, dim: int, *, rising: bool = True) -> None:
-    if len(indptr) == 0 or indptr[0] != 0:
-        raise InvalidVectors("indptr must start with 0")
-    if np.any(indptr[1:] < indptr[:-1]):
-        raise InvalidVectors(f"indptr falls after row {int(np.argmax(indptr[1:] < indptr[:-1]))}: it must never fall")
-    if int(indptr[-1]) != len(indices):
-        raise InvalidVectors(f"indptr ends at {int(indptr[-1])} but there are {len(indices)} indices")
-    if len(indices) == 0:
-        return
-    if int(indices.max()) >= dim or int(indices.min()) < 0:
-        at = int(np.argmax((indices >= dim) | (indices < 0)))
-        raise InvalidVectors(f"row {_row_of(indptr, at)} has term {int(indices[at])}: dim is {dim}")
-    if rising and len(indices) > 1:
-        falls = indices[1:] <= indices[:-1]
-        starts = indptr[1:-1]
-        falls[starts[(starts > 0) & (starts < len(indices))] - 1] = False  # a new row may start anywhere
-        if falls.any():
-            row = _row_of(indptr, int(np.argmax(falls)))
-            raise InvalidVectors(f"row {row}: term ids must rise; SparseVectors.from_scipy sorts them")
-
-
-def _check_values(values: FloatArray, indptr: npt.NDArray[np.int64]) -> None:
-    if values.ndim != 1 or len(values) != int(indptr[-1]):
-        raise InvalidVectors(f"values has shape {values.shape}: there are {int(indptr[-1])} indices")
-    good = (values > 0) & (values < np.inf)  # NaN compares false
-    if not good.all():
-        at = int(np.argmin(good))
-        raise InvalidVectors(f"row {_row_of(indptr, at)} has weight {values[at]}: weights are finite and above 0")
-
-
-def _row_of(indptr: IntArray, position: int) -> int:
-    return int(np.searchsorted(indptr, position, side="right")) - 1
-
-
-def _checked_ids(ids: Sequence[str], rows: int) -> tuple[str, ...]:
-    if isinstance(ids, str):
-        raise InvalidVectors("ids is one string: give a list of strings")
-    result = tuple(ids)
-    if len(result) != rows:
-        raise InvalidVectors(f"{len(result)} ids for {rows} vectors")
-    seen: set[str] = set()
-    for i, name in enumerate(result):
-        if not isinstance(name, str) or not name:
-            raise InvalidVectors(f"the id of row {i} is {name!r}: ids are non-empty strings")
-        if not _is_text(name):
-            raise InvalidVectors(f"the id of row {i} is {name!r}: it cannot be written as UTF-8")
-        if name in seen:
-            raise InvalidVectors(f"row {i} repeats the id {name!r}")
-        seen.add(name)
-    return result
-
-
-def _is_text(name: str) -> bool:
-    """False for halves of surrogate pairs, which Python strings may hold and UTF-8 may not."""
-    if name.isascii():
-        return True
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

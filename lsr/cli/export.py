@@ -1,41 +1,71 @@
-"""`lsr export`: a model to another form."""
+"""`lsr export`: an index or vectors for another program, or a model in another form. --format says which."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from lsr.cli.options import MaxLength
-from lsr.cli.run import note
 
 __all__ = ["export"]
 
-FORMATS = ("onnx", "sentence-transformers")
+_VECTORS, _MODELS = "Index or vectors", "Model"
 
 
 def export(
-    model: Annotated[
-        str, typer.Argument(metavar="MODEL", help="Folder, hub id or name of an encoder.", show_default=False)
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="SOURCE",
+            help="An index, a file of vectors, or a model (folder, hub id or name of an encoder).",
+            show_default=False,
+        ),
     ],
     output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="FOLDER", help="Folder to write.", show_default=False)
+        Path,
+        typer.Option(
+            "--output", "-o", metavar="OUTPUT", help="File to write; of a model a folder.", show_default=False
+        ),
     ],
     form: Annotated[
         str,
         typer.Option(
             "--format",
-            help="onnx (runs without torch) or sentence-transformers (versions 5 and 6, and OpenSearch's tables).",
+            help="Of an index or vectors: scipy, bigann, seismic-jsonl, seismic-bin, ciff, anserini or safetensors. Of a"
+            " model: onnx (runs without torch) or sentence-transformers (versions 5 and 6, and OpenSearch's tables).",
             show_default=False,
         ),
     ],
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a file, or an ONNX export, that is there.")
+    ] = False,
+    encoder: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME_OR_PATH",
+            help="Encoder whose vocabulary names the terms of vectors. (default: that of the index, else numbers)",
+            show_default=False,
+            rich_help_panel=_VECTORS,
+        ),
+    ] = None,
+    scale: Annotated[
+        float | None,
+        typer.Option(
+            help="Weight that becomes 1 in ciff and anserini, whose weights are whole numbers. (default: that of the index,"
+            " which loses nothing)",
+            show_default=False,
+            rich_help_panel=_VECTORS,
+        ),
+    ] = None,
     query: Annotated[
         str | None,
         typer.Option(
             metavar="SIDE",
             help="Other query side: binary, the file of an idf.json, or another model over the same vocabulary.",
             show_default=False,
+            rich_help_panel=_MODELS,
         ),
     ] = None,
     idf_of: Annotated[
@@ -44,74 +74,90 @@ def export(
             metavar="SOURCE",
             help="Weigh the terms of queries by their inverse document frequency in these documents.",
             show_default=False,
+            rich_help_panel=_MODELS,
         ),
     ] = None,
-    precision: Annotated[str, typer.Option(help="Of an ONNX vocabulary head: fp32 or int8.")] = "fp32",
+    precision: Annotated[
+        str, typer.Option(help="Of an ONNX vocabulary head: fp32 or int8.", rich_help_panel=_MODELS)
+    ] = "fp32",
     max_length: MaxLength = None,
     top_terms: Annotated[
-        int | None, typer.Option(min=1, help="Terms kept of a document (onnx). (default: all)", show_default=False)
+        int | None,
+        typer.Option(
+            min=1,
+            help="Terms kept of a document (onnx). (default: all)",
+            show_default=False,
+            rich_help_panel=_MODELS,
+        ),
     ] = None,
-    adapts: Annotated[bool, typer.Option("--adapts", help="Adapt the table of queries to each index (onnx).")] = False,
+    adapts: Annotated[
+        bool,
+        typer.Option("--adapts", help="Adapt the table of queries to each index (onnx).", rich_help_panel=_MODELS),
+    ] = False,
     name: Annotated[
-        str | None, typer.Option(help="Name of the encoder (onnx). (default: the folder's)", show_default=False)
+        str | None,
+        typer.Option(
+            help="Name of the encoder (onnx). (default: the folder's)", show_default=False, rich_help_panel=_MODELS
+        ),
     ] = None,
-    licence: Annotated[str, typer.Option(help="Noted in encoder.json (onnx).", show_default=False)] = "",
-    origin: Annotated[str, typer.Option(help="Noted in encoder.json (onnx).", show_default=False)] = "",
-    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit on the hub.", show_default=False)] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an ONNX export that is there.")] = False,
+    licence: Annotated[
+        str, typer.Option(help="Noted in encoder.json (onnx).", show_default=False, rich_help_panel=_MODELS)
+    ] = "",
+    origin: Annotated[
+        str, typer.Option(help="Noted in encoder.json (onnx).", show_default=False, rich_help_panel=_MODELS)
+    ] = "",
+    revision: Annotated[
+        str | None,
+        typer.Option(help="Branch, tag or commit on the hub.", show_default=False, rich_help_panel=_MODELS),
+    ] = None,
 ) -> None:
-    """Write a model in another form, after a check that it gives the same vectors."""
-    from lsr.corpus import read_documents
-    from lsr.encoders import corpus_idf, load_encoder
-    from lsr.errors import EncoderError, InvalidInput
+    """Write an index, vectors or a model for another program. docs/formats.md says what each format holds.
 
-    if form not in FORMATS:
-        raise InvalidInput(f"format {form!r} is not known: choose one of {', '.join(FORMATS)}")
-    encoder = load_encoder(model, max_length=max_length, query=query, revision=revision)
-    if idf_of is not None:
-        if query is not None:
-            raise InvalidInput("--query and --idf-of both name the query side: give one of them")
-        texts = (document.content for document in read_documents(idf_of))
-        table = corpus_idf(texts, encoder.vocabulary)
-        encoder = load_encoder(model, max_length=max_length, query=table, revision=revision)
-    if form == "sentence-transformers":
-        _refuse_onnx_only(precision != "fp32", top_terms, adapts, name, licence, origin, overwrite)
-        if encoder.is_export:
-            raise EncoderError(
-                f"{encoder.source}: an ONNX export has no weights that sentence-transformers reads; export the model"
-                " that it was made from"
-            )
-        encoder.save(output)
-        note(f"{encoder.source}: saved for sentence-transformers: {output}")
-        return
-    from lsr.encoders.export import export_onnx
+    A model is compared after it was written: the export gives the same vectors.
+    """
+    of_model: dict[str, Any] = {
+        "query": query,
+        "idf_of": idf_of,
+        "precision": precision,
+        "max_length": max_length,
+        "top_terms": top_terms,
+        "adapts": adapts,
+        "name": name,
+        "licence": licence,
+        "origin": origin,
+        "revision": revision,
+    }
+    of_vectors: dict[str, Any] = {"encoder": encoder, "scale": scale}
+    _check(source, form, of_model, of_vectors)
+    from lsr.cli.export_model import MODEL_FORMATS, export_model
+    from lsr.cli.export_vectors import export_vectors
 
-    parity = export_onnx(
-        encoder,
-        output,
-        precision=precision,
-        name=name,
-        top_terms=top_terms,
-        adapts=adapts,
-        licence=licence,
-        origin=origin,
-        overwrite=overwrite,
-    )
-    size = sum(file.stat().st_size for file in output.iterdir())
-    note(f"{output}: {size / 1e6:.1f} MB in {precision}")
-    if parity is None:
-        note("not compared with the original: torch is not installed")
-        return
-    note(
-        f"{parity.texts} texts, against {parity.reference}: largest difference {parity.largest_difference:.2g}, mean cosine "
-        f"{parity.mean_cosine:.4f}"
-    )
+    if form in MODEL_FORMATS:
+        export_model(source, output, form, overwrite=overwrite, **of_model)
+    else:
+        export_vectors(source, output, form, overwrite=overwrite, **of_vectors)
 
 
-def _refuse_onnx_only(*given: object) -> None:
-    """Raises `InvalidInput` when an option is given that the other form cannot honour."""
+def _check(source: str, form: str, of_model: dict[str, Any], of_vectors: dict[str, Any]) -> None:
+    """Raises `InvalidInput` for an unknown format, options of the other kind of source, and a source of the other kind."""
+    from lsr.cli.export_model import MODEL_FORMATS
     from lsr.errors import InvalidInput
+    from lsr.index.formats import FORMATS
+    from lsr.index.storage.manifest import is_index
 
-    names = ("precision", "top-terms", "adapts", "name", "licence", "origin", "overwrite")
-    if found := [f"--{name}" for name, value in zip(names, given, strict=True) if value]:
-        raise InvalidInput(f"{', '.join(found)}: only with --format onnx")
+    if form in MODEL_FORMATS:
+        wrong, kind = of_vectors, "an index or vectors"
+        path = Path(source)
+        if is_index(path) or path.is_file():
+            thing = "a file" if path.is_file() else "an index"
+            raise InvalidInput(
+                f"{source}: {thing}, and --format {form} is for models; vectors are exported as"
+                f" {', '.join(name for name, entry in FORMATS.items() if entry.writes)}"
+            )
+    elif form in FORMATS:
+        wrong, kind = of_model, "a model"
+    else:
+        raise InvalidInput(f"format {form!r} is not known: choose one of {', '.join([*FORMATS, *MODEL_FORMATS])}")
+    given = [f"--{name.replace('_', '-')}" for name, value in wrong.items() if value and value != "fp32"]
+    if given:
+        raise InvalidInput(f"{', '.join(given)}: for {kind}, not with --format {form}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,17 +11,22 @@ from lsr.cli.options import (
     BatchSize,
     Device,
     EncoderName,
+    Engine,
     IdField,
     Long,
     MaxLength,
     Precision,
+    SampleQueries,
     SourceName,
     Stride,
     TextField,
 )
 from lsr.cli.run import note, note_long
 
-__all__ = ["index", "say_built"]
+if TYPE_CHECKING:
+    from lsr.sparse import SparseVectors
+
+__all__ = ["index", "read_sample", "say_built"]
 
 
 def index(
@@ -30,7 +35,8 @@ def index(
         Path, typer.Option("--output", "-o", metavar="INDEX", help="Folder to make.", show_default=False)
     ],
     encoder: EncoderName = None,
-    engine: Annotated[str, typer.Option(help="auto or exact.")] = "auto",
+    engine: Engine = "auto",
+    sample_queries: SampleQueries = None,
     batch_size: BatchSize = 2048,
     max_length: MaxLength = None,
     long: Long = "truncate",
@@ -63,6 +69,7 @@ def index(
             output,
             encoder=encoder,
             engine=engine,
+            sample_queries=None if sample_queries is None else read_sample(sample_queries),
             batch_size=batch_size,
             max_length=max_length,
             long=long,
@@ -79,6 +86,14 @@ def index(
         )
     say_built(built)
     note(f'Next: lsr search {output} "your question"')
+
+
+def read_sample(file: str) -> SparseVectors | list[str]:
+    """The queries of a file: vectors of a .npz, else texts."""
+    from lsr.corpus import read_queries
+    from lsr.sparse import SparseVectors
+
+    return SparseVectors.load(file) if file.endswith(".npz") else [query.text for query in read_queries(file)]
 
 
 def say_built(built: object) -> None:

@@ -11,11 +11,13 @@ __all__ = [
     "BatchSize",
     "Device",
     "EncoderName",
+    "Engine",
     "IdField",
     "IndexPath",
     "Long",
     "MaxLength",
     "Precision",
+    "SampleQueries",
     "SourceName",
     "Stride",
     "TextField",
@@ -37,6 +39,22 @@ EncoderName = Annotated[
         "--encoder",
         metavar="NAME_OR_PATH",
         help="Encoder of the documents: a folder, a hub id, or a bundled one. (default: lsr-tiny)",
+        show_default=False,
+    ),
+]
+Engine = Annotated[
+    str,
+    typer.Option(
+        metavar="auto|exact|blocked",
+        help="blocked adds what fast approximate search needs, and twice the space; auto takes it from 100,000 documents.",
+    ),
+]
+SampleQueries = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE",
+        help="Queries like those to come, 100 or more (.tsv, .jsonl, or vectors as .npz): the blocked engine learns from them"
+        " what recall costs. (default: made from the documents)",
         show_default=False,
     ),
 ]

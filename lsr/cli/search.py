@@ -30,7 +30,11 @@ def search(
     ] = None,
     k: Annotated[int, typer.Option("-k", help="Number of hits.")] = 10,
     recall: Annotated[
-        float | None, typer.Option(help="Share of the exact hits that is enough. (default: all)", show_default=False)
+        float | None,
+        typer.Option(
+            help="Share of the exact hits that is enough. (default: 0.98; all, where the index has the exact engine alone)",
+            show_default=False,
+        ),
     ] = None,
     exact: Annotated[bool, typer.Option("--exact", help="All exact hits: the same as --recall 1.")] = False,
     filter_: Annotated[

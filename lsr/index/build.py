@@ -16,6 +16,7 @@ from lsr.index.blocked.curves import Curve
 from lsr.index.blocked.parameters import BlockOptions, default_block_size
 from lsr.index.encoding_run import EncodingRun
 from lsr.index.filters.collect import FieldsWriter
+from lsr.index.formats.vector_file import VectorFile, in_memory
 from lsr.index.query_side import term_weights, write_encoder
 from lsr.index.reading import Reading, Texts, name_of
 from lsr.index.segment_writer import Progress, Spool, write_arrays
@@ -23,6 +24,7 @@ from lsr.index.storage.folder import new_folder
 from lsr.index.storage.manifest import Manifest, SegmentEntry, manifest_name
 from lsr.index.storage.records import IdsWriter, TextsWriter
 from lsr.index.storage.segment import Segment
+from lsr.index.storage.vocabulary import write_vocabulary
 from lsr.sparse import SparseVectors
 
 if TYPE_CHECKING:
@@ -35,7 +37,7 @@ ENGINES = ("auto", "exact", "blocked")
 SEGMENT = "segment-0001"
 BLOCKED_FROM = 100_000  # documents from which "auto" builds blocks: below, the exact engine answers as fast
 
-Source = SparseVectors | Texts
+Source = SparseVectors | VectorFile | Texts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,14 +91,15 @@ def build_index(
         ids = texts = fields = run = None
         try:
             # In messages, documents of files are counted from 1, as their lines are, and Python objects from 0.
-            ids = IdsWriter(work, SEGMENT, first=1 if isinstance(source, str | Path) else 0)
-            texts = TextsWriter(work, SEGMENT) if options.keep_text and vectors is None else None
-            fields = FieldsWriter(work, SEGMENT, scratch) if vectors is None else None
+            ids = IdsWriter(work, SEGMENT, first=1 if isinstance(source, str | Path | VectorFile) else 0)
+            has_texts = vectors is None or vectors.texts
+            texts = TextsWriter(work, SEGMENT) if options.keep_text and has_texts else None
+            fields = FieldsWriter(work, SEGMENT, scratch) if has_texts else None
             if vectors is not None:
-                _spool_vectors(vectors, spool, ids, progress)
+                _spool_vectors(vectors, spool, ids, texts, fields, progress)
             else:
                 assert encoder is not None
-                assert not isinstance(source, SparseVectors)
+                assert not isinstance(source, SparseVectors | VectorFile)
                 run = EncodingRun(spool, encoder, ids, texts, progress, fields=fields, resume=options.resume)
                 if not run.run(options.reading.documents(source, encoder), options.reading.batch_size):
                     raise CorpusError(f"{_name(source)}: holds no documents")
@@ -110,7 +113,8 @@ def build_index(
         block_size = blocks.block_size if blocks is not None else 0
         segment = SegmentEntry(SEGMENT, spool.documents, nnz, float(scale), block_size, tuple(files))
         counts = run.counts if run is not None else None
-        _commit(work, source, spool.dim, encoder, counts, segment, texts is not None, options, progress)
+        tokens = vectors.tokens if vectors is not None and encoder is None else None
+        _commit(work, source, spool.dim, encoder, counts, segment, texts is not None, tokens, options, progress)
     return BuildReport(
         documents=segment.documents,
         truncated=counts.truncated if counts is not None else 0,
@@ -123,34 +127,51 @@ def build_index(
 
 
 def _holds_vectors(source: Source) -> bool:
-    return isinstance(source, SparseVectors) or (isinstance(source, str | Path) and str(source).endswith(".npz"))
+    return isinstance(source, SparseVectors | VectorFile) or (
+        isinstance(source, str | Path) and str(source).endswith(".npz")
+    )
 
 
-def _load_vectors(source: Source, encoder: Encoder | None) -> SparseVectors | None:
+def _load_vectors(source: Source, encoder: Encoder | None) -> VectorFile | None:
     """The vectors of the source, or None where it holds texts."""
     if not _holds_vectors(source):
         return None
-    vectors = source if isinstance(source, SparseVectors) else SparseVectors.load(source)  # type: ignore[arg-type]
-    if encoder is not None and vectors.dim != encoder.dim:
-        raise InvalidInput(f"the vectors have {vectors.dim:,} dimensions, the encoder {encoder.name} {encoder.dim:,}")
-    return vectors
+    if not isinstance(source, VectorFile):
+        vectors = source if isinstance(source, SparseVectors) else SparseVectors.load(source)  # type: ignore[arg-type]
+        source = in_memory(vectors, _name(source))
+    if encoder is not None and source.dim != encoder.dim:
+        raise InvalidInput(f"the vectors have {source.dim:,} dimensions, the encoder {encoder.name} {encoder.dim:,}")
+    return source
 
 
 def _name(source: Source) -> str:
+    if isinstance(source, VectorFile):
+        return source.name
     return "the vectors given" if isinstance(source, SparseVectors) else name_of(source)
 
 
-def _spool_vectors(vectors: SparseVectors, spool: Spool, ids: IdsWriter, progress: Progress) -> None:
-    if len(vectors) == 0:
-        raise InvalidInput("there are no vectors to index")
+def _spool_vectors(
+    source: VectorFile,
+    spool: Spool,
+    ids: IdsWriter,
+    texts: TextsWriter | None,
+    fields: FieldsWriter | None,
+    progress: Progress,
+) -> None:
     spool.open()
-    step = 1 << 16
-    for first in range(0, len(vectors), step):
-        progress("reading vectors", first, len(vectors))
-        part = vectors[first : first + step]
-        ids.append(part.ids or [str(row) for row in range(first, first + len(part))])
-        spool.append(part)
-    progress("reading vectors", len(vectors), len(vectors))
+    for vectors, documents in source.batches():
+        first = spool.documents
+        progress("reading vectors", first, source.documents)
+        names = vectors.ids or [str(row) for row in range(first, first + len(vectors))]
+        ids.append(names, [document.where for document in documents or ()])
+        if texts is not None and documents is not None:
+            texts.append(documents)
+        if fields is not None and documents is not None:
+            fields.append(documents)
+        spool.append(vectors, names)
+    if spool.documents == 0:
+        raise InvalidInput(f"{source.name}: there are no vectors to index")
+    progress("reading vectors", spool.documents, source.documents)
 
 
 # -- commit ------------------------------------------------------------------------------------------------------------
@@ -164,6 +185,7 @@ def _commit(
     counts: TokenCounts | None,
     segment: SegmentEntry,
     texts: bool,
+    tokens: Sequence[str] | None,
     options: BuildOptions,
     progress: Progress,
 ) -> None:
@@ -186,6 +208,7 @@ def _commit(
         segments=(segment,),
         texts=texts,
         curves=tuple(curve.to_json() for curve in curves),
+        vocabulary=() if tokens is None else write_vocabulary(work, tokens),
         source={
             "name": _name(source),
             "truncated": counts.truncated if counts is not None else 0,

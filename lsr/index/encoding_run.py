@@ -79,7 +79,7 @@ class EncodingRun:
                 logger.warning("the first %d documents: %s", len(vectors), problem)
             batch = read.popleft()
             self._record(batch)
-            self._spool.append(vectors)
+            self._spool.append(vectors, [document.id for document in batch])
             done += len(batch)
             self._progress("encoding", done, None)
             if self._resume:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from lsr.hits import Explanation, Snippet, TermMatch
 
 if TYPE_CHECKING:
-    from lsr.index.query_side import QuerySide
+    from lsr.index.query_side import TermNames
     from lsr.index.storage.segment import Segment
 
 __all__ = ["explain", "snippet"]
@@ -25,7 +25,7 @@ def explain(
     row: int,
     terms: npt.NDArray[Any],
     weights: npt.NDArray[np.float32],
-    encoder: QuerySide | None,
+    encoder: TermNames | None,
 ) -> Explanation:
     """The contributions of a query's terms to the score of a document.
 
@@ -57,7 +57,7 @@ def explain(
     return Explanation(score=float(score), terms=tuple(matches), snippet=shown)
 
 
-def snippet(text: str, gains: Mapping[int, float], encoder: QuerySide | None, width: int = SNIPPET) -> Snippet:
+def snippet(text: str, gains: Mapping[int, float], encoder: TermNames | None, width: int = SNIPPET) -> Snippet:
     """The stretch of a text whose matched words contribute most, each term counted once; the earliest such stretch.
 
     gains: term id -> contribution to the score. Words that the document only implies are not in its text, so the

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from functools import partial
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
@@ -22,6 +22,7 @@ from lsr.index.searcher import Searcher
 from lsr.index.storage.manifest import Manifest
 from lsr.index.storage.records import Record
 from lsr.index.storage.segment import Segment
+from lsr.index.storage.vocabulary import StoredVocabulary
 from lsr.processors import available_cores
 from lsr.sparse import SparseVectors
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from lsr.corpus import Document
     from lsr.encoders import Encoder
     from lsr.index.build import BuildReport
+    from lsr.index.formats import VectorFile
     from lsr.index.segment_writer import Progress
 
 __all__ = ["MAX_K", "Index"]
@@ -64,13 +66,14 @@ class Index:
         self._masks = Masks(self._segment.fields, self._segment.ids, self._segment.rows_of)
         self._given_encoder = encoder
         self._query_side: QuerySide | None = None
+        self._words = StoredVocabulary(path, manifest.vocabulary, manifest.dim) if manifest.vocabulary else None
 
     # -- making and opening --------------------------------------------------------------------------------------------
 
     @classmethod
     def build(
         cls,
-        source: str | Path | SparseVectors | Iterable[Document | Mapping[str, Any] | str],
+        source: str | Path | SparseVectors | VectorFile | Iterable[Document | Mapping[str, Any] | str],
         path: str | Path,
         *,
         encoder: str | Path | Encoder | None = None,
@@ -94,10 +97,10 @@ class Index:
     ) -> Index:
         """Builds an index from documents or vectors and opens it.
 
-        source: a path (see `lsr.read_documents`; a .npz is read as vectors), SparseVectors, or an iterable of texts,
-          mappings (with the field names that files may have: "text", and optional "id" and "title"; what JSON can say
-          is kept as metadata), or `lsr.Document`. It is read as a stream: a collection larger than memory is indexed in
-          bounded memory.
+        source: a path (see `lsr.read_documents`; a .npz is read as vectors), SparseVectors, what `lsr.open_vectors` opened
+          of another program (texts and tokens that its file has are kept), or an iterable of texts, mappings (with the
+          field names that files may have: "text", and optional "id" and "title"; what JSON can say is kept as metadata),
+          or `lsr.Document`. It is read as a stream: a collection larger than memory is indexed in bounded memory.
         path: the folder to make. It appears when it is complete; an interrupted or failed build leaves nothing.
         encoder: name, folder or object; the bundled one by default. For vectors: the encoder whose query side the index
           keeps (none by default: such an index is searched with vectors).
@@ -307,6 +310,23 @@ class Index:
         return self.manifest.dim
 
     @property
+    def nnz(self) -> int:
+        """Number of stored weights in all documents together."""
+        return self._segment.entry.nnz
+
+    @property
+    def scale(self) -> float:
+        """The step of the stored weights: each is a whole number of them (see docs/architecture.md)."""
+        return float(self._segment.entry.scale)
+
+    @cached_property
+    def tokens(self) -> tuple[str, ...] | None:
+        """The text of each term [dim]: the vocabulary of the encoder, or the words of the file that was imported; None for
+        an index of bare vectors."""
+        names = self.query_encoder or self._words
+        return None if names is None else tuple(names.token(term) for term in range(self.dim))
+
+    @property
     def query_encoder(self) -> QuerySide | None:
         """The query side of the encoder, as the index keeps it; None for an index made from bare vectors."""
         if self._query_side is None:
@@ -323,6 +343,11 @@ class Index:
             dim=self.dim,
             ids=[self.id_of(int(row)) for row in rows],
         )
+
+    def batches(self, size: int = 1 << 14) -> Iterator[SparseVectors]:
+        """The stored vectors of all documents with their ids, in document order, up to `size` documents at a time."""
+        for first in range(0, len(self), size):
+            yield self.vectors(range(first, min(first + size, len(self))))
 
     def statistics(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """Terms of each document [documents], and documents of each term [dim]: what sparsity is measured from."""
@@ -347,7 +372,7 @@ class Index:
 
     def explain(self, terms: npt.NDArray[Any], weights: npt.NDArray[np.float32], row: int) -> Explanation:
         """Why the document in a row has its score for a sparse query; see `Hit.explain`."""
-        return explain(self._segment, self._checked_row(row), terms, weights, self.query_encoder)
+        return explain(self._segment, self._checked_row(row), terms, weights, self.query_encoder or self._words)
 
     def info(self) -> dict[str, Any]:
         """Counts, sizes and origin, as `lsr info --json` prints them."""
@@ -359,6 +384,7 @@ class Index:
             "text": "texts",
             "order": "blocks",
             "field": "fields",
+            "token": "encoder",
         }
         for file in manifest.files():
             kind = "encoder" if file.name.startswith("encoder/") else file.name.rpartition("/")[2].partition("_")[0]

@@ -20,22 +20,34 @@ if TYPE_CHECKING:
     from lsr.encoders.idf import TokenCounts
     from lsr.encoders.vocabulary import Vocabulary
 
-__all__ = ["NetworkQueries", "QuerySide", "check_encoder", "open_query_side", "term_weights", "write_encoder"]
+__all__ = [
+    "NetworkQueries",
+    "QuerySide",
+    "TermNames",
+    "check_encoder",
+    "open_query_side",
+    "term_weights",
+    "write_encoder",
+]
 
 TOKENIZER, WEIGHTS = "encoder/tokenizer.json", "encoder/term_weights"
 
 
-class QuerySide(Protocol):
-    """What an index asks of its encoder: `QueryEncoder`, or `NetworkQueries`."""
-
-    def encode_batch(self, texts: Sequence[str]) -> SparseVectors:
-        """Queries as vectors, in input order."""
+class TermNames(Protocol):
+    """What explaining a hit asks of an encoder or a vocabulary."""
 
     def token(self, term: int) -> str:
         """The text of a term."""
 
     def spans(self, text: str) -> list[tuple[int, int, int]]:
         """(term id, start, end) of each token of a text."""
+
+
+class QuerySide(TermNames, Protocol):
+    """What an index asks of its encoder: `QueryEncoder`, or `NetworkQueries`."""
+
+    def encode_batch(self, texts: Sequence[str]) -> SparseVectors:
+        """Queries as vectors, in input order."""
 
 
 class NetworkQueries:

@@ -7,7 +7,7 @@ passes over the forward index, each for a range of terms whose postings fit in m
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,10 +26,11 @@ from lsr.index.storage.manifest import FileEntry
 from lsr.index.storage.segment import WINDOW, window_count
 from lsr.sparse import SparseVectors, term_type
 
-__all__ = ["MAX_DIM", "MAX_DOCUMENTS", "Progress", "Spool", "write_arrays"]
+__all__ = ["MAX_DIM", "MAX_DOCUMENTS", "MAX_TERMS", "Progress", "Spool", "write_arrays"]
 
 MAX_DIM = 1 << 24
 MAX_DOCUMENTS = (1 << 32) - 1
+MAX_TERMS = (1 << 16) - 1  # of a document
 POSTINGS_IN_MEMORY = 1 << 26  # 3 bytes each with 8-bit codes: 192 MiB
 DENSE = 3  # terms in more than documents / DENSE documents are kept as rows: a byte a document, 3 a posting
 _ROWS = 1 << 14  # documents read from the spool at a time
@@ -69,13 +70,22 @@ class Spool:
         self._files = [AppendFile(self.folder, name, keep=size) for name, size in zip(names, sizes, strict=True)]
         self.documents = documents
 
-    def append(self, vectors: SparseVectors) -> None:
+    def append(self, vectors: SparseVectors, ids: Sequence[str] | None = None) -> None:
+        """Appends documents. Raises `InvalidInput` when there are too many, or one has too many terms: it is named by its
+        id, where ids are given, else by its row."""
         if vectors.dim != self.dim:
             raise InvalidInput(f"vectors of {vectors.dim:,} dimensions among vectors of {self.dim:,}")
         if self.documents + len(vectors) > MAX_DOCUMENTS:
             raise InvalidInput(f"an index holds up to {MAX_DOCUMENTS:,} documents; split the collection")
+        counts = np.diff(vectors.indptr)
+        if counts.max(initial=0) > MAX_TERMS:
+            row = int(np.argmax(counts))
+            name = self.documents + row if ids is None else repr(ids[row])
+            raise InvalidInput(
+                f"document {name} has {counts[row]:,} terms: an index holds up to {MAX_TERMS:,} a document; keep the heaviest"
+            )
         lengths, terms, values = self._files
-        lengths.append(np.diff(vectors.indptr).astype("<u4"))
+        lengths.append(counts.astype("<u4"))
         terms.append(vectors.indices.astype(self.term_type.newbyteorder("<"), copy=False))
         values.append(vectors.values.astype("<f4", copy=False))
         self.documents += len(vectors)

@@ -6,8 +6,6 @@ checkpoint, and the check for repeated ids.
 
 from __future__ import annotations
 
-import gzip
-import json
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -20,6 +18,7 @@ import numpy.typing as npt
 
 from lsr.errors import CorpusError, InvalidInput, MissingExtra, OutputExists
 from lsr.index.encoding_run import EncodingRun
+from lsr.index.formats.vector_jsonl import compressed, json_line, shortest
 from lsr.index.reading import Reading, Texts, name_of
 from lsr.index.segment_writer import Progress, Spool, SpoolArrays
 from lsr.index.storage.folder import scratch_folder
@@ -71,7 +70,7 @@ def encode_to_file(
 
     source, encoder: as `Index.build` takes them.
     output: .npz (`SparseVectors.load` reads it), .jsonl or .jsonl.gz ({"id", "vector": {token: weight}}, the form that
-      Anserini reads), or .parquet (id, indices, values). The file appears when it is complete.
+      Seismic reads), or .parquet (id, indices, values). The file appears when it is complete.
     resume: keep what is done when interrupted, in a folder beside the output, and go on from there with the next call. The
       file is the same, byte for byte, as that of a run that nobody interrupted.
 
@@ -152,19 +151,17 @@ def _write_npz(file: BinaryIO, found: _Encoded, progress: Progress) -> None:
 
 
 def _write_jsonl_gz(file: BinaryIO, found: _Encoded, progress: Progress) -> None:
-    # No time and no name in the header: the same vectors give the same bytes.
-    with gzip.GzipFile("", "wb", 6, file, mtime=0) as packed:
+    with compressed(file) as packed:
         _write_jsonl(packed, found, progress)
 
 
-def _write_jsonl(file: BinaryIO | gzip.GzipFile, found: _Encoded, progress: Progress) -> None:
+def _write_jsonl(file: BinaryIO, found: _Encoded, progress: Progress) -> None:
     token = found.encoder.token
     for ids, terms, weights in found.rows(progress):
         lines = []
         for identifier, row, values in zip(ids, terms, weights, strict=True):
-            # str of a float32 is the shortest text that reads back as the same float32.
-            vector = {token(term): float(str(value)) for term, value in zip(row.tolist(), values, strict=True)}
-            lines.append(json.dumps({"id": identifier, "vector": vector}, ensure_ascii=False) + "\n")
+            vector = {token(term): value for term, value in zip(row.tolist(), shortest(values), strict=True)}
+            lines.append(json_line(identifier, vector))
         file.write("".join(lines).encode())
 
 

@@ -13,6 +13,7 @@ from lsr.index.storage.arrays import checksum
 from lsr.index.storage.blocks import find_fault
 from lsr.index.storage.manifest import Manifest
 from lsr.index.storage.segment import WINDOW, Segment, window_count
+from lsr.index.storage.vocabulary import StoredVocabulary
 
 __all__ = ["check_index"]
 
@@ -29,6 +30,7 @@ def check_index(path: Path, full: bool) -> Iterator[str]:
     manifest = Manifest.read(path)
     yield f"manifest: generation {manifest.generation}, checksum matches"
     segments = [Segment(path, entry, manifest.dim, manifest.texts) for entry in manifest.segments]
+    words = StoredVocabulary(path, manifest.vocabulary, manifest.dim) if manifest.vocabulary else None
     yield f"structure: {len(manifest.files())} files of the right type, size and shape; offsets in range"
     if not full:
         return
@@ -38,6 +40,10 @@ def check_index(path: Path, full: bool) -> Iterator[str]:
                 f"{path / file.name}: altered since it was written; build the index again or restore a copy"
             )
     yield f"checksums: {sum(file.bytes for file in manifest.files()):,} bytes match"
+    if words is not None:
+        for term in range(len(words)):
+            words.token(term)
+        yield f"vocabulary: {len(words):,} tokens can be read"
     for segment in segments:
         _check_vectors(path, segment, manifest.dim)
         yield f"vectors: {segment.documents:,} documents, terms rise and lie in the vocabulary"

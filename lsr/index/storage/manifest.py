@@ -68,7 +68,10 @@ class SegmentEntry:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """`format_version` is the version that the index was written in, which may be newer than this code's own."""
+    """`format_version` is the version that the index was written in, which may be newer than this code's own.
+
+    `vocabulary` are the files with the text of each term, of vectors that came with words and without an encoder (1.1).
+    """
 
     generation: int
     created: str
@@ -79,13 +82,14 @@ class Manifest:
     segments: tuple[SegmentEntry, ...]
     texts: bool
     curves: tuple[dict[str, Any], ...] = ()  # what recall costs (`blocked.curves`); none without blocks
+    vocabulary: tuple[FileEntry, ...] = ()
     source: dict[str, Any] = field(default_factory=dict)
     format_version: tuple[int, int] = FORMAT_VERSION
 
     def files(self) -> list[FileEntry]:
         """Every file the manifest names."""
         encoder = self.encoder.files if self.encoder else ()
-        return [*encoder, *(file for segment in self.segments for file in segment.files)]
+        return [*encoder, *self.vocabulary, *(file for segment in self.segments for file in segment.files)]
 
     def to_json(self) -> bytes:
         body = {"magic": MAGIC, "format_version": self.format_version, "oldest_reader": [self.format_version[0], 0]}
@@ -195,6 +199,7 @@ def _parse(body: dict[str, Any]) -> Manifest:
         ),
         texts=bool(body["texts"]),
         curves=tuple(dict(curve) for curve in body["curves"]),
+        vocabulary=_files(body["vocabulary"]),
         source=dict(body["source"]),
         format_version=(body["format_version"][0], body["format_version"][1]),
     )
