@@ -30,16 +30,13 @@ class ExactEngine:
         self._survivors = SurvivorsEngine(segment, dim)
         self._arrays = (
             np.float32(segment.entry.scale),
-            segment.postings_terms,
-            segment.postings_offsets,
-            segment.postings_docs,
-            segment.postings_codes,
-            segment.dense_terms,
-            segment.dense_codes,
             segment.documents,
+            segment.lists,
+            segment.rows,
+            (segment.forward_indptr, segment.forward_terms, segment.forward_codes),
             segment.rows_of,
         )
-        self._idle: list[npt.NDArray[np.float32]] = []  # score buffers, all zero; append and pop are atomic
+        self._idle: list[tuple[npt.NDArray[np.float32], npt.NDArray[np.uint32]]] = []  # append and pop are atomic
         self._costs: npt.NDArray[np.float32] | None = None  # of the postings of each term, in nanoseconds [dim]
         self._search: Callable[..., None] | None = None
 
@@ -67,13 +64,13 @@ class ExactEngine:
 
         def run(first: int, last: int) -> None:
             try:
-                buffer = self._idle.pop()
+                memory = self._idle.pop()
             except IndexError:
-                buffer = np.zeros(WINDOW, np.float32)
+                memory = np.zeros(WINDOW, np.float32), np.empty(WINDOW, np.uint32)
             part = slice(first, last)
             out = (scores[part], rows[part], counts[part])
-            kernel(indptr[first : last + 1], terms, weights, last - first, *self._arrays, mask, buffer, *out)
-            self._idle.append(buffer)  # not after a failure: it may not be clean
+            kernel(indptr[first : last + 1], terms, weights, last - first, *self._arrays, mask, *memory, *out)
+            self._idle.append(memory)  # not after a failure: it may not be clean
 
         in_pieces(n, threads, run)
         return scores, rows, counts
@@ -88,10 +85,10 @@ class ExactEngine:
     def nanoseconds(self, queries: SparseVectors) -> float:
         """What reading the postings of a batch takes, about."""
         if self._costs is None:
-            _, listed, offsets, _, _, dense, *_ = self._arrays
+            lists, rows = self._arrays[2:4]
             costs = np.zeros(self._dim, np.float32)
-            costs[listed] = _NS_POSTING * np.diff(offsets[:: window_count(self._documents)])
-            costs[dense] = _NS_DENSE * self._documents
+            costs[lists.terms] = _NS_POSTING * np.diff(lists.offsets[:: window_count(self._documents)])
+            costs[rows.terms] = _NS_DENSE * self._documents
             self._costs = costs
         return float(self._costs[queries.indices].sum()) + _NS_SCAN * self._documents * len(queries)
 
@@ -100,7 +97,9 @@ class ExactEngine:
         from lsr.index.kernels.exact import search
 
         query = (np.zeros(1, np.int64), np.zeros(0, np.uint32), np.zeros(0, np.float32), 0)
-        out = (np.zeros(WINDOW, np.float32), np.zeros((0, 1), np.float32), np.zeros((0, 1), np.int64), query[0])
-        compile_once(f"exact-{self._arrays[4].dtype}", lambda: search(*query, *self._arrays, _ALL, *out))
+        memory = (np.zeros(WINDOW, np.float32), np.zeros(0, np.uint32))
+        out = (np.zeros((0, 1), np.float32), np.zeros((0, 1), np.int64), query[0])
+        kinds = "-".join(str(array.dtype) for array in self._arrays[4])
+        compile_once(f"exact-{kinds}", lambda: search(*query, *self._arrays, _ALL, *memory, *out))
         self._search = search
         return search  # type: ignore[no-any-return]

@@ -395,7 +395,7 @@ class Index:
             "documents": segment.documents,
             "dim": manifest.dim,
             "nnz": segment.entry.nnz,
-            "terms": len(segment.postings_terms) + len(segment.dense_terms),
+            "terms": len(segment.lists.terms) + len(segment.rows.terms),
             "bytes": {**sizes, "total": sum(sizes.values())},
             "engine": manifest.engine,
             "block_size": segment.entry.block_size or None,

@@ -23,7 +23,7 @@ from lsr.index.kernels import compile_once
 from lsr.index.quantize import Quantizer, choose_quantizer
 from lsr.index.storage.arrays import AppendFile, map_array, write_array
 from lsr.index.storage.manifest import FileEntry
-from lsr.index.storage.segment import WINDOW, window_count
+from lsr.index.storage.segment import WINDOW, largest_codes, window_count
 from lsr.sparse import SparseVectors, term_type
 
 __all__ = ["MAX_DIM", "MAX_DOCUMENTS", "MAX_TERMS", "Progress", "Spool", "write_arrays"]
@@ -260,6 +260,8 @@ def _write_postings(
     starts = offsets[:: counts.shape[1]]  # of each list
     total = int(offsets[-1])
     rows = _rows(listed, dim)
+    windows = counts.shape[1]
+    largest = np.zeros(len(listed) * windows, forward.codes.dtype)
     doc_file = AppendFile(folder, f"{segment}/postings_docs")
     code_file = AppendFile(folder, f"{segment}/postings_codes")
     low = 0
@@ -275,6 +277,9 @@ def _write_postings(
         fill_postings(forward.indptr, *rest)
         doc_file.append(docs)
         code_file.append(codes)
+        pieces = offsets[low * windows : high * windows + 1] - start
+        filled = pieces[:-1] < pieces[1:]
+        largest[low * windows : high * windows][filled] = np.maximum.reduceat(codes, pieces[:-1][filled])
         low = high
     progress("inverting", total, total)
     return [
@@ -282,6 +287,7 @@ def _write_postings(
         write_array(folder, f"{segment}/postings_offsets", offsets),
         doc_file.finish("<u2", (total,)),
         code_file.finish(forward.codes.dtype.str, (total,)),
+        write_array(folder, f"{segment}/postings_largest", largest),
     ]
 
 
@@ -295,6 +301,7 @@ def _write_dense(
     rows = _rows(frequent, dim)
     step = max(1, POSTINGS_IN_MEMORY // max(1, documents))
     code_file = AppendFile(folder, f"{segment}/dense_codes")
+    largest = [np.zeros(0, forward.codes.dtype)]
     for low in range(0, len(frequent), step):
         high = min(low + step, len(frequent))
         codes = np.zeros((high - low, documents), forward.codes.dtype)
@@ -302,7 +309,9 @@ def _write_dense(
         compile_once(f"dense-{forward.terms.dtype}-{codes.dtype}", partial(fill_dense, forward.indptr[:1], *rest))
         fill_dense(forward.indptr, *rest)
         code_file.append(codes)
+        largest += [largest_codes(row) for row in codes]
     return [
+        write_array(folder, f"{segment}/dense_largest", np.concatenate(largest)),
         write_array(folder, f"{segment}/dense_terms", frequent.astype(np.uint32)),
         code_file.finish(forward.codes.dtype.str, (len(frequent) * documents,)),
     ]

@@ -28,8 +28,9 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from lsr.index.kernels.hits import find_term, make_key, replace_worst, write_hits
-from lsr.index.kernels.vector import ROW, above, add_nibbles, add_row, count_bits, equal, first_bit, prefetch
+from lsr.index.kernels.forward import rank
+from lsr.index.kernels.hits import find_term, write_hits
+from lsr.index.kernels.vector import above, add_nibbles, add_row, count_bits, first_bit, prefetch
 
 Array = npt.NDArray[Any]
 U = np.uint64
@@ -37,9 +38,7 @@ U16, U32, I16, F32 = np.uint16, np.uint32, np.int16, np.float32
 
 FULL = 32_000  # what a 16-bit sum comes to where every term has its largest code: below 2^15 with all roundings
 AHEAD = 12  # cells prefetched
-AHEAD_DOCUMENTS = 6
 STEPS = 12  # of bisection
-MANY = 1024  # terms of a document from which a binary search is faster
 TIES = 8  # as many times `candidates` are scored at most, where sums are equal
 
 
@@ -213,85 +212,6 @@ def _read_cells(hits, heavy, block_size, cells, strips, slots, entries, hit_bloc
 
 
 @njit(nogil=True, cache=True)
-def _prefetch_document(place, forward):  # type: ignore[no-untyped-def]
-    indptr, terms, codes = forward
-    start, end = U(indptr[place]), U(indptr[place + 1])
-    line = U(64 // terms.itemsize)
-    while start < end:
-        prefetch(terms, start)
-        start += line
-    start, line = U(indptr[place]), U(64 // codes.itemsize)
-    while start < end:
-        prefetch(codes, start)
-        start += line
-
-
-@njit(nogil=True, cache=True)
-def _find_code(terms, codes, start, end, term):  # type: ignore[no-untyped-def]
-    """The code of a term in a document of a few terms or very many: a branchless binary search. 0 where it is not."""
-    at, length = start, end - start
-    while length > U(1):
-        half = length >> U(1)
-        at += half * U(terms[at + half] <= term)
-        length -= half
-    return U(codes[at]) * U(terms[at] == term)
-
-
-@njit(nogil=True, cache=True)
-def _find_code_by_vectors(terms, codes, start, end, term):  # type: ignore[no-untyped-def]
-    """The same where there are 32 terms or more: the piece of 32 that can hold it is compared at once.
-
-    A sixth of the time of a binary search, whose steps wait for one another. The last piece ends with the document, so
-    nothing is read that is not the document's.
-    """
-    at = start
-    edge = start + U(ROW - 1)
-    while edge < end:
-        at += U(ROW) * U(terms[edge] < term)
-        edge += U(ROW)
-    at = min(at, end - U(ROW))
-    bits = equal(terms, at, U32(term))
-    return U(codes[at + first_bit(bits | U(1 << (ROW - 1)))]) * U(bits != U(0))
-
-
-@njit(nogil=True, cache=True)
-def _score(place, forward, query_terms, weights):  # type: ignore[no-untyped-def]
-    """The exact score of a document."""
-    indptr, terms, codes = forward
-    start, end = U(indptr[place]), U(indptr[place + 1])
-    score = F32(0)
-    if U(ROW) <= end - start <= U(MANY):
-        for j in range(U(len(query_terms))):
-            score += weights[j] * F32(_find_code_by_vectors(terms, codes, start, end, query_terms[j]))
-    elif end > start:
-        for j in range(U(len(query_terms))):
-            score += weights[j] * F32(_find_code(terms, codes, start, end, query_terms[j]))
-    return score
-
-
-@njit(nogil=True, cache=True)
-def _rank(candidates, count, forward, query_terms, weights, rows_of, keys):  # type: ignore[no-untyped-def]
-    """Steps 3 and 4: exact scores of the candidates, the best into the heap. rows_of: the row of each stored document."""
-    indptr = forward[0]
-    for i in range(count):
-        prefetch(indptr, U(candidates[i]))
-    for i in range(min(count, AHEAD_DOCUMENTS)):
-        _prefetch_document(np.int64(candidates[i]), forward)
-    for i in range(count):
-        if i + AHEAD_DOCUMENTS < count:
-            _prefetch_document(np.int64(candidates[i + AHEAD_DOCUMENTS]), forward)
-        place = np.int64(candidates[i])
-        if place >= len(rows_of):  # only in a damaged file: the last block is not full
-            continue
-        score = _score(place, forward, query_terms, weights)
-        bits = F32(score).view(np.int32)
-        if bits > 0 and bits >= np.int32(keys[0] >> U(32)):
-            key = make_key(bits, np.int64(rows_of[place]))
-            if key > keys[0]:
-                replace_worst(keys, len(keys), key)
-
-
-@njit(nogil=True, cache=True)
 def _keep_allowed(chosen, count, block_size, documents, allowed, scores):  # type: ignore[no-untyped-def]
     """Sets the sums of documents that the filter does not allow to 0. allowed uint8 [documents], in stored order."""
     for i in range(count):
@@ -388,7 +308,7 @@ def search(
             inside = candidates[i]
             candidates[i] = U32(chosen[inside // U32(block_size)] * U32(block_size) + inside % U32(block_size))
         keys[:] = 0
-        _rank(candidates, found, forward, terms, weights, rows_of, keys)
+        rank(candidates, found, forward, terms, weights, rows_of, keys)
         counts[q] = write_hits(keys, top_scores[q].view(np.int32), top_rows[q])
         work[0] += count
         work[2] += found

@@ -9,6 +9,12 @@ Cost: one add a posting of the query's terms (about 0.3 ns), or a byte a documen
 over the touched window's scores, which looks for hits and clears them (about 3 us a window), or, where a window has few
 postings, over the touched scores only.
 
+Once k hits are known, lists that cannot lift a document into them are not read (MaxScore, Turtle and Flood 1995): terms with
+long lists and small largest weights, as far as their largest weights in the window come to `SLACK` of the k-th score. A
+document whose sum without them could still reach it is scored in the forward index. That is exact, and saves half of the
+postings of inference-free queries and a third of expanded ones. Where too many documents could reach it, the window is
+read in full after all.
+
 Scores are float32 sums over the query's terms in rising term order, `(query weight * scale) * code` each. Every engine
 adds in this order, so scores are the same to the last bit whatever the window, the thread or the engine.
 """
@@ -21,13 +27,19 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
+from lsr.index.kernels.forward import rank
 from lsr.index.kernels.hits import find_term, make_key, replace_worst, write_hits
 
 Array = npt.NDArray[Any]
-U = np.uint64
+U, U32, F32 = np.uint64, np.uint32, np.float32
 
 GROUP = 64  # scores looked at together
 SPARSE = 16  # a window with fewer than documents / SPARSE postings is read through its postings again
+WINDOW = 1 << 16  # documents
+SLACK = F32(0.2)
+LEAST_SAVED = 4_096  # postings in a window from which sparing them pays
+ROW_POSTING = 7  # documents of a row that take as long as a posting
+WORTH = 350  # postings that take as long as scoring a document in the forward index
 SEED_FROM = 20  # k from which looking for a first threshold pays
 
 
@@ -78,8 +90,8 @@ def _first_threshold(bits, inside, k, maxima):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def _plan(query_terms, query_weights, scale, listed, dense, places, weights):  # type: ignore[no-untyped-def]
-    """Where each query term that occurs is kept, and its scaled weight. Returns how many occur.
+def _plan(query_terms, scaled, listed, dense, places, weights):  # type: ignore[no-untyped-def]
+    """Where each query term that occurs is kept, and its weight. Returns how many occur.
 
     places[j] is a row of the posting lists, or -1 - row for a row of dense codes.
     """
@@ -92,7 +104,7 @@ def _plan(query_terms, query_weights, scale, listed, dense, places, weights):  #
                 continue
             place = -1 - row
         places[found] = place
-        weights[found] = query_weights[i] * scale
+        weights[found] = scaled[i]
         found += 1
     return found
 
@@ -184,46 +196,121 @@ def _take_sparse(bits, docs, start, end, base, rows_of, keys):  # type: ignore[n
 
 
 @njit(nogil=True, cache=True)
+def _add_window(found, places, weights, spared, window, inside, documents, lists, rows, scores):  # type: ignore[no-untyped-def]
+    """Adds the postings in a window of the terms that are not spared. Returns how many those are."""
+    _, offsets, docs, codes, _ = lists
+    _, row_codes, _ = rows
+    windows = (documents + WINDOW - 1) // WINDOW
+    added = 0
+    for j in range(found):
+        if spared[j]:
+            continue
+        if places[j] < 0:
+            at = (-1 - places[j]) * documents + window * WINDOW
+            _add_row(scores, row_codes[at : at + inside], weights[j])
+            added += inside
+        else:
+            at = places[j] * windows + window
+            _add_list(scores, docs, codes, offsets[at], offsets[at + 1], weights[j])
+            added += offsets[at + 1] - offsets[at]
+    return added
+
+
+@njit(nogil=True, cache=True)
+def _spare(found, places, weights, window, inside, documents, lists, rows, budget, spared):  # type: ignore[no-untyped-def]
+    """Chooses terms whose postings in a window need not be read: those that save most for what they can add, up to a budget.
+
+    spared[j] says so of term j. Returns what they can add to a score at most, and the postings that are saved.
+    """
+    offsets, largest = lists[1], lists[4]
+    row_largest = rows[2]
+    windows = (documents + WINDOW - 1) // WINDOW
+    bound, saved = F32(0), 0
+    spared[:found] = False
+    while True:
+        best, best_top, best_size = -1, F32(1), 0
+        for j in range(found):
+            if spared[j]:
+                continue
+            if places[j] < 0:
+                top = weights[j] * F32(row_largest[(-1 - places[j]) * windows + window])
+                size = inside // ROW_POSTING
+            else:
+                at = places[j] * windows + window
+                top = weights[j] * F32(largest[at])
+                size = offsets[at + 1] - offsets[at]
+            if bound + top <= budget and F32(size) * best_top > F32(best_size) * top:
+                best, best_top, best_size = j, top, size
+        if best < 0:
+            return bound, saved
+        spared[best] = True
+        bound += best_top
+        saved += best_size
+
+
+@njit(nogil=True, cache=True)
+def _collect(groups, documents, base, below, limit, candidates):  # type: ignore[no-untyped-def]
+    """The documents of a window with a score above `below` (as bits). Returns how many, -1 for more than `limit`.
+
+    All scores are cleared.
+    """
+    count = 0
+    for g in range((documents + GROUP - 1) // GROUP):
+        hot = 0
+        for j in range(GROUP):
+            hot |= groups[g, j] > below
+        if hot:
+            for j in range(GROUP):
+                if groups[g, j] > below:
+                    if 0 <= count < limit:
+                        candidates[count] = U32(base + g * GROUP + j)
+                        count += 1
+                    else:
+                        count = -1
+        for j in range(GROUP):
+            groups[g, j] = 0
+    return count
+
+
+@njit(nogil=True, cache=True)
 def search(
     query_indptr: Array,
     query_terms: Array,
     query_weights: Array,
     queries: int,
     scale: np.float32,
-    listed: Array,
-    offsets: Array,
-    docs: Array,
-    codes: Array,
-    dense: Array,
-    dense_codes: Array,
     documents: int,
+    lists: Any,
+    rows: Any,
+    forward: Any,
     rows_of: Array,
     allowed: Array,
     scores: Array,
+    candidates: Array,
     top_scores: Array,
     top_rows: Array,
     counts: Array,
 ) -> None:
     """Top-k of the first `queries` queries of a batch.
 
-    query_* a CSR batch, terms rising; listed [lists], offsets [lists * windows + 1], docs, codes [postings]: the
-    postings; dense [d], dense_codes [d * documents]: the terms kept as rows; all as `storage.segment` has them;
-    documents < 2^32; rows_of uint32 [documents]: the row of each document, empty where that is its number; allowed uint8
-    [documents]: 1 for documents that may be hits, 0 for others, empty when all may;
-    scores float32 [window], all 0, and all 0 again afterwards; k >= 1;
+    query_* a CSR batch, terms rising; documents < 2^32; lists: terms [n], offsets [n * windows + 1], docs, codes
+    [postings], largest [n * windows]; rows, terms of dense codes: terms [d], codes [d * documents], largest [d * windows];
+    forward: indptr, terms, codes; all as `storage.segment` has them; rows_of uint32 [documents]: the row of each document,
+    empty where that is its number; allowed uint8 [documents]: 1 for documents that may be hits, 0 for others, empty when
+    all may; scores float32 [WINDOW], all 0, and all 0 again afterwards; candidates uint32 [WINDOW]: working memory; k >= 1;
     top_scores float32 [queries, k], top_rows int64 [queries, k], counts int64 [queries]: the output, best first.
     """
     k = top_scores.shape[1]
-    window_size = len(scores)
-    windows = max(1, (documents + window_size - 1) // window_size)
+    offsets, docs = lists[1], lists[2]
+    windows = (documents + WINDOW - 1) // WINDOW
     filtered = len(allowed) > 0
     bits = scores.view(np.int32)
-    groups = bits.reshape(window_size // GROUP, GROUP)
-    longest = 0
+    groups = bits.reshape(WINDOW // GROUP, GROUP)
+    longest = 1
     for q in range(queries):
         longest = max(longest, query_indptr[q + 1] - query_indptr[q])
-    places = np.empty(longest, np.int64)
-    weights = np.empty(longest, np.float32)
+    places, weights = np.empty(longest, np.int64), np.empty(longest, np.float32)
+    scaled, spared = np.empty(longest, np.float32), np.zeros(longest, np.bool_)
     keys = np.empty(k, np.uint64)
     lanes = 256
     while lanes < 2 * k:
@@ -231,27 +318,37 @@ def search(
     maxima = np.empty(lanes, np.int32)
     for q in range(queries):
         first, last = query_indptr[q], query_indptr[q + 1]
-        found = _plan(query_terms[first:last], query_weights[first:last], scale, listed, dense, places, weights)
+        terms = query_terms[first:last]
+        for j in range(last - first):
+            scaled[j] = query_weights[first + j] * scale
+        found = _plan(terms, scaled, lists[0], rows[0], places, weights)
         keys[:] = 0
+        pruning = True
         for window in range(windows):
-            base = window * window_size
-            inside = min(window_size, documents - base)
-            if filtered and not _any(allowed[base : base + inside]):
+            base = window * WINDOW
+            inside = min(WINDOW, documents - base)
+            mask = allowed[base : base + inside] if filtered else allowed
+            if filtered and not _any(mask):
                 continue
-            touched = 0
-            for j in range(found):
-                if places[j] < 0:
-                    at = (-1 - places[j]) * documents + base
-                    _add_row(scores, dense_codes[at : at + inside], weights[j])
-                    touched += inside
-                else:
-                    at = places[j] * windows + window
-                    start, end = offsets[at], offsets[at + 1]
-                    _add_list(scores, docs, codes, start, end, weights[j])
-                    touched += end - start
+            where = (window, inside, documents, lists, rows)
+            kth = U32(keys[0] >> U(32)).view(np.float32)
+            if pruning and kth > 0:
+                bound, saved = _spare(found, places, weights, *where, SLACK * kth, spared)
+                if saved >= LEAST_SAVED:
+                    _add_window(found, places, weights, spared, *where, scores)
+                    if filtered:
+                        _drop_row(bits, mask)
+                    reach = kth * F32(1 - 1e-5) - bound * F32(1 + 1e-5)  # with room for rounding
+                    count = _collect(groups, inside, base, F32(reach).view(np.int32), saved // WORTH, candidates)
+                    if count >= 0:
+                        rank(candidates, count, forward, terms, scaled, rows_of, keys)
+                        continue
+                    pruning = False
+            spared[:found] = False
+            touched = _add_window(found, places, weights, spared, *where, scores)
             if touched * SPARSE >= inside:
                 if filtered:
-                    _drop_row(bits, allowed[base : base + inside])
+                    _drop_row(bits, mask)
                 seed = np.int32(0)
                 if k >= SEED_FROM and keys[0] == 0:
                     seed = _first_threshold(bits, inside, k, maxima)
@@ -259,7 +356,7 @@ def search(
             else:
                 for j in range(found if filtered else 0):
                     at = places[j] * windows + window
-                    _drop_list(bits, docs, offsets[at], offsets[at + 1], allowed[base : base + inside])
+                    _drop_list(bits, docs, offsets[at], offsets[at + 1], mask)
                 for j in range(found):
                     at = places[j] * windows + window
                     _take_sparse(bits, docs, offsets[at], offsets[at + 1], base, rows_of, keys)

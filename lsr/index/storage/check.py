@@ -12,7 +12,7 @@ from lsr.index.filters.columns import Column
 from lsr.index.storage.arrays import checksum
 from lsr.index.storage.blocks import find_fault
 from lsr.index.storage.manifest import Manifest
-from lsr.index.storage.segment import WINDOW, Segment, window_count
+from lsr.index.storage.segment import WINDOW, Segment, largest_codes, window_count
 from lsr.index.storage.vocabulary import StoredVocabulary
 
 __all__ = ["check_index"]
@@ -77,12 +77,23 @@ def _check_vectors(path: Path, segment: Segment, dim: int) -> None:
 def _check_postings(path: Path, segment: Segment) -> None:
     windows = window_count(segment.documents)
     inside = segment.documents - (windows - 1) * WINDOW
-    offsets = segment.postings_offsets
+    offsets, docs, codes, largest = (
+        segment.lists.offsets,
+        segment.lists.docs,
+        segment.lists.codes,
+        segment.lists.largest,
+    )
     for at in range(0, len(offsets) - 1):
-        documents = segment.postings_docs[offsets[at] : offsets[at + 1]]
+        documents = docs[offsets[at] : offsets[at + 1]]
         last = at % windows == windows - 1
         if len(documents) and (np.any(documents[1:] <= documents[:-1]) or (last and documents[-1] >= inside)):
             raise CorruptIndex(f"{path}: postings of a term are out of order or point past the last document")
+        if largest[at] != codes[offsets[at] : offsets[at + 1]].max(initial=0):
+            raise CorruptIndex(f"{path}: the largest weight of a term is not that of its postings")
+    for row in range(len(segment.rows.terms)):
+        line = segment.rows.codes[row * segment.documents : (row + 1) * segment.documents]
+        if not np.array_equal(segment.rows.largest[row * windows : (row + 1) * windows], largest_codes(line)):
+            raise CorruptIndex(f"{path}: the largest weight of a term is not that of its row")
 
 
 def _check_fields(path: Path, segment: Segment) -> None:

@@ -10,6 +10,10 @@ postings_terms    <u4 [present]              the terms that occur, rising
 postings_offsets  <i8 [present * windows + 1]  start of each (term, window) in the two postings arrays
 postings_docs     <u2 [nnz]                  document number within its window of 65,536, rising within (term, window)
 postings_codes    |u1 or <u2 [nnz]
+postings_largest  |u1 or <u2 [present * windows]  the largest code of each (term, window), 0 where it has no postings
+dense_terms       <u4 [dense]                the terms that more than a third of the documents have, rising; not in postings_*
+dense_codes       |u1 or <u2 [dense * documents]  a row for each: the code of each document, 0 where it has not the term
+dense_largest     |u1 or <u2 [dense * windows]
 blocks_*, order_* see `blocks`
 ids_*, text_*     see `records`
 field_*           see `lsr.index.filters.columns`
@@ -18,7 +22,7 @@ field_*           see `lsr.index.filters.columns`
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -32,7 +36,7 @@ from lsr.index.storage.manifest import SegmentEntry
 from lsr.index.storage.records import BLOCK, Ids, Texts
 from lsr.sparse import term_type
 
-__all__ = ["WINDOW", "Segment", "window_count"]
+__all__ = ["WINDOW", "Lists", "Rows", "Segment", "largest_codes", "window_count"]
 
 WINDOW = 1 << 16  # documents a window: what a 16-bit number tells apart
 
@@ -44,6 +48,29 @@ _NO_ORDER.flags.writeable = False
 
 def window_count(documents: int) -> int:
     return max(1, -(-documents // WINDOW))
+
+
+def largest_codes(row: Array) -> Array:
+    """The largest code in each window of a row of codes [documents]."""
+    return np.maximum.reduceat(row, np.arange(0, len(row), WINDOW)) if len(row) else np.zeros(1, row.dtype)
+
+
+class Lists(NamedTuple):
+    """The postings_* arrays."""
+
+    terms: Array
+    offsets: Array
+    docs: Array
+    codes: Array
+    largest: Array
+
+
+class Rows(NamedTuple):
+    """The dense_* arrays."""
+
+    terms: Array
+    codes: Array
+    largest: Array
 
 
 class Segment:
@@ -64,16 +91,9 @@ class Segment:
         self.forward_codes = self._take("forward_codes", (nnz,), np.uint8, np.uint16)
         code_type = self.forward_codes.dtype.type
         self._check_offsets("forward_indptr", self.forward_indptr, nnz)
-        self.postings_terms = self._take("postings_terms", None, np.uint32)
-        self.postings_docs = self._take("postings_docs", None, np.uint16)
-        postings = len(self.postings_docs)
-        self.postings_codes = self._take("postings_codes", (postings,), code_type)
-        offsets = len(self.postings_terms) * window_count(n) + 1
-        self.postings_offsets = self._take("postings_offsets", (offsets,), np.int64)
-        self._check_offsets("postings_offsets", self.postings_offsets, postings)
-        self.dense_terms = self._take("dense_terms", None, np.uint32)
-        self.dense_codes = self._take("dense_codes", (len(self.dense_terms) * n,), code_type)
-        for name, terms in (("postings_terms", self.postings_terms), ("dense_terms", self.dense_terms)):
+        self.lists = self._open_lists(n, code_type)
+        self.rows = self._open_rows(n, code_type)
+        for name, terms in (("postings_terms", self.lists.terms), ("dense_terms", self.rows.terms)):
             if len(terms) and (np.any(terms[1:] <= terms[:-1]) or int(terms[-1]) >= dim):
                 raise self._corrupt(name, "terms do not rise or lie outside the vocabulary")
         if not (np.isfinite(entry.scale) and 0 < entry.scale <= np.finfo(np.float32).max):
@@ -106,6 +126,20 @@ class Segment:
         """Terms of each document [documents], by row."""
         lengths = np.diff(self.forward_indptr)
         return lengths[self.places_of] if len(self.places_of) else lengths
+
+    def _open_lists(self, n: int, code_type: type[np.generic]) -> Lists:
+        terms = self._take("postings_terms", None, np.uint32)
+        docs = self._take("postings_docs", None, np.uint16)
+        codes = self._take("postings_codes", (len(docs),), code_type)
+        pieces = len(terms) * window_count(n)
+        offsets = self._take("postings_offsets", (pieces + 1,), np.int64)
+        self._check_offsets("postings_offsets", offsets, len(docs))
+        return Lists(terms, offsets, docs, codes, self._take("postings_largest", (pieces,), code_type))
+
+    def _open_rows(self, n: int, code_type: type[np.generic]) -> Rows:
+        terms = self._take("dense_terms", None, np.uint32)
+        codes = self._take("dense_codes", (len(terms) * n,), code_type)
+        return Rows(terms, codes, self._take("dense_largest", (len(terms) * window_count(n),), code_type))
 
     def _open_ids(self, n: int) -> Ids:
         data = self._take("ids_bytes", None, np.uint8)
