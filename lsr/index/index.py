@@ -280,8 +280,7 @@ class Index:
         threads: int,
         allowed: npt.NDArray[np.uint8] | None,
     ) -> list[Hits]:
-        longest = int((queries.indptr[1:] - queries.indptr[:-1]).max(initial=0))
-        if longest > MAX_QUERY_TERMS:
+        if queries.nnz > MAX_QUERY_TERMS and (longest := int(np.diff(queries.indptr).max())) > MAX_QUERY_TERMS:
             raise InvalidInput(f"a query has {longest:,} terms: at most {MAX_QUERY_TERMS:,} are searched")
         scores, rows, counts = self._searcher.search(queries, k, recall, threads, settings, allowed)
         result = []

@@ -70,8 +70,8 @@ class Searcher:
         assert self.blocked is not None
         (scores, rows, counts), _ = self.blocked.search(queries, k, settings, threads, allowed)
         # What was read may hold fewer hits than there are: rare terms, a large k. There the exact engine is quick.
-        few = np.flatnonzero((counts < scores.shape[1]) & (np.diff(queries.indptr) > 0))
-        if len(few):
+        if counts.min(initial=scores.shape[1]) < scores.shape[1]:
+            few = np.flatnonzero((counts < scores.shape[1]) & (np.diff(queries.indptr) > 0))
             some = self.exact.search(_take(queries, few), k, threads, allowed)
             width = some[0].shape[1]  # the documents that a filter allows may be fewer than k
             scores[few, :width], rows[few, :width], counts[few] = some

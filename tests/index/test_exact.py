@@ -190,3 +190,26 @@ def test_queries_of_another_dim_are_refused(collection: tuple[SparseVectors, Ind
 def test_a_text_query_on_bare_vectors_says_what_to_do(collection: tuple[SparseVectors, Index]) -> None:
     with pytest.raises(lsr.errors.InvalidInput, match="search it with SparseVectors, or give encoder="):
         collection[1].search("a question")
+
+
+def test_lists_that_cannot_lift_a_document_are_left_out_without_a_trace(tmp_path: Path) -> None:
+    """Several windows, long lists of light terms beside short lists of heavy ones: where pruning sets in."""
+    n, dim = 3 * WINDOW, 40
+    generator = np.random.default_rng(12)
+    shares = np.concatenate([[0.6, 0.4, 0.3, 0.25, 0.2], np.geomspace(0.1, 0.001, dim - 5)])
+    has = generator.random((n, dim)) < shares
+    indptr, indices = np.concatenate([[0], np.cumsum(has.sum(axis=1))]), np.nonzero(has)[1]
+    values = np.where(indices < 5, generator.integers(1, 12, len(indices)), generator.integers(20, 255, len(indices)))
+    documents = SparseVectors(indptr=indptr, indices=indices, values=values, dim=dim)
+    queries = random_vectors(60, dim, 9, seed=13, skew=0.5)
+    for engine in ("exact", "blocked"):
+        index = Index.build(documents, tmp_path / f"{engine}.idx", engine=engine)
+        asked = queries.to_scipy().astype(np.float64)
+        truth = (asked @ documents.to_scipy().astype(np.float64).T).toarray()
+        for k in (1, 10, 300):
+            for hits, line in zip(index.search(queries, k, recall=1), truth, strict=True):
+                least = np.partition(line, n - k)[n - k]
+                assert len(hits) == min(k, int((line > 0).sum()))
+                assert (line[hits.rows] >= least * (1 - 1e-6)).all()
+                assert hits.scores.tolist() == sorted(hits.scores.tolist(), reverse=True)
+                np.testing.assert_allclose(hits.scores, line[hits.rows], rtol=1e-5)

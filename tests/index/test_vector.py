@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numba import njit
 
-from lsr.index.kernels.vector import LANES, ROW, above, add_nibbles, add_row, count_bits, equal, first_bit, prefetch
+from lsr.index.kernels.vector import LANES, ROW, above, add_nibbles, count_bits, equal, first_bit, prefetch
 
 U = np.uint64
 
@@ -27,11 +27,6 @@ def call_above(scores, at, threshold):  # type: ignore[no-untyped-def]
 @njit
 def call_equal(terms, at, term):  # type: ignore[no-untyped-def]
     return equal(terms, U(at), np.uint32(term))
-
-
-@njit
-def call_add_row(scores, at, row, row_at, weight):  # type: ignore[no-untyped-def]
-    add_row(scores, U(at), row, U(row_at), np.uint16(weight))
 
 
 @njit
@@ -72,17 +67,6 @@ def test_equal_finds_a_term_among_32(seed: int, at: int, kind: type[np.generic])
     terms.flags.writeable = False  # as memory maps are
     for term in (0, 7, int(terms[at + 31]), 59, 65_535):
         assert call_equal(terms, at, term) == bits_of(terms[at : at + ROW] == term)
-
-
-@settings(deadline=None)
-@given(seeds, places, places, st.integers(0, 2**15))
-def test_add_row_adds_the_upper_part_of_the_products(seed: int, at: int, row_at: int, weight: int) -> None:
-    generator = np.random.default_rng(seed)
-    scores, row = generator.integers(0, 500, 200).astype(np.int16), generator.integers(0, 256, 200).astype(np.uint8)
-    expected = scores.copy()
-    expected[at : at + ROW] += (row[row_at : row_at + ROW].astype(np.int64) * weight >> 8).astype(np.int16)
-    call_add_row(scores, at, row, row_at, weight)
-    np.testing.assert_array_equal(scores, expected)
 
 
 @settings(deadline=None)
@@ -128,7 +112,7 @@ def test_older_processors_give_the_same(processor: str) -> None:
 TESTS = [name for name in dict(globals()) if name.startswith("test_") and "processors" not in name]  # those above
 
 
-@pytest.mark.parametrize("function", [call_above, call_equal, call_add_row, call_add_nibbles, call_bits, call_prefetch])
+@pytest.mark.parametrize("function", [call_above, call_equal, call_add_nibbles, call_bits, call_prefetch])
 def test_they_can_be_lowered_for_aarch64(function: Any) -> None:
     import llvmlite.binding as llvm
 

@@ -9,15 +9,12 @@ from lsr.errors import InvalidInput
 __all__ = ["BlockOptions", "SearchSettings", "default_block_size"]
 
 BLOCK_SIZES = (32, 64, 128, 256)
-BLOCKS = 1 << 14  # about as many blocks are wanted: scoring their summaries costs as much as reading the best of them
+MOST_BLOCKS = 1 << 17  # scoring so many costs as much as reading the best of them
 
 
 def default_block_size(documents: int) -> int:
-    """The smallest that makes at most 1.5 * 16,384 blocks, so that scoring blocks does not grow with the collection."""
-    for size in BLOCK_SIZES:
-        if documents <= BLOCKS * size * 3 // 2:
-            return size
-    return BLOCK_SIZES[-1]
+    """The smallest that makes at most 131,072 blocks: small ones tell better where the hits are."""
+    return next((size for size in BLOCK_SIZES if documents <= MOST_BLOCKS * size), BLOCK_SIZES[-1])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -104,7 +104,16 @@ class _Writer:
         order = np.argsort(self._terms, kind="stable")
         lists, rows = order[(~as_rows & (counts.entries > 0))[order]], order[as_rows[order]]
         total = int(counts.entries.sum())
-        names = ("cells", "strip_offsets", "strip_masks", "lists_blocks", "lists_codes", "rows_codes", "rows_bits")
+        names = (
+            "cells",
+            "strip_offsets",
+            "strip_masks",
+            "lists_blocks",
+            "lists_codes",
+            "rows_codes",
+            "rows_largest",
+            "rows_bits",
+        )
         files = {name: AppendFile(self._folder, f"{self._segment}/blocks_{name}") for name in names}
         try:
             strip = self._fill(lists, counts, 0, files, total)
@@ -122,7 +131,8 @@ class _Writer:
             files["strip_masks"].finish("|u1", (several,)),
             files["lists_blocks"].finish(self._block_type.str, (in_lists,)),
             files["lists_codes"].finish("|u1", (in_lists,)),
-            files["rows_codes"].finish("|u1", (in_rows,)),
+            files["rows_codes"].finish("|u1", (in_rows // 2,)),
+            files["rows_largest"].finish("|u1", (len(rows),)),
             files["rows_bits"].finish("<u8", (in_rows // 64,)),
             self._write("lists_terms", self._terms[lists]),
             self._write("lists_offsets", _offsets(counts.entries[lists])),
@@ -200,7 +210,8 @@ class _Writer:
             "strip_masks": np.zeros(several, np.uint8),
             "lists_blocks": np.zeros(0 if as_rows else entries, self._block_type),
             "lists_codes": np.zeros(0 if as_rows else entries, np.uint8),
-            "rows_codes": np.zeros(len(chosen) * padded, np.uint8),
+            "rows_codes": np.zeros(len(chosen) * padded // 2, np.uint8),
+            "rows_largest": np.zeros(len(chosen) if as_rows else 0, np.uint8),
             "rows_bits": np.zeros(len(chosen) * padded // 64, np.uint64),
         }
 
@@ -213,6 +224,7 @@ class _Writer:
                 self._block_size,
                 arrays["lists_blocks"],
                 arrays["rows_codes" if as_rows else "lists_codes"],
+                arrays["rows_largest"],
                 padded,
                 arrays["rows_bits"],
                 first_strip,

@@ -13,7 +13,7 @@ __all__ = ["compile_once"]
 
 logger = logging.getLogger(__name__)
 
-_SLOW = 1.5  # seconds; code from the cache loads in less
+_SLOW = 3.0  # seconds; code from the cache loads in less, also on a busy machine
 _lock = threading.Lock()
 _ready: set[str] = set()
 

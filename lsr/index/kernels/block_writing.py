@@ -107,6 +107,7 @@ def fill(
     block_size: int,
     blocks: Array,
     codes_out: Array,
+    largest_out: Array,
     padded: int,
     bits: Array,
     first_strip: int,
@@ -116,7 +117,8 @@ def fill(
 ) -> None:
     """Writes the entries of the terms `sources`, one after another.
 
-    As lists (padded == 0): blocks [entries], codes_out [entries]. As rows: codes_out [n * padded] one code a block,
+    As lists (padded == 0): blocks [entries], codes_out [entries]: the largest code of each. As rows: codes_out
+    [n * padded / 2]: a 4-bit code for each block, 32 in 16 bytes as in cells, relative to largest_out [n] and rounded up;
     bits [n * padded / 64]. Both: cells [strips * 16]; with more than one strip a block also strip_offsets [entries], counted
     from first_strip, and strip_masks [entries].
     """
@@ -124,6 +126,9 @@ def fill(
     entry = strip = 0
     for i in range(len(sources)):
         size = _survivors(sources[i], postings, floor, narrow, docs, codes)
+        top = np.int64(codes[:size].max()) if size else np.int64(1)
+        if padded:
+            largest_out[i] = top
         start = 0
         while start < size:
             block = np.int64(docs[start]) // block_size
@@ -131,11 +136,15 @@ def fill(
             while end < size and np.int64(docs[end]) // block_size == block:
                 largest = max(largest, np.int64(codes[end]))
                 end += 1
+            if padded:
+                code = (largest * 15 + top - 1) // top
+                largest = (top * code + 14) // 15  # what the reader makes of it, so that cells are relative to that
             mask = _fill_block(docs, codes, start, end, block * block_size, largest, cells, strip)
             if len(strip_masks):
                 strip_offsets[entry], strip_masks[entry] = first_strip + strip, mask
             if padded:
-                codes_out[i * padded + block] = largest
+                at = i * padded // 2 + block // STRIP * 16 + block % 16
+                codes_out[at] |= np.uint8(code << (block % STRIP // 16 * 4))
                 bits[(i * padded + block) // 64] |= np.uint64(1) << np.uint64(block % 64)
             else:
                 blocks[entry], codes_out[entry] = block, largest

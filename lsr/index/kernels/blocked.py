@@ -4,12 +4,13 @@ Layout. Documents are stored so that similar ones are neighbours (`blocked.order
 32) of them in a row. Of each term the heavy postings are kept. A term has an entry for each block where it has one: the
 largest code there (the entries of a block are its summary vector), and the 4-bit codes of its documents relative to that
 largest one, 16 bytes for a strip of 32 documents (`cells`). Entries of rare terms are lists of (block, code). Those of
-terms with entries in many blocks are rows, a code for every block, 0 where there is none, and a bit for every block.
+terms with entries in many blocks are rows: a 4-bit code for every block, relative to the row's largest and rounded up, 0
+where there is none; and a bit for every block.
 
 A query is answered in four steps, with less precision and more documents first:
 
 1. Blocks are scored by their summaries: the query's heaviest terms (`query_cut`, a share of its weight), 16-bit sums. A row
-   costs a vector instruction for 16 blocks, a list entry about 1 ns.
+   costs half a byte and a sixteenth of a vector instruction a block, a list entry about 1 ns.
 2. The `n_blocks` best blocks are read: each (term, block) costs one cache line, which is most of the time a query takes.
    The bits of rows joined with the bits of the chosen blocks give the entries without a search.
 3. The `candidates` documents with the best of these sums are scored exactly in the forward index, all terms of the query:
@@ -30,7 +31,7 @@ from numba import njit
 
 from lsr.index.kernels.forward import rank
 from lsr.index.kernels.hits import find_term, write_hits
-from lsr.index.kernels.vector import above, add_nibbles, add_row, count_bits, first_bit, prefetch
+from lsr.index.kernels.vector import above, add_nibbles, count_bits, first_bit, prefetch
 
 Array = npt.NDArray[Any]
 U = np.uint64
@@ -138,14 +139,16 @@ def _collect(values, size, threshold, out, limit):  # type: ignore[no-untyped-de
 def _score_blocks(scores, size, terms, places, heavy, lists, rows):  # type: ignore[no-untyped-def]
     """Step 1: sums of weight * largest code. Returns how many codes were added. size: blocks, a multiple of 64."""
     _, offsets, blocks, codes = lists
-    row_codes = rows[1]
+    _, row_codes, row_largest, _, _ = rows
     added = 0
     scores[:size] = 0
     for j in range(terms):
         if places[j] < 0:
-            row = U(-1 - places[j]) * U(size)
+            row = U(-1 - places[j])
+            start = row * (U(size) >> U(1))
+            weight = U16((heavy[j] * U32(row_largest[row])) >> U32(12))
             for i in range(U(size) >> U(5)):
-                add_row(scores, i << U(5), row_codes, row + (i << U(5)), U16(heavy[j]))
+                add_nibbles(scores, i << U(5), row_codes, start + (i << U(4)), weight)
             added += size >> 4  # a vector of 16 takes as long as an entry of a list
         else:
             for e in range(U(offsets[places[j]]), U(offsets[places[j] + 1])):
@@ -170,8 +173,9 @@ def _entries_of_list(place, lists, slots, entries, hit_blocks, hit_codes):  # ty
 @njit(nogil=True, cache=True)
 def _entries_of_row(row, rows, size, last, chosen, entries, hit_blocks, hit_codes):  # type: ignore[no-untyped-def]
     """The same for a row: its bits joined with those of the chosen blocks; an entry is as many as bits come before it."""
-    _, codes, bits, offsets = rows
-    start, entry = U(row) * U(size), U(offsets[row])
+    _, codes, largest, bits, offsets = rows
+    start, entry = U(row) * (U(size) >> U(1)), U(offsets[row])
+    top = U(largest[row])
     words = (U(row) * U(size)) >> U(6)
     hits = U(0)
     for g in range(U(size) >> U(6)):
@@ -182,7 +186,8 @@ def _entries_of_row(row, rows, size, last, chosen, entries, hit_blocks, hit_code
             block = (g << U(6)) + first_bit(joined)
             # The bits of a damaged file may count to more entries than there are.
             entries[hits] = U32(min(last, entry + count_bits(word & (lowest - U(1)))))
-            hit_blocks[hits], hit_codes[hits] = U32(block), codes[start + block]
+            code = U(codes[start + ((block >> U(5)) << U(4)) + (block & U(15))]) >> ((block & U(16)) >> U(2))
+            hit_blocks[hits], hit_codes[hits] = U32(block), (top * (code & U(15)) + U(14)) // U(15)
             hits += U(1)
             joined ^= lowest
         entry += count_bits(word)
@@ -251,9 +256,9 @@ def search(
     """Top-k of the first `queries` queries of a batch.
 
     query_* a CSR batch, terms rising; settings: query_cut float, n_blocks, candidates. The segment, as `storage.segment`
-    has it: lists: terms, offsets, blocks, codes; rows: terms, codes, bits, offsets; strips: offsets, masks, whether a block
-    has several, the last strip; cells; forward: indptr, terms, codes; rows_of
-    [documents]. allowed [documents], allowed_blocks [padded] uint8: a filter, empty where there is none.
+    has it: lists: terms, offsets, blocks, codes; rows: terms, codes, largest, bits, offsets; strips: offsets, masks, whether
+    a block has several, the last strip; cells; forward: indptr, terms, codes; rows_of [documents]. allowed [documents],
+    allowed_blocks [padded] uint8: a filter, empty where there is none.
     Working memory, `padded` being the number of blocks as a multiple of 64: block_scores int16 [padded]; document_scores
     int16 [padded * block_size]; columns int16 [any multiple of 64]; numbers: slots (all 0, and again afterwards), chosen,
     entries, hit_blocks uint32, hit_codes uint8 [padded + AHEAD], candidates uint32 [padded * block_size]; chosen_bits

@@ -16,10 +16,10 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-__all__ = ["LANES", "ROW", "above", "add_nibbles", "add_row", "count_bits", "equal", "first_bit", "prefetch"]
+__all__ = ["LANES", "ROW", "above", "add_nibbles", "count_bits", "equal", "first_bit", "prefetch"]
 
 LANES = 64  # scores that `above` compares at once: as many as a uint64 has bits
-ROW = 32  # codes that `add_row` adds, and terms that `equal` compares, at once
+ROW = 32  # terms that `equal` compares at once
 _I1, _I8, _I16, _I32, _I64 = (ir.IntType(bits) for bits in (1, 8, 16, 32, 64))
 
 
@@ -72,28 +72,6 @@ def equal(_context, terms, at, term):  # type: ignore[no-untyped-def]
         return builder.zext(builder.bitcast(builder.icmp_unsigned("==", terms, term), _I32), _I64)
 
     return types.uint64(terms, types.uint64, types.uint32), generate
-
-
-@intrinsic
-def add_row(_context, scores, at, row, row_at, weight):  # type: ignore[no-untyped-def]
-    """add_row(scores int16, at, row uint8, row_at, weight uint16): scores[at + i] += row[row_at + i] * weight >> 8, 32 times.
-
-    Written as the upper half of a 16 x 16 bit product, which is one instruction.
-    """
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        narrow, wide = ir.VectorType(_I16, ROW), ir.VectorType(_I32, ROW)
-        row = builder.load(
-            _pointer(context, builder, signature.args[2], args[2], args[3], ir.VectorType(_I8, ROW)), align=1
-        )
-        row = builder.shl(builder.zext(row, narrow), ir.Constant(narrow, [8] * ROW))
-        product = builder.mul(builder.zext(row, wide), builder.zext(_splat(builder, args[4], ROW), wide))
-        upper = builder.trunc(builder.lshr(product, ir.Constant(wide, [16] * ROW)), narrow)
-        pointer = _pointer(context, builder, signature.args[0], args[0], args[1], narrow)
-        builder.store(builder.add(builder.load(pointer, align=2), upper), pointer, align=2)
-        return context.get_dummy_value()
-
-    return types.void(scores, types.uint64, row, types.uint64, types.uint16), generate
 
 
 @intrinsic

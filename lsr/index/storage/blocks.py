@@ -5,7 +5,9 @@ blocks_lists_offsets  <i8 [lists + 1]          start of each in the next two
 blocks_lists_blocks   <u2 or <u4 [in_lists]    blocks, rising within a list
 blocks_lists_codes    |u1 [in_lists]           the largest code there
 blocks_rows_terms     <u4 [rows]               the terms kept as rows, rising
-blocks_rows_codes     |u1 [rows * padded]      the largest code of each block, 0 where there is none
+blocks_rows_codes     |u1 [rows * padded / 2]  the largest code of each block, 0 where there is none: 4 bits, relative to the
+                      row's largest and rounded up; 16 bytes hold 32, byte i those of blocks i and i + 16
+blocks_rows_largest   |u1 [rows]               the largest code of each row
 blocks_rows_bits      <u8 [rows * padded / 64] a bit for each block that has an entry
 blocks_rows_offsets   <i8 [rows + 1]           number of the first entry of each row: entries of lists come first
 blocks_cells          |u1 [strips * 16]        4-bit codes of 32 documents, relative to the entry's largest code
@@ -45,20 +47,20 @@ class BlockArrays:
     block_size: int
     padded: int
     lists: tuple[Array, Array, Array, Array]  # terms, offsets, blocks, codes
-    rows: tuple[Array, Array, Array, Array]  # terms, codes, bits, offsets
+    rows: tuple[Array, Array, Array, Array, Array]  # terms, codes, largest, bits, offsets
     cells: Array
     strip_offsets: Array
     strip_masks: Array
 
     @property
     def entries(self) -> int:
-        return len(self.lists[2]) + int(self.rows[3][-1] - self.rows[3][0])
+        return len(self.lists[2]) + int(self.rows[4][-1] - self.rows[4][0])
 
 
 def find_fault(arrays: BlockArrays, documents: int) -> str | None:
     """What is wrong with the contents, None for nothing. A fault gives wrong answers; none leads out of memory."""
     _, offsets, blocks, codes = arrays.lists
-    _, row_codes, bits, row_offsets = arrays.rows
+    _, row_codes, _, bits, row_offsets = arrays.rows
     falls = blocks[1:] <= blocks[:-1]
     starts = offsets[1:-1]
     falls[starts[(starts > 0) & (starts < len(blocks))] - 1] = False
@@ -67,7 +69,8 @@ def find_fault(arrays: BlockArrays, documents: int) -> str | None:
     if len(codes) and int(codes.min()) == 0:
         return "an entry without a document"
     for row in range(len(row_offsets) - 1):
-        there = row_codes[row * arrays.padded : (row + 1) * arrays.padded] > 0
+        pairs = row_codes[row * arrays.padded // 2 : (row + 1) * arrays.padded // 2].reshape(-1, 16)
+        there = np.concatenate([pairs & 15, pairs >> 4], axis=1).ravel() > 0
         told = np.unpackbits(
             bits[row * arrays.padded // 64 : (row + 1) * arrays.padded // 64].view(np.uint8), bitorder="little"
         )
@@ -111,7 +114,8 @@ def open_blocks(
         raise corrupt("blocks_lists_blocks", "a block past the last")
     rows_terms = take("blocks_rows_terms", None, np.uint32)
     rows = len(rows_terms)
-    rows_codes = take("blocks_rows_codes", (rows * padded,), np.uint8)
+    rows_codes = take("blocks_rows_codes", (rows * padded // 2,), np.uint8)
+    rows_largest = take("blocks_rows_largest", (rows,), np.uint8)
     bits = take("blocks_rows_bits", (rows * padded // 64,), np.uint64)
     rows_offsets = take("blocks_rows_offsets", (rows + 1,), np.int64)
     if rows_offsets[0] != len(blocks) or np.any(rows_offsets[1:] < rows_offsets[:-1]):
@@ -128,7 +132,7 @@ def open_blocks(
         block_size,
         padded,
         (lists_terms, offsets, blocks, codes),
-        (rows_terms, rows_codes, bits, rows_offsets),
+        (rows_terms, rows_codes, rows_largest, bits, rows_offsets),
         cells,
         take("blocks_strip_offsets", (several,), np.uint32),
         take("blocks_strip_masks", (several,), np.uint8),
