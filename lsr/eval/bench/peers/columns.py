@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from lsr.errors import EvaluationError
 from lsr.sparse import SparseVectors
 
 __all__ = ["load_columns", "save_columns"]
@@ -18,6 +19,8 @@ def save_columns(vectors: SparseVectors, folder: Path) -> None:
     """Makes the columns and writes them: float32 weights, int32 documents [nnz] and int32 column pointers [dim + 1]."""
     from scipy.sparse import csc_array
 
+    if vectors.nnz >= 1 << 31:
+        raise EvaluationError(f"{vectors.nnz:,} weights: both libraries count them in 32 bits")
     matrix = csc_array(vectors.to_scipy())
     np.save(folder / "data.npy", matrix.data)
     np.save(folder / "indices.npy", matrix.indices.astype(np.int32))
