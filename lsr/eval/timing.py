@@ -30,6 +30,7 @@ __all__ = [
     "Memory",
     "StageTimes",
     "Stopwatch",
+    "available_mib",
     "fresh_process",
     "most_resident_mib",
     "peak_memory",
@@ -206,6 +207,16 @@ def resident_mib() -> float | None:
     except (OSError, IndexError, ValueError):
         return None
     return pages * os.sysconf("SC_PAGE_SIZE") / (1 << 20)
+
+
+def available_mib() -> float | None:
+    """Memory in MiB that new work can have without swapping, as Linux estimates it; None elsewhere."""
+    try:
+        facts = Path("/proc/meminfo").read_text(encoding="utf-8")
+    except OSError:
+        return None
+    found = re.search(r"^MemAvailable:\s+(\d+) kB$", facts, re.MULTILINE)
+    return None if found is None else int(found[1]) / 1024
 
 
 def most_resident_mib() -> float | None:

@@ -1,7 +1,8 @@
 """From measurements to report.json.
 
     {"schema_version": "1.0", "kind": "benchmark", "created", "command", "collection": {name, documents, nnz, dim},
-     "query_sets": [{name, queries, mean_terms}], "method": {k, rounds, warm_ups, sweep_queries, build_threads, threads},
+     "query_sets": [{name, queries, mean_terms}], "method": {k, rounds, warm_ups, sweep_queries, build_threads, threads,
+     reopened},
      "skipped": [{name, reason}], "failed": [{name, error}],
      "indexes": [{peer, settings, build_s, build_peak_mib, disk_bytes, open_s, resident_mib}],
      "series": [{name, peer, version, ours, bare, measured, several_threads}],
@@ -62,6 +63,7 @@ def report_of(
             "sweep_queries": benchmark.sweep_queries,
             "build_threads": benchmark.build_threads,
             "threads": 1,
+            "reopened": measurement.reopened,
         },
         "skipped": [{"name": name, "reason": reason} for name, reason in skipped.items()],
         "failed": [{"name": name, "error": error} for name, error in measurement.failed.items()],

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -12,13 +11,15 @@ import numpy as np
 import numpy.typing as npt
 
 from lsr.errors import EvaluationError
+from lsr.eval.bench.built import Built
 from lsr.eval.bench.grid import front, worth_measuring
 from lsr.eval.bench.indexes import Indexes
-from lsr.eval.bench.peers.peer import Peer, Rows, Search, Settings
+from lsr.eval.bench.peers.peer import Peer, Rows, Search
+from lsr.eval.bench.pool import Pool, open_index
 from lsr.eval.bench.truth import Answers
 from lsr.eval.bench.worker import Worker
 
-__all__ = ["Built", "Measurement", "Point", "QuerySet"]
+__all__ = ["Measurement", "Point", "QuerySet"]
 
 Progress = Callable[[str, int, int | None], None]
 _SETTLING = 50  # searches before each round: they bring back what other engines pushed out of the caches
@@ -34,26 +35,6 @@ class QuerySet:
     count: int
     answers: Mapping[int, Answers]
     sample: Sequence[int]
-
-
-@dataclass(slots=True)
-class Built:
-    """An index of an engine, and what it cost. `place` is where the engine's class is (see `load_peer`)."""
-
-    peer: Peer
-    place: str
-    settings: Settings
-    folder: Path = Path()
-    build_s: float = 0.0
-    peak_mib: float | None = None
-    disk_bytes: int = 0
-    open_s: float | None = None
-    resident_mib: float | None = None
-
-    @property
-    def shown(self) -> str:
-        written = ", ".join(f"{key}={value}" for key, value in self.settings.items())
-        return f"{self.peer.name} ({written})" if written else self.peer.name
 
 
 @dataclass(slots=True)
@@ -85,14 +66,23 @@ class Measurement:
     """Sweeps one peer after the other, then measures all. An engine that fails is left out, and `failed` says why."""
 
     def __init__(
-        self, indexes: Indexes, sets: Sequence[QuerySet], *, rounds: int, warm_ups: int, progress: Progress
+        self,
+        indexes: Indexes,
+        sets: Sequence[QuerySet],
+        *,
+        rounds: int,
+        warm_ups: int,
+        progress: Progress,
+        budget_mib: float | None = None,
     ) -> None:
-        self._indexes, self._sets, self._progress = indexes, sets, progress
+        """budget_mib: of memory for the indexes that are open at once; None for no limit."""
+        self._indexes, self._sets, self._progress, self._budget = indexes, sets, progress, budget_mib
         self._rounds, self._warm_ups = rounds, warm_ups
         self.built: list[Built] = []
         self.swept: list[Point] = []
         self.measured: list[Point] = []
         self.failed: dict[str, str] = {}
+        self.reopened = 0
 
     def sweep(self, peer: Peer, place: str, documents: int) -> None:
         """Builds all indexes of a peer and tries every setting of its grid on the samples of the queries."""
@@ -105,7 +95,7 @@ class Measurement:
         built.folder, cost = self._indexes.build(built.peer, built.place, built.settings)
         built.build_s, built.peak_mib, built.disk_bytes = cost["seconds"], cost["peak_mib"], cost["disk_bytes"]
         with Worker() as worker:
-            self._open(built, worker)
+            open_index(worker, built, self._indexes.small)
             points = [point for queries in self._sets for point in self._sweep_set(built, worker, queries)]
             built.resident_mib = worker.call("memory")
         self.built.append(built)
@@ -121,10 +111,6 @@ class Measurement:
                 recall = answers.recall(_arrays(rows), queries.sample)
                 yield Point(built, search, queries.name, k, recall, float(np.mean(taken)))
 
-    def _open(self, built: Built, worker: Worker) -> None:
-        arguments = {"peer": built.place, "folder": str(built.folder), "settings": dict(built.settings)}
-        built.open_s = worker.call("open", small=self._indexes.small, **arguments)
-
     def measure(self, stored: Mapping[str, Mapping[int, Answers]]) -> None:
         """Times what the sweep found worth it, with all queries, the engines taking turns in each round.
 
@@ -134,37 +120,38 @@ class Measurement:
         for point in self.swept:
             by_series.setdefault(point.series, []).append(point)
         chosen = [replace(point, rounds=[], rows=[]) for points in by_series.values() for point in _chosen(points)]
-        used = _indexes_of(chosen)
-        with ExitStack() as stack:
-            workers = {id(built): stack.enter_context(Worker()) for built in used}
-            for number, built in enumerate(used):
-                self._progress("opening indexes", number, len(used))
-                self._try(built, self._open, workers[id(built)])
+        order = {id(built): number for number, built in enumerate(self.built)}
+        chosen.sort(key=lambda point: order[id(point.built)])  # each index once a round
+        with Pool(self._indexes.small, self._budget) as pool:
             for queries in self._sets:
-                self._measure_set(queries, workers, [point for point in chosen if point.queries == queries.name])
+                self._measure_set(queries, pool, [point for point in chosen if point.queries == queries.name])
+            self.reopened = pool.reopened
         for point in self.measured:
             if point.built.peer.package is None and point.queries in stored:
                 point.stored_recall = stored[point.queries][point.k].recall(point.rows)
 
-    def _measure_set(self, queries: QuerySet, workers: Mapping[int, Worker], chosen: Sequence[Point]) -> None:
-        for built in _indexes_of(chosen):
-            self._try(built, lambda b: workers[id(b)].call("ask", queries=str(queries.path)))
+    def _measure_set(self, queries: QuerySet, pool: Pool, chosen: Sequence[Point]) -> None:
         for k in queries.answers:
             points = [point for point in chosen if point.k == k]
             for turn in range(self._rounds):
                 self._progress(f"measuring {queries.name}, top {k}", turn, self._rounds)
                 for point in points:
-                    self._try(point.built, self._time, workers[id(point.built)], point, turn)
+                    self._try(point.built, self._time, pool, point, queries, turn)
             for point in points:
-                self._try(point.built, self._judge, workers[id(point.built)], point, queries)
+                self._try(point.built, self._judge, pool, point, queries)
+            for built in _indexes_of(points):
+                if built.shown in self.failed:
+                    pool.close(built)
 
-    def _time(self, built: Built, worker: Worker, point: Point, turn: int) -> None:
-        warm_ups = self._warm_ups if turn == 0 else min(self._warm_ups, _SETTLING)
+    def _time(self, built: Built, pool: Pool, point: Point, queries: QuerySet, turn: int) -> None:
+        worker, fresh = pool.get(built, queries.path)
+        warm_ups = self._warm_ups if fresh or turn == 0 else min(self._warm_ups, _SETTLING)
         found = worker.call("time", search=_sent(point.search), k=point.k, warm_ups=warm_ups)
         point.rounds.append(np.array(found["us"]))
         point.processors = max(point.processors, found["processors"])
 
-    def _judge(self, built: Built, worker: Worker, point: Point, queries: QuerySet) -> None:
+    def _judge(self, built: Built, pool: Pool, point: Point, queries: QuerySet) -> None:
+        worker, _ = pool.get(built, queries.path)
         point.rows = _arrays(worker.call("rows", search=_sent(point.search), k=point.k))
         point.recall = queries.answers[point.k].recall(point.rows)
         point.mean_us = float(np.median([taken.mean() for taken in point.rounds]))

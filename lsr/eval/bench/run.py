@@ -19,9 +19,12 @@ from lsr.eval.bench.peers import OURS, PEERS, lacks, load_peer
 from lsr.eval.bench.peers.peer import Peer
 from lsr.eval.bench.report import PAGES, write_benchmark
 from lsr.eval.bench.truth import Answers, Truth
+from lsr.eval.timing import available_mib
 from lsr.sparse import SparseVectors
 
 __all__ = ["Benchmark", "Outcome", "bench"]
+
+_SHARE = 0.7  # of the memory that is free, for indexes: the processes that hold them need some, too
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +35,8 @@ class Benchmark:
     ks: how many documents are asked for. rounds: how often each setting is timed with all queries, engines taking turns.
     warm_ups: searches before the first round. sweep_queries: of each set, for choosing settings from the grids.
     build_threads: that an index may be built with. indexes: a folder where the peers' indexes stay and are used again;
-    by default they are built in a temporary one below the output.
+    by default they are built in a temporary one below the output. memory_mib: for the indexes that are open at once, by
+    default most of what is free; where they need more, some are closed and opened again between rounds.
     """
 
     name: str = "vectors"
@@ -43,6 +47,7 @@ class Benchmark:
     sweep_queries: int = 100
     build_threads: int = 1
     indexes: Path | None = None
+    memory_mib: float | None = None
     overwrite: bool = False
     command: Sequence[str] = ("lsr", "bench")
 
@@ -81,7 +86,12 @@ def bench(
         first = next(iter(asked.values()))
         indexes = Indexes(folder, inputs, documents, first, benchmark.build_threads)
         measurement = Measurement(
-            indexes, sets, rounds=benchmark.rounds, warm_ups=benchmark.warm_ups, progress=progress
+            indexes,
+            sets,
+            rounds=benchmark.rounds,
+            warm_ups=benchmark.warm_ups,
+            progress=progress,
+            budget_mib=_budget(benchmark),
         )
         for place, peer in peers.items():
             measurement.sweep(peer, place, len(documents))
@@ -148,6 +158,13 @@ def _make_room(output: Path, overwrite: bool) -> None:
             shutil.rmtree(left, ignore_errors=True)
     except OSError as error:
         raise StorageError(f"{output}: cannot be made ({error.strerror or error}); name another folder") from error
+
+
+def _budget(benchmark: Benchmark) -> float | None:
+    if benchmark.memory_mib is not None:
+        return benchmark.memory_mib
+    free = available_mib()
+    return None if free is None else free * _SHARE
 
 
 def _sets(

@@ -75,6 +75,11 @@ class BenchmarkView:
             "Times of one machine: compare engines within this report, not with other reports.",
             f"The settings were chosen from each grid by {f.count(method['sweep_queries'])} of the same queries.",
         ]
+        if method["reopened"]:
+            said.append(
+                "Memory did not hold all indexes at once: between rounds some were closed and opened again, "
+                f"{f.counted(method['reopened'], 'time')} in all."
+            )
         if busy:
             said.append(f"More than one processor was at work while these were timed: {', '.join(busy)}.")
         return said
