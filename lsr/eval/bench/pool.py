@@ -11,8 +11,8 @@ __all__ = ["Pool", "open_index"]
 
 
 class Pool:
-    """Workers with an open index each. Beyond `budget_mib` (None: no limit) others are closed for one that is opened: those used
-    last, since engines take turns and theirs come last. `reopened` counts what was opened again.
+    """Workers with an open index each. Beyond `budget_mib` (None: no limit) others are closed for one that is opened: those
+    used last, since engines take turns and theirs come last. `reopened` counts what was opened again.
 
     small: paths of the documents and queries that a worker tries first.
     """
