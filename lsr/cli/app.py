@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from lsr.cli import check, demo, encode, eval, export, import_vectors, index, info, search
+from lsr.cli import bench, check, demo, encode, eval, export, import_vectors, index, info, search
 from lsr.cli.run import guarded
 
 __all__ = ["app"]
@@ -41,4 +41,5 @@ def options(
 for command in (demo.demo, index.index, search.search, info.info, check.check, encode.encode, export.export):
     app.command()(guarded(command))
 app.command("import")(guarded(import_vectors.import_vectors))
+app.command("bench")(guarded(bench.bench))
 app.command("eval")(guarded(eval.evaluate))

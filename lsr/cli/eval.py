@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lsr.cli.options import MaxLength
-from lsr.cli.run import fail, note
+from lsr.cli.run import command_typed, fail, note
 
 if TYPE_CHECKING:
     from lsr.eval.evaluate import Outcome
@@ -111,7 +111,7 @@ def evaluate(
         texts=texts,
         timing=timing,
         seed=seed,
-        command=_command(),
+        command=command_typed(),
     )
     try:
         with showing_progress() as progress:
@@ -128,13 +128,6 @@ def _check_usage(datasets: list[str] | None, output: Path | None, source: Path |
         raise typer.BadParameter("give DATASETs, or --from report.json, or --check FOLDER", param_hint="DATASET")
     if datasets and output is None:
         raise typer.BadParameter("name the folder of the report", param_hint="-o")
-
-
-def _command() -> list[str]:
-    """The command as it was typed, for the report; not the path of the script."""
-    import sys
-
-    return ["lsr", *sys.argv[1:]]
 
 
 def _say(outcome: Outcome) -> None:

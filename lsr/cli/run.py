@@ -13,7 +13,7 @@ import typer
 
 from lsr.errors import LsrError
 
-__all__ = ["fail", "guarded", "note", "note_long"]
+__all__ = ["command_typed", "fail", "guarded", "note", "note_long"]
 
 FAILED, WRONG_USAGE, INTERRUPTED = 1, 2, 130
 
@@ -66,6 +66,11 @@ def note_long(documents: int, reading: Mapping[str, Any]) -> None:
     if documents:
         became = "read in windows" if reading["long"] == "windows" else "cut there (--max-length, --long)"
         note(f"{documents:,} of them longer than {reading['max_length']} tokens, and {became}")
+
+
+def command_typed() -> list[str]:
+    """The command as it was typed, for a report; not the path of the script."""
+    return ["lsr", *sys.argv[1:]]
 
 
 class _NoteHandler(logging.Handler):

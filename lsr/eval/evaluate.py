@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -15,7 +14,7 @@ from lsr.eval.assemble import Scored, compared, corrected, report_body
 from lsr.eval.datasets import open_dataset, survey
 from lsr.eval.datasets.conventions import counted_as
 from lsr.eval.measures import DEFAULT_MEASURES, Measure
-from lsr.eval.provenance import provenance
+from lsr.eval.provenance import now, provenance
 from lsr.eval.report import load_report, load_summary, require, write_report, write_summary
 from lsr.eval.significance import Comparison
 from lsr.eval.system_run import Depth, SystemRun, file_names, kept_run, new_run
@@ -177,7 +176,7 @@ def _evaluate(
     models = {model["name"]: model for run in scored.runs.values() for model in run.models}
     report = {
         "schema_version": SCHEMA_VERSION,
-        "created": _now(),
+        "created": now(),
         "command": list(evaluation.command),
         "depth": evaluation.depth,
         **report_body(scored, comparisons, texts=evaluation.texts),
@@ -269,7 +268,7 @@ def _summary(
     return {
         "schema_version": SCHEMA_VERSION,
         "kind": "summary",
-        "created": _now(),
+        "created": now(),
         "command": list(evaluation.command),
         "datasets": datasets,
         "failed": [{"name": names.get(name, name), "error": error} for name, error in outcome.failed.items()],
@@ -327,7 +326,3 @@ def _remove(folder: Path) -> None:
         shutil.rmtree(folder / name, ignore_errors=True)
     for name in PAGES:
         (folder / name).unlink(missing_ok=True)
-
-
-def _now() -> str:
-    return datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,15 +11,26 @@ from typing import Any
 import lsr
 from lsr.eval.machine import describe
 
-__all__ = ["provenance"]
+__all__ = ["now", "provenance"]
 
-_PACKAGES = ("onnxruntime", "tokenizers", "bm25s", "ir-datasets")
+PACKAGES = ("onnxruntime", "tokenizers", "bm25s", "ir-datasets")
 _MACHINE = ("date", "processor", "cores", "system", "python", "memory_gb")
 
 
-def provenance(seed: int, models: Sequence[Mapping[str, str | None]]) -> dict[str, Any]:
-    """The part "provenance" of a report."""
-    facts = describe(_PACKAGES)
+def now() -> str:
+    """The part "created" of a report: the time in UTC, as 2026-11-24T08:00:00Z."""
+    return datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def provenance(
+    seed: int | None,
+    models: Sequence[Mapping[str, str | None]],
+    *,
+    packages: Sequence[str] = PACKAGES,
+    threads: int | None = None,
+) -> dict[str, Any]:
+    """The part "provenance" of a report. packages: those whose versions matter. threads: all cores unless given."""
+    facts = describe(packages)
     commit, dirty = _commit(Path(lsr.__file__).resolve().parents[1])
     return {
         "lsr_version": lsr.__version__,
@@ -29,7 +41,7 @@ def provenance(seed: int, models: Sequence[Mapping[str, str | None]]) -> dict[st
         "cpu": facts["processor"],
         "cores": facts["cores"],
         "memory_gb": facts.get("memory_gb"),
-        "threads": facts["cores"],
+        "threads": facts["cores"] if threads is None else threads,
         "packages": {name: version for name, version in facts.items() if name not in _MACHINE},
         "seed": seed,
         "models": [dict(model) for model in models],

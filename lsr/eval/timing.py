@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -25,7 +26,18 @@ import numpy.typing as npt
 
 from lsr.errors import EvaluationError
 
-__all__ = ["Memory", "StageTimes", "Stopwatch", "fresh_process", "peak_memory", "throughput", "time_stages"]
+__all__ = [
+    "Memory",
+    "StageTimes",
+    "Stopwatch",
+    "available_mib",
+    "fresh_process",
+    "most_resident_mib",
+    "peak_memory",
+    "resident_mib",
+    "throughput",
+    "time_stages",
+]
 
 WARM_UPS = 200
 REPEATS = 3
@@ -169,13 +181,13 @@ class Memory:
 def peak_memory(interval: float = 0.02) -> Iterator[Memory]:
     """Watches the resident memory of this process, memory-mapped files included, every `interval` seconds."""
     memory, done = Memory(), threading.Event()
-    if _resident_mib() is None:
+    if resident_mib() is None:
         yield memory
         return
 
     def watch() -> None:
         while True:
-            memory.peak_mib = max(memory.peak_mib or 0.0, _resident_mib() or 0.0)
+            memory.peak_mib = max(memory.peak_mib or 0.0, resident_mib() or 0.0)
             if done.wait(interval):
                 return
 
@@ -188,9 +200,31 @@ def peak_memory(interval: float = 0.02) -> Iterator[Memory]:
         watcher.join()
 
 
-def _resident_mib() -> float | None:
+def resident_mib() -> float | None:
+    """Resident memory of this process in MiB, pages of mapped files that it read included; None where Linux does not tell."""
     try:
         pages = int(Path("/proc/self/statm").read_bytes().split()[1])
     except (OSError, IndexError, ValueError):
         return None
     return pages * os.sysconf("SC_PAGE_SIZE") / (1 << 20)
+
+
+def available_mib() -> float | None:
+    """Memory in MiB that new work can have without swapping, as Linux estimates it; None elsewhere."""
+    try:
+        facts = Path("/proc/meminfo").read_text(encoding="utf-8")
+    except OSError:
+        return None
+    found = re.search(r"^MemAvailable:\s+(\d+) kB$", facts, re.MULTILINE)
+    return None if found is None else int(found[1]) / 1024
+
+
+def most_resident_mib() -> float | None:
+    """The most that `resident_mib` ever was, as Linux keeps it: no thread has to watch. None elsewhere."""
+    try:
+        status = Path("/proc/self/status").read_text(encoding="utf-8")
+    except OSError:
+        return None
+    # Not getrusage's ru_maxrss: in a new process that begins with what its parent held.
+    found = re.search(r"^VmHWM:\s+(\d+) kB$", status, re.MULTILINE)
+    return None if found is None else int(found[1]) / 1024

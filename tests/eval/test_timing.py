@@ -6,7 +6,16 @@ import numpy as np
 import pytest
 
 from lsr.errors import EvaluationError
-from lsr.eval.timing import Stopwatch, fresh_process, peak_memory, throughput, time_stages
+from lsr.eval.timing import (
+    Stopwatch,
+    available_mib,
+    fresh_process,
+    most_resident_mib,
+    peak_memory,
+    resident_mib,
+    throughput,
+    time_stages,
+)
 
 
 def test_each_query_goes_through_all_stages_after_the_warm_ups() -> None:
@@ -71,3 +80,20 @@ def test_the_memory_of_a_block_is_seen() -> None:
         pytest.skip("this system does not tell the memory of a process")
     assert large.peak_mib is not None
     assert large.peak_mib > small.peak_mib + 150
+
+
+def test_the_most_that_a_process_held_is_its_own() -> None:
+    """Not what the process that started it held."""
+    block = np.ones(64 << 20)
+    code = "import json; from lsr.eval.timing import most_resident_mib as most; print(json.dumps({'most': most()}))"
+    child = fresh_process(code, [])["most"]
+    if child is None:
+        pytest.skip("this system does not tell the memory of a process")
+    assert block[-1] == 1
+    most, now, free = most_resident_mib(), resident_mib(), available_mib()
+    assert most is not None
+    assert now is not None
+    assert free is not None
+    assert most >= now - 1 > 512
+    assert 10 < child < 400
+    assert free > 0

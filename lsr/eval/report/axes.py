@@ -9,7 +9,7 @@ from lsr.eval.report import svg
 from lsr.eval.report.markup import Markup, element, joined
 from lsr.eval.report.svg import WIDTH
 from lsr.eval.report.texts import middle
-from lsr.eval.report.view import View
+from lsr.eval.report.view import Styled
 
 __all__ = ["CURVES", "MARKS", "Frame", "curve_names", "horizontal_grid", "vertical_grid"]
 
@@ -68,7 +68,7 @@ def horizontal_grid(scale: svg.Scale, left: float, right: float, write: _Write) 
     return joined(*parts)
 
 
-def curve_names(view: View, ends: Sequence[tuple[int, float]], frame: Frame) -> list[Markup]:
+def curve_names(view: Styled, ends: Sequence[tuple[int, float]], frame: Frame) -> list[Markup]:
     """The mark and name of each system at the end of its curve, moved apart where curves end close together."""
     placed = svg.spread([y for _, y in ends], 15, frame.top + 4, frame.bottom - 2)
     parts = []

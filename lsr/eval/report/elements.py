@@ -9,7 +9,7 @@ from lsr.eval.report import svg, words
 from lsr.eval.report.markup import Markup, element, joined
 from lsr.eval.report.table import Cell, Rich, Standing, Strong, Table
 from lsr.eval.report.texts import short
-from lsr.eval.report.view import View
+from lsr.eval.report.view import Styled, View
 
 __all__ = ["figures", "mark", "paragraph", "sentences", "table_of", "tables"]
 
@@ -45,12 +45,12 @@ def mark(standing: Standing | None) -> Markup:
     return element("span", _MARKS[standing], class_=standing, role="img", aria_label=f"significantly {standing}")
 
 
-def tables(view: View | None, *several: Table | None, captions: bool = True) -> Markup:
+def tables(view: Styled | None, *several: Table | None, captions: bool = True) -> Markup:
     """Those that are there, one below the other."""
     return joined(*(table_of(table, view, caption=captions) for table in several if table is not None))
 
 
-def table_of(table: Table, view: View | None = None, *, caption: bool = True) -> Markup:
+def table_of(table: Table, view: Styled | None = None, *, caption: bool = True) -> Markup:
     """A table that scrolls by itself where the screen is narrow, its notes below.
 
     The caption that is seen stands outside, where it wraps at the width of the screen, not of the table; it is left out
@@ -79,7 +79,7 @@ def table_of(table: Table, view: View | None = None, *, caption: bool = True) ->
     )
 
 
-def _row(table: Table, row: Sequence[Cell], view: View | None) -> Markup:
+def _row(table: Table, row: Sequence[Cell], view: Styled | None) -> Markup:
     cells = []
     for at, (column, cell) in enumerate(zip(table.columns, row, strict=True)):
         class_ = "n" if column.number else None
@@ -92,7 +92,7 @@ def _row(table: Table, row: Sequence[Cell], view: View | None) -> Markup:
     return element("tr", joined(*cells), class_=first)
 
 
-def _cell(cell: Cell, view: View | None) -> Markup:
+def _cell(cell: Cell, view: Styled | None) -> Markup:
     text: str = cell.text
     if cell.link is not None:
         text = element("a", text, href=cell.link)

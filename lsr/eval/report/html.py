@@ -14,9 +14,9 @@ from lsr.eval.report.elements import figures, paragraph, sentences, table_of, ta
 from lsr.eval.report.markup import Markup, element, joined
 from lsr.eval.report.overview import Overview
 from lsr.eval.report.texts import command_line
-from lsr.eval.report.view import View
+from lsr.eval.report.view import Styled, View
 
-__all__ = ["report_html", "summary_html"]
+__all__ = ["failed", "origin", "page", "report_html", "summary_html"]
 
 # Nothing may be loaded and nothing may run, whatever an id or a title contains.
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
@@ -34,9 +34,9 @@ def report_html(report: Mapping[str, Any]) -> str:
         ("cost", "Cost", tables(view, costs.cost_table(view), costs.bytes_table(view), costs.sparsity_table(view))),
         ("collection", "Collection", tables(view, facts.collection_table(view), captions=False)),
         ("systems", "Systems", tables(view, facts.systems_table(view), captions=False) if view.systems else Markup()),
-        ("provenance", "Provenance", _origin(report, view)),
+        ("provenance", "Provenance", origin(report, view)),
     ]
-    return _page(f"Evaluation on {view.title}", _head(view), sections)
+    return page(f"Evaluation on {view.title}", _head(view), sections)
 
 
 def summary_html(summary: Mapping[str, Any]) -> str:
@@ -48,19 +48,20 @@ def summary_html(summary: Mapping[str, Any]) -> str:
         ("quality", "Quality by collection", datasets),
         ("mean", "Mean over collections", tables(None, overview.macro_table(over), captions=False)),
         ("comparisons", "Wins and losses", tables(None, overview.comparisons_table(over), captions=False)),
-        ("provenance", "Provenance", _origin(summary, None)),
+        ("provenance", "Provenance", origin(summary, None)),
     ]
     head = joined(
         element("p", "Summary of evaluations", class_="eyebrow"),
         element("h1", over.title),
         element("p", sentences(overview.verdict(over)), class_="verdict"),
-        _failed(summary["failed"]),
+        failed(summary["failed"]),
         element("p", f"{f.day(summary['created'])} · lsr {summary['provenance']['lsr_version']}", class_="meta"),
     )
-    return _page(over.title, head, sections)
+    return page(over.title, head, sections)
 
 
-def _page(title: str, head: Markup, sections: Sequence[tuple[str, str, Markup]]) -> str:
+def page(title: str, head: Markup, sections: Sequence[tuple[str, str, Markup]]) -> str:
+    """A page of sections, each (anchor, heading, body); empty ones are left out."""
     present = [(anchor, heading, body) for anchor, heading, body in sections if body]
     contents = element(
         "nav",
@@ -112,7 +113,7 @@ def _head(view: View) -> Markup:
         element("h1", d["name"], Markup(" ") if split else "", split),
         element("p", sentences(words.verdict(view)), class_="verdict"),
         paragraph(words.resolution(view) or "", "resolution"),
-        _failed(view.report["failed"]),
+        failed(view.report["failed"]),
         figures(view),
         element(
             "p",
@@ -130,10 +131,11 @@ def _head(view: View) -> Markup:
     )
 
 
-def _failed(failed: Sequence[Mapping[str, str]]) -> Markup:
-    if not failed:
+def failed(several: Sequence[Mapping[str, str]]) -> Markup:
+    """What could not be measured and why; nothing when all could."""
+    if not several:
         return Markup()
-    items = (element("li", element("b", one["name"]), f": {one['error']}") for one in failed)
+    items = (element("li", element("b", one["name"]), f": {one['error']}") for one in several)
     return element("div", element("p", "Failed"), element("ul", joined(*items)), class_="failed", role="note")
 
 
@@ -221,7 +223,8 @@ def _approximation(view: View) -> Markup:
     )
 
 
-def _origin(document: Mapping[str, Any], view: View | None) -> Markup:
+def origin(document: Mapping[str, Any], view: Styled | None) -> Markup:
+    """Where the numbers come from, and the command that gives them."""
     return joined(
         tables(view, facts.provenance_table(document), captions=False),
         element("h3", "Make it again"),

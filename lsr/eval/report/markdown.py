@@ -12,7 +12,17 @@ from lsr.eval.report.table import Cell, Rich, Strong, Table
 from lsr.eval.report.texts import command_line, line
 from lsr.eval.report.view import View
 
-__all__ = ["escape", "report_markdown", "summary_markdown"]
+__all__ = [
+    "escape",
+    "failed_lines",
+    "list_lines",
+    "origin_lines",
+    "report_markdown",
+    "rich_text",
+    "summary_markdown",
+    "table_lines",
+    "tables_lines",
+]
 
 MARKS = {"better": "▲", "worse": "▼"}
 
@@ -56,69 +66,72 @@ def summary_markdown(summary: Mapping[str, Any]) -> str:
 
 def _report(view: View) -> Iterator[str]:
     yield from (f"# {escape(f'Evaluation on {view.title}')}", "")
-    yield from (" ".join(_rich(sentence) for sentence in words.verdict(view)), "")
+    yield from (" ".join(rich_text(sentence) for sentence in words.verdict(view)), "")
     if (resolution := words.resolution(view)) is not None:
         yield from (_block(resolution), "")
-    yield from _failed(view.report["failed"])
+    yield from failed_lines(view.report["failed"])
 
     if view.systems:
-        yield from ("## Quality", "", *_table(quality.quality_table(view)))
+        yield from ("## Quality", "", *table_lines(quality.quality_table(view)))
         if view.baseline is not None and view.comparisons:
             legend = " ".join(MARKS.values())
             yield from (f"{legend}: {escape(words.significance(view))}. Bold: the best of a column.", "")
-        yield from _tables(quality.comparisons_table(view))
+        yield from tables_lines(quality.comparisons_table(view))
 
     if cautions := words.cautions(view):
-        yield from ("## Read with care", "", *_list(cautions))
+        yield from ("## Read with care", "", *list_lines(cautions))
 
-    if speed := [*_tables(costs.latency_table(view)), *_tables(costs.start_table(view))]:
+    if speed := [*tables_lines(costs.latency_table(view)), *tables_lines(costs.start_table(view))]:
         yield from ("## Speed", "", *speed)
     approximation = costs.approximation_table(view)
     if approximation is not None:
-        yield from ("## Beside exact search", "", *_table(approximation, caption=False))
+        yield from ("## Beside exact search", "", *table_lines(approximation, caption=False))
     cost = (costs.cost_table(view), costs.bytes_table(view), costs.sparsity_table(view))
     if any(cost):
-        yield from ("## Cost", "", *_tables(*cost))
+        yield from ("## Cost", "", *tables_lines(*cost))
 
     if view.failures:
         yield from (f"## {words.worst(view)}", "")
         for system, losses in view.losses():
-            yield from _table(quality.losses_table(view, system, losses))
+            yield from table_lines(quality.losses_table(view, system, losses))
 
-    yield from ("## Collection", "", *_table(facts.collection_table(view), caption=False))
+    yield from ("## Collection", "", *table_lines(facts.collection_table(view), caption=False))
     if view.systems:
-        yield from ("## Systems", "", *_table(facts.systems_table(view), caption=False))
-    yield from _origin(view.report)
+        yield from ("## Systems", "", *table_lines(facts.systems_table(view), caption=False))
+    yield from origin_lines(view.report)
 
 
 def _summary(over: Overview) -> Iterator[str]:
     yield from (f"# {escape(over.title)}", "")
-    yield from (" ".join(_rich(sentence) for sentence in overview.verdict(over)), "")
-    yield from _failed(over.summary["failed"])
+    yield from (" ".join(rich_text(sentence) for sentence in overview.verdict(over)), "")
+    yield from failed_lines(over.summary["failed"])
     if over.datasets:
-        yield from ("## Quality by collection", "", *_table(overview.datasets_table(over, page=".md")))
+        yield from ("## Quality by collection", "", *table_lines(overview.datasets_table(over, page=".md")))
         if over.comparisons:
             legend = " ".join(MARKS.values())
             yield from (f"{legend}: {escape(overview.significance(over))}. Bold: the best of a row.", "")
     if (macro := overview.macro_table(over)) is not None:
-        yield from ("## Mean over collections", "", *_table(macro, caption=False))
+        yield from ("## Mean over collections", "", *table_lines(macro, caption=False))
     if (compared := overview.comparisons_table(over)) is not None:
-        yield from ("## Wins and losses", "", *_table(compared, caption=False))
-    yield from _origin(over.summary)
+        yield from ("## Wins and losses", "", *table_lines(compared, caption=False))
+    yield from origin_lines(over.summary)
 
 
-def _failed(failed: Sequence[Mapping[str, str]]) -> Iterator[str]:
+def failed_lines(failed: Sequence[Mapping[str, str]]) -> Iterator[str]:
+    """What could not be measured and why; nothing when all could."""
     if failed:
         yield from ("**Failed**", "")
-        yield from _list([f"{one['name']}: {one['error']}" for one in failed])
+        yield from list_lines([f"{one['name']}: {one['error']}" for one in failed])
 
 
-def _origin(document: Mapping[str, Any]) -> Iterator[str]:
-    yield from ("## Provenance", "", *_table(facts.provenance_table(document), caption=False))
+def origin_lines(document: Mapping[str, Any]) -> Iterator[str]:
+    """Where the numbers come from, and the command that gives them."""
+    yield from ("## Provenance", "", *table_lines(facts.provenance_table(document), caption=False))
     yield from ("## Make it again", "", *_code(command_line(document["command"])))
 
 
-def _list(items: Sequence[str]) -> Iterator[str]:
+def list_lines(items: Sequence[str]) -> Iterator[str]:
+    """A list, a line an item."""
     yield from (f"- {_block(item)}" for item in items)
     yield ""
 
@@ -130,14 +143,15 @@ def _code(text: str) -> Iterator[str]:
     yield from (f"{fence}sh", text, fence, "")
 
 
-def _tables(*tables: Table | None) -> Iterator[str]:
+def tables_lines(*tables: Table | None) -> Iterator[str]:
+    """Those that are there, one below the other."""
     for table in tables:
         if table is not None:
-            yield from _table(table)
+            yield from table_lines(table)
 
 
-def _table(table: Table, *, caption: bool = True) -> Iterator[str]:
-    """caption=False: the heading above says the same."""
+def table_lines(table: Table, *, caption: bool = True) -> Iterator[str]:
+    """A table of GitHub's. caption=False: the heading above says the same."""
     if caption:
         yield from (f"**{escape(table.caption)}**", "")
     yield _row([escape(column.name) for column in table.columns])
@@ -162,7 +176,8 @@ def _cell(cell: Cell) -> str:
     return f"{text}{mark} ({escape(cell.detail)})" if cell.detail else text + mark
 
 
-def _rich(parts: Rich) -> str:
+def rich_text(parts: Rich) -> str:
+    """A sentence, its strong parts in bold."""
     return "".join(_strong(part) if isinstance(part, Strong) else _inner(part) for part in parts)
 
 

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from lsr.eval.report.table import Standing
 
-__all__ = ["View"]
+__all__ = ["Styled", "View"]
 
 ALPHA = 0.05
 # Judged@k tells how much of a ranking was judged, not how good it is.
 NOT_QUALITY = ("Judged",)
 _PLOTTED = 4  # measures with a panel of their own
+
+
+class Styled(Protocol):
+    """What curves and tables ask of the view of a report: names of systems, the number of each one's colour and shape."""
+
+    names: list[str]
+
+    def style(self, index: int) -> int: ...
 
 
 class View:

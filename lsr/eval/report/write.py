@@ -15,7 +15,7 @@ from lsr.eval.report.schema import schema, validate_report, validate_summary
 from lsr.eval.report.texts import UNFIT
 from lsr.files import atomic_write
 
-__all__ = ["write_report", "write_summary"]
+__all__ = ["json_text", "write_files", "write_report", "write_summary"]
 
 _LINE = 100  # characters of an object that stands in one line
 
@@ -31,7 +31,7 @@ def write_report(report: Mapping[str, Any], folder: str | Path, *, latex: bool =
     files = {"report.json": text, "report.md": report_markdown(data), "report.html": report_html(data)}
     if latex:
         files["report.tex"] = report_latex(data)
-    return _write(files, Path(folder))
+    return write_files(files, Path(folder))
 
 
 def write_summary(summary: Mapping[str, Any], folder: str | Path) -> list[Path]:
@@ -39,19 +39,20 @@ def write_summary(summary: Mapping[str, Any], folder: str | Path) -> list[Path]:
     text, data = _through_json(summary, "summary")
     validate_summary(data)
     files = {"summary.json": text, "summary.md": summary_markdown(data), "summary.html": summary_html(data)}
-    return _write(files, Path(folder))
+    return write_files(files, Path(folder))
 
 
 def _through_json(document: Mapping[str, Any], kind: str) -> tuple[str, Any]:
     try:
         ordered = _ordered(document, schema()["$defs"][kind])
-        text = "\n".join(_lines(ordered)) + "\n"
+        text = json_text(ordered)
         return text, json.loads(text)
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidInput(f"{kind}.json: cannot be written as JSON ({one_line(error)})") from None
 
 
-def _write(files: Mapping[str, str], folder: Path) -> list[Path]:
+def write_files(files: Mapping[str, str], folder: Path) -> list[Path]:
+    """Writes texts by the names of their files into a folder, made when it is not there; the paths. Raises `StorageError`."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -60,6 +61,11 @@ def _write(files: Mapping[str, str], folder: Path) -> list[Path]:
         with atomic_write(folder / name) as file:
             file.write(text.encode())
     return [folder / name for name in files]
+
+
+def json_text(document: Any) -> str:
+    """JSON for people: lists of plain values in one line, short objects too, the rest over several."""
+    return "\n".join(_lines(document)) + "\n"
 
 
 def _ordered(value: Any, node: Mapping[str, Any]) -> Any:
@@ -89,7 +95,6 @@ def _resolved(node: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _lines(value: Any, indent: str = "", before: str = "", after: str = "") -> list[str]:
-    """JSON for people: lists of plain values in one line, short objects too, the rest over several."""
     if isinstance(value, dict) and value and not _short(value):
         items = [(f"{_scalar(str(key))}: ", item) for key, item in value.items()]
         return _block(items, "{}", indent, before, after)

@@ -33,7 +33,7 @@ def audit(index: Index, queries: SparseVectors, dataset: Dataset) -> dict[str, A
     """
     asked = queries[: max(1, min(QUERIES, len(queries), _SCORES // len(index)))]
     auditing = _Audit(index, asked, dataset)
-    settings = [None] if index.manifest.engine == "exact" else [0.8, 0.9, 0.95, 0.98, None]
+    settings = [None] if index.manifest.engine == "exact" else [0.8, 0.9, 0.95, 0.98, 0.99, 1.0]
     return {"k": 10, "queries": len(asked), "points": [auditing.point(setting) for setting in settings]}
 
 
