@@ -61,7 +61,7 @@ class _Opened(Opened):
         return [queries[i : i + 1] for i in range(len(queries))]
 
     def searcher(self, search: Search, k: int) -> Callable[[Any], Any]:
-        find, recall = self._index.search, float(search.settings.get("recall", 1.0))
+        find, recall = self._index.search, float(search.settings.get("recall") or 1.0)
         if search.bare:
             engine = self._index._searcher.search
             return lambda query: engine(query, k, recall, 1)
