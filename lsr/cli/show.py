@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, Group
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["facts_table", "show_hits", "size"]
 
 _INDENT = (0, 0, 0, 4)
+_RECALLS = (0.8, 0.9, 0.95, 0.98, 0.99)
 _TERMS = 12  # shown of an explanation; the rest is summed in one line
 
 
@@ -104,13 +105,36 @@ def facts_table(facts: Mapping[str, Any]) -> None:
     table.add_column(style="dim")
     table.add_column()
     for name, value in facts.items():
+        if name == "curves":
+            continue
         if isinstance(value, Mapping):
             for inner, part in value.items():
                 label = inner if name == "fields" else inner.replace("_", " ")  # fields are called what they are
                 table.add_row(f"{name} {label}", size(part) if name == "bytes" else _plain(part))
         else:
             table.add_row(name.replace("_", " "), _plain(value))
-    Console(highlight=False).print(table)
+    console = Console(highlight=False)
+    console.print(table)
+    if facts.get("curves"):
+        console.print(_curves_table(facts["curves"]))
+
+
+def _curves_table(curves: Sequence[Mapping[str, Any]]) -> Table:
+    """What a search takes that asks for some recall, in microseconds on one thread of the machine that built the index."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("microseconds for recall")
+    for recall in _RECALLS:
+        table.add_column(f"{recall:g}", justify="right")
+    table.add_column("exact", justify="right")
+    for curve in curves:
+        reached = [
+            next((point["microseconds"] for point in curve["points"] if point["recall"] >= recall), None)
+            for recall in _RECALLS
+        ]
+        cells = ["exact" if time is None else f"{time:,.0f}" for time in reached]
+        kind = "short queries" if curve["short"] else "long queries"
+        table.add_row(f"{kind}, k = {curve['k']}", *cells, f"{curve['exact_microseconds']:,.0f}")
+    return table
 
 
 def _plain(value: Any) -> str:
