@@ -54,7 +54,9 @@ class BenchmarkView:
         ours = [series["name"] for series in self.series if series["ours"] and not series["bare"]]
         theirs = [series["name"] for series in self.series if not series["ours"]]
         for queries in self.queries:
-            engines = next((x["engines"] for x in self.levels(queries, k) if x["recall"] == _SAID), {})
+            engines: Mapping[str, Any] = next(
+                (x["engines"] for x in self.levels(queries, k) if x["recall"] == _SAID), {}
+            )
             best, peer = (_fastest(engines, names) for names in (ours, theirs))
             if best is None:
                 continue
