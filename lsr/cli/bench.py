@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lsr.cli.run import command_typed, note
+from lsr.cli.run import command_typed, fail, note
 
 if TYPE_CHECKING:
     from lsr.eval.bench import Outcome
@@ -111,6 +111,7 @@ def _queries(paths: list[Path]) -> dict[str, SparseVectors]:
 def _say(outcome: Outcome) -> None:
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     from lsr.eval.bench.report.tables import levels_table
     from lsr.eval.bench.report.view import BenchmarkView
@@ -119,7 +120,7 @@ def _say(outcome: Outcome) -> None:
     for queries in view.queries:
         for k in view.ks:
             found = levels_table(view, queries, k)
-            table = Table(box=None, pad_edge=False, title_justify="left", title=found.caption)
+            table = Table(box=None, pad_edge=False, title_justify="left", title=Text(found.caption))
             for column in found.columns:
                 table.add_column(column.name, justify="right" if column.number else "left")
             for row in found.rows:
@@ -127,6 +128,6 @@ def _say(outcome: Outcome) -> None:
             console.print(table)
     for entry in outcome.report["skipped"]:
         note(f"Skipped {entry['name']}: {entry['reason']}")
-    for entry in outcome.report["failed"]:
-        note(f"Failed {entry['name']}: {entry['error']}")
     note(f"Report: {next(page for page in outcome.pages if page.suffix == '.html')}")
+    if outcome.report["failed"]:
+        fail("; ".join(f"{entry['name']}: {entry['error']}" for entry in outcome.report["failed"]))

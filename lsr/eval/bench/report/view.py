@@ -54,16 +54,18 @@ class BenchmarkView:
         ours = [series["name"] for series in self.series if series["ours"] and not series["bare"]]
         theirs = [series["name"] for series in self.series if not series["ours"]]
         for queries in self.queries:
-            level = next(level for level in self.levels(queries, k) if level["recall"] == _SAID)
-            best, peer = (_fastest(level["engines"], names) for names in (ours, theirs))
+            engines: Mapping[str, Any] = next(
+                (x["engines"] for x in self.levels(queries, k) if x["recall"] == _SAID), {}
+            )
+            best, peer = (_fastest(engines, names) for names in (ours, theirs))
             if best is None:
                 continue
             words = [
-                f"{queries}: with {_SAID:.0%} of the top {k} found, ".replace("%", " %"),
-                Strong(f"{best} takes {microseconds(level['engines'][best]['mean_us'])} a query"),
+                f"{queries}: with {100 * _SAID:.0f} % of the top {k} found, ",
+                Strong(f"{best} takes {microseconds(engines[best]['mean_us'])} a query"),
             ]
             if peer is not None:
-                words.append(f", {peer}, the fastest peer, {microseconds(level['engines'][peer]['mean_us'])}")
+                words.append(f", {peer}, the fastest peer, {microseconds(engines[peer]['mean_us'])}")
             sentences.append([*words, "."])
         return sentences
 
