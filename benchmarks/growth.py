@@ -50,7 +50,7 @@ def ours(index: Index, asked: SparseVectors) -> list[Way]:
     return [
         Way(
             partial(search, SearchSettings(query_cut=cut, n_blocks=blocks, candidates=candidates)),
-            lambda answer: answer[0][1][0, : answer[0][2][0]],
+            lambda answer: answer[1][0, : answer[2][0]],
             f"query_cut {cut} n_blocks {blocks} candidates {candidates}",
         )
         for cut, blocks, candidates in grid

@@ -68,9 +68,9 @@ class Searcher:
         if settings is None:
             return self.exact.search(queries, k, threads, allowed)
         assert self.blocked is not None
-        (scores, rows, counts), _ = self.blocked.search(queries, k, settings, threads, allowed)
+        scores, rows, counts = self.blocked.search(queries, k, settings, threads, allowed)
         # What was read may hold fewer hits than there are: rare terms, a large k. There the exact engine is quick.
-        if counts.min(initial=scores.shape[1]) < scores.shape[1]:
+        if min(counts.tolist()) < scores.shape[1]:
             few = np.flatnonzero((counts < scores.shape[1]) & (np.diff(queries.indptr) > 0))
             some = self.exact.search(_take(queries, few), k, threads, allowed)
             width = some[0].shape[1]  # the documents that a filter allows may be fewer than k

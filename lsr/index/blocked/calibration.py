@@ -2,8 +2,8 @@
 
 The queries are the user's own sample, or made from documents: some of the heavier terms of a document, weighted as the
 index's queries will be (short queries), or as the document weighs them (long ones, what an expanding encoder makes). The
-document itself does not count as a hit. What 800 real queries of each kind then reached on 391,934 documents was at most 0.008
-less than was asked for (docs/performance.md).
+document itself does not count as a hit. What 800 real queries of each kind then reached on 391,934 documents was at most
+0.008 less than was asked for (docs/performance.md).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lsr.index.blocked.curves import DEPTHS, SHORT, Curve, Point
-from lsr.index.blocked.engine import BlockedEngine
+from lsr.index.blocked.engine import BlockedEngine, Work
 from lsr.index.blocked.parameters import SearchSettings
 from lsr.index.exact import ExactEngine
 from lsr.index.storage.segment import Segment
@@ -147,8 +147,9 @@ def _curve(exact: ExactEngine, blocked: BlockedEngine, sample: _Sample, short: b
     for cut, candidates in product(_CUTS, _CANDIDATES):
         for blocks in _BLOCKS:
             settings = SearchSettings(query_cut=cut, n_blocks=blocks, candidates=int(k * candidates))
-            top, work = blocked.search(queries, k + 1, settings, threads)
-            cost = blocked.nanoseconds(queries, work)
+            work = np.zeros(4, np.int64)
+            top = blocked.search(queries, k + 1, settings, threads, work=work)
+            cost = blocked.nanoseconds(queries, Work(*work.tolist()))
             if cost >= limit:  # more blocks cost more
                 break
             found = np.minimum(np.count_nonzero(_without_sources(top, sample.sources) >= last[:, None], axis=1), wanted)

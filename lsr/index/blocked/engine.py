@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from lsr.index.blocked.parameters import SearchSettings
 from lsr.index.engines import TopK, in_pieces, query_arrays
-from lsr.index.kernels import compile_once
+from lsr.index.kernels import compile_once, compiled_form
 from lsr.index.storage.blocks import CELL, STRIP
 from lsr.index.storage.segment import Segment
 from lsr.sparse import SparseVectors
@@ -67,48 +67,52 @@ class BlockedEngine:
         settings: SearchSettings,
         threads: int = 1,
         allowed: npt.NDArray[np.uint8] | None = None,
-    ) -> tuple[TopK, Work]:
+        work: npt.NDArray[np.int64] | None = None,
+    ) -> TopK:
         """Top-k of each query, one query a thread at a time; the result does not depend on the number of threads.
 
         Fewer than k hits come back where the blocks that were read hold fewer documents with a term of the query.
         allowed: 1 for documents that may be hits, 0 for the others, uint8 [documents], read-only, as they are stored; None
           where all may. Blocks without such documents are not read.
+        work: int64 [4], to which is added what was read: the fields of `Work`.
         """
         n = len(queries)
         k = min(k, self._documents)
         scores, rows, counts = np.empty((n, k), np.float32), np.empty((n, k), np.int64), np.zeros(n, np.int64)
-        total = np.zeros(4, np.int64)
         if n == 0 or k == 0:
-            return (scores, rows, counts), Work(*total.tolist())
-        kernel = self._search or self._load()
+            return scores, rows, counts
         indptr, terms, weights = query_arrays(queries)
         masks = (_NONE, _NONE) if allowed is None else (allowed, self._allowed_blocks(allowed))
-        chosen = (settings.query_cut, settings.n_blocks, max(settings.candidates, k))
+        fixed = (
+            (float(settings.query_cut), int(settings.n_blocks), max(int(settings.candidates), k)),
+            *self._arrays,
+            *masks,
+        )
+        if n == 1:  # a single query waits for every line of Python
+            self._run((indptr, terms, weights, 1), fixed, (scores, rows, counts), work)
+            return scores, rows, counts
 
         def run(first: int, last: int) -> None:
-            try:
-                memory = self._idle.pop()
-            except IndexError:
-                memory = self._memory()
-            work = np.zeros(4, np.int64)
             part = slice(first, last)
-            out = (scores[part], rows[part], counts[part], work)
-            kernel(
-                indptr[first : last + 1],
-                terms,
-                weights,
-                last - first,
-                chosen,
-                *self._arrays,
-                *masks,
-                *memory,
-                *out,
-            )
-            self._idle.append(memory)  # not after a failure: it may not be clean
-            np.add(total, work, out=total)
+            asked = (indptr[first : last + 1], terms, weights, last - first)
+            self._run(asked, fixed, (scores[part], rows[part], counts[part]), work)
 
         in_pieces(n, threads, run)
-        return (scores, rows, counts), Work(*total.tolist())
+        return scores, rows, counts
+
+    def _run(
+        self, asked: tuple[Any, ...], fixed: tuple[Any, ...], out: TopK, work: npt.NDArray[np.int64] | None
+    ) -> None:
+        kernel = self._search or self._load()
+        try:
+            memory = self._idle.pop()
+        except IndexError:
+            memory = self._memory()
+        mine = np.zeros(4, np.int64)
+        kernel(*asked, *fixed, *memory, *out, mine)
+        self._idle.append(memory)  # not after a failure: it may not be clean
+        if work is not None:
+            work += mine
 
     def _allowed_blocks(self, allowed: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         mask, blocks = self._last
@@ -158,8 +162,7 @@ class BlockedEngine:
         query = (np.zeros(1, np.int64), np.zeros(0, np.uint32), np.zeros(0, np.float32), 0)
         out = (np.zeros((0, 1), np.float32), np.zeros((0, 1), np.int64), np.zeros(1, np.int64), np.zeros(4, np.int64))
         name = "-".join(str(array.dtype) for array in (self._arrays[3][2], *self._arrays[7]))
-        compile_once(
-            f"blocked-{name}", lambda: search(*query, (1.0, 1, 1), *self._arrays, _NONE, _NONE, *self._memory(), *out)
-        )
-        self._search = search
-        return search  # type: ignore[no-any-return]
+        arguments = (*query, (1.0, 1, 1), *self._arrays, _NONE, _NONE, *self._memory(), *out)
+        compile_once(f"blocked-{name}", lambda: search(*arguments))
+        self._search = compiled_form(search, arguments)
+        return self._search
