@@ -35,14 +35,14 @@ def query_arrays(queries: SparseVectors) -> QueryArrays:
     )
 
 
-def in_pieces(queries: int, threads: int, run: Callable[[int, int], None]) -> None:
-    """Calls run(first, last) for pieces of a batch, one piece a thread at a time."""
-    workers = min(threads, queries)
+def in_pieces(size: int, threads: int, run: Callable[[int, int], None]) -> None:
+    """Calls run(first, last) for pieces of [0, size), queries or documents, one piece a thread at a time."""
+    workers = min(threads, size)
     if workers <= 1:
-        run(0, queries)
+        run(0, size)
         return
-    # Several pieces a worker: queries differ in cost.
-    edges = np.linspace(0, queries, min(queries, workers * 8) + 1).astype(int).tolist()
+    # Several pieces a worker: they differ in cost.
+    edges = np.linspace(0, size, min(size, workers * 8) + 1).astype(int).tolist()
     with ThreadPoolExecutor(workers) as pool:
         for job in [pool.submit(run, first, last) for first, last in pairwise(edges)]:
             job.result()

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from lsr.index.engines import in_pieces
 from lsr.index.kernels import compile_once
 from lsr.processors import available_cores
 
@@ -60,19 +59,11 @@ def order_documents(
     heavy = (top_terms, top_codes, counts, dim)
     compile_once(f"assign-{name}", lambda: assign(0, 0, centroids, *heavy, nearest))
     progress("clustering", documents // 3, documents)
-    _in_parts(threads, documents, lambda first, last: assign(first, last, centroids, *heavy, nearest))
+    in_pieces(documents, threads, lambda first, last: assign(first, last, centroids, *heavy, nearest))
     progress("clustering", documents * 2 // 3, documents)
     members = np.argsort(nearest, kind="stable")
     bounds = np.searchsorted(nearest[members], np.arange(clusters + 1)).astype(np.int64)
     compile_once(f"order-{name}", lambda: order_within(0, 0, bounds, members, LEAF, *heavy))
-    _in_parts(threads, clusters, lambda first, last: order_within(first, last, bounds, members, LEAF, *heavy))
+    in_pieces(clusters, threads, lambda first, last: order_within(first, last, bounds, members, LEAF, *heavy))
     progress("clustering", documents, documents)
     return members.astype(np.uint32)
-
-
-def _in_parts(threads: int, size: int, work: Callable[[int, int], None]) -> None:
-    """Calls work(first, last) for pieces of [0, size) in several threads."""
-    edges = np.linspace(0, size, min(max(size, 1), threads * 8 if threads > 1 else 1) + 1).astype(int).tolist()
-    with ThreadPoolExecutor(threads) as pool:
-        for job in [pool.submit(work, first, last) for first, last in pairwise(edges)]:
-            job.result()

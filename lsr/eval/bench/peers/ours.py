@@ -15,7 +15,21 @@ from lsr.sparse import SparseVectors
 
 __all__ = ["Lsr"]
 
-RECALLS = (0.8, 0.85, 0.9, 0.92, 0.94, 0.95, 0.96, 0.97, 0.98, 0.985, 0.99, 0.995, 1.0)  # that an approximate engine is asked for
+RECALLS = (
+    0.8,
+    0.85,
+    0.9,
+    0.92,
+    0.94,
+    0.95,
+    0.96,
+    0.97,
+    0.98,
+    0.985,
+    0.99,
+    0.995,
+    1.0,
+)  # that an approximate engine is asked for
 _FOLDER = "vectors.idx"
 _STEP = 1 << 16
 
