@@ -85,7 +85,7 @@ def medians(asked: dict[str, Callable[[SparseVectors], Any]], batch: list[Sparse
 
 
 def searches(index: Index, count: int, k: int) -> None:
-    engine = index._searcher.exact
+    engine = index._snapshot.parts[0].searcher.exact
     print("| queries | documents left | share | postings, us | documents, us | chosen, us |\n|---|---|--:|--:|--:|--:|")
     for name in QUERY_SETS:
         found = queries(name, count)
@@ -112,7 +112,7 @@ def expressions(index: Index) -> None:
     }
     entries = [FieldEntry(name, n, False, {column.kind: column.rows is None}) for name, column in columns.items()]
     fields = Fields(FieldTable(entries), [[column] for column in columns.values()])
-    made = Masks(fields, index._segment.ids, index._segment.rows_of)
+    made = Masks(fields, index._snapshot.parts[0].segment.ids, index._snapshot.parts[0].segment.rows_of)
     ids = generator.permutation(n)[:10_000].astype(str).tolist()
     print("\n| filter | first time, us | again, us |\n|---|--:|--:|")
     for label, asked in (

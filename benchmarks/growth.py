@@ -39,7 +39,7 @@ class Way(NamedTuple):
 
 
 def ours(index: Index, asked: SparseVectors) -> list[Way]:
-    engine = index._searcher.blocked
+    engine = index._snapshot.parts[0].searcher.blocked
     assert engine is not None
     one = [asked[i : i + 1] for i in range(len(asked))]
 
@@ -105,7 +105,7 @@ def main() -> None:
         asked = queries(name, options.queries)
         for at, path in enumerate(options.indexes):
             index = Index.open(path)
-            _, rows, counts = index._searcher.exact.search(asked, K, 2)
+            _, rows, counts = index._snapshot.parts[0].searcher.exact.search(asked, K, 2)
             print(
                 f"{name}, {len(index):,} documents, lsr: {cheapest(ours(index, asked), (rows, counts), len(asked))}",
                 flush=True,

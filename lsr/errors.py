@@ -11,6 +11,7 @@
     ├── StorageError               an index or a vectors file cannot be read or written
     │   ├── IndexNotFound          no index at that path (also a FileNotFoundError)
     │   ├── OutputExists           something is already there, and nobody said to overwrite it (also a FileExistsError)
+    │   ├── IndexLocked            someone else is changing the index at this moment
     │   ├── UnsupportedVersion     the index was written by a newer lsr
     │   └── CorruptIndex           files are missing, truncated, altered, or contradict each other
     ├── EvaluationError            a collection, judgments or a run cannot be evaluated; names file and line
@@ -34,6 +35,7 @@ __all__ = [
     "EncoderMismatch",
     "EncoderNotFound",
     "EvaluationError",
+    "IndexLocked",
     "IndexNotFound",
     "InvalidInput",
     "InvalidVectors",
@@ -88,6 +90,10 @@ class IndexNotFound(StorageError, FileNotFoundError):
 
 class OutputExists(StorageError, FileExistsError):
     """Something is already at the output path, and nobody said to overwrite it."""
+
+
+class IndexLocked(StorageError):
+    """Another process, or another part of this one, is changing the index at this moment."""
 
 
 class UnsupportedVersion(StorageError):

@@ -57,6 +57,7 @@ def documents(
             title="" if names.title is None else checked_text(record.get(names.title), names.title, where, limits),
             metadata=_metadata(record, used, where),
             where=where,
+            numbered=names.id is None,
         )
 
 

@@ -51,7 +51,7 @@ def documents_of(units: NumberedLines, name: str, limits: Limits) -> Iterator[Do
     for row, (number, text) in enumerate(units):
         where = f"{name}:{number}"
         _check_length(text, where, limits)
-        yield Document(id=str(row), text=text, where=where)
+        yield Document(id=str(row), text=text, where=where, numbered=True)
 
 
 def no_nul(lines: NumberedLines, name: str) -> NumberedLines:

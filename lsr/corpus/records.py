@@ -18,7 +18,8 @@ class Document:
     """One text to be found.
 
     `metadata` holds the other fields of the record: values that JSON can say. `where` is the place that the document
-    was read from ("corpus.jsonl:12"), for error messages; it does not count when documents are compared.
+    was read from ("corpus.jsonl:12"), for error messages; `numbered` says that the record has no id, and `id` is its number.
+    Both do not count when documents are compared.
     """
 
     id: str
@@ -26,6 +27,7 @@ class Document:
     title: str = ""
     metadata: Mapping[str, Any] = field(default_factory=dict, hash=False)
     where: str = field(default="", compare=False)
+    numbered: bool = field(default=False, compare=False, repr=False)
 
     @property
     def content(self) -> str:

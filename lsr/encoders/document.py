@@ -130,6 +130,11 @@ class DocumentEncoder:
             if waiting is not None:
                 yield self._finished(waiting.result(), counts)
 
+    def count(self, texts: Sequence[str], counts: TokenCounts) -> None:
+        """Adds the tokens of texts to `counts`, as `encode` does, without encoding them."""
+        tokens = self._tokenized(texts, True)
+        counts.add(tokens.counted, tokens.truncated)
+
     def _start(
         self, texts: Sequence[str], submit: Callable[[Callable[[], None]], Future[None]], counting: bool
     ) -> _Started:

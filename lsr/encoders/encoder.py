@@ -177,6 +177,10 @@ class Encoder:
         """The vectors of each part of a stream of documents; the next part is tokenised while one is computed."""
         return self._network("document").encode_parts(parts, counts)
 
+    def count(self, texts: Sequence[str], counts: TokenCounts) -> None:
+        """Adds the tokens of documents to `counts`, as encoding them does."""
+        self._network("document").count(texts, counts)
+
     @property
     def engine(self) -> Engine:
         """What runs the network of documents; its `token_budget`, the tokens of a batch, may be set."""

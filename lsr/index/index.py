@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import cached_property, partial
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import numpy as np
 import numpy.typing as npt
 
-from lsr.errors import CorruptIndex, InvalidInput, UnsupportedVersion
+from lsr.errors import InvalidInput
 from lsr.hits import Explanation, Hits
-from lsr.index.blocked.curves import Curve
 from lsr.index.blocked.parameters import SearchSettings
-from lsr.index.explain import explain
 from lsr.index.filters.expression import Filter
-from lsr.index.filters.masks import Masks
-from lsr.index.query_side import QuerySide, check_encoder, open_query_side
-from lsr.index.searcher import Searcher
+from lsr.index.query_side import QuerySide, check_encoder
+from lsr.index.snapshot import Snapshot
+from lsr.index.storage.locks import Pin, open_newest
 from lsr.index.storage.manifest import Manifest
 from lsr.index.storage.records import Record
-from lsr.index.storage.segment import Segment
-from lsr.index.storage.vocabulary import StoredVocabulary
+from lsr.index.writer import Writer, reason_to_compact
 from lsr.processors import available_cores
 from lsr.sparse import SparseVectors
 
@@ -31,13 +28,18 @@ if TYPE_CHECKING:
     from lsr.encoders import Encoder
     from lsr.index.build import BuildReport
     from lsr.index.formats import VectorFile
+    from lsr.index.new_segment import Source
     from lsr.index.segment_writer import Progress
+    from lsr.index.storage.commit import Commit
+    from lsr.index.writer import AddReport, CompactReport
 
 __all__ = ["MAX_K", "Index"]
 
 MAX_K = 10_000
 MAX_QUERY_TERMS = 4_096
 DEFAULT_RECALL = 0.98
+
+Changed = TypeVar("Changed")
 
 
 class Index:
@@ -53,20 +55,13 @@ class Index:
         print(hits[0].explain())
     """
 
-    def __init__(self, path: Path, manifest: Manifest, encoder: Encoder | None = None) -> None:
+    def __init__(self, path: Path, manifest: Manifest, pin: Pin | None = None, encoder: Encoder | None = None) -> None:
         """For `Index.open`, which see."""
         self.path = path
-        self.manifest = manifest
         self.build_report: BuildReport | None = None  # set by `build`
-        if len(manifest.segments) != 1 or manifest.engine not in ("exact", "blocked"):
-            raise UnsupportedVersion(f"{path}: made by a newer lsr ({manifest.lsr_version}): pip install -U lsr-engine")
-        self._segment = Segment(path, manifest.segments[0], manifest.dim, manifest.texts)
-        self._curves = _curves(path, manifest)
-        self._searcher = Searcher(self._segment, manifest.dim, self._curves)
-        self._masks = Masks(self._segment.fields, self._segment.ids, self._segment.rows_of)
         self._given_encoder = encoder
-        self._query_side: QuerySide | None = None
-        self._words = StoredVocabulary(path, manifest.vocabulary, manifest.dim) if manifest.vocabulary else None
+        self._snapshot = Snapshot(path, manifest, pin, encoder)
+        self._writer = Writer(path)
 
     # -- making and opening --------------------------------------------------------------------------------------------
 
@@ -157,23 +152,23 @@ class Index:
 
     @classmethod
     def open(cls, path: str | Path, encoder: str | Path | Encoder | None = None) -> Index:
-        """Opens an index read-only.
+        """Opens the newest generation of an index.
 
-        The structure of all files is checked first; their contents are checked by `lsr check --full`.
+        What is opened stays as it is, whatever others do to the index, until `refresh`. The structure of all files is checked first; their contents are checked by `lsr check --full`.
         encoder: not needed, unless queries go through a network that is no longer where it was when the index was built; when
           given it must be the one that made the index, else `EncoderMismatch`.
 
         Raises `IndexNotFound`, `UnsupportedVersion` (made by a newer lsr) or `CorruptIndex`.
         """
         path = Path(path)
-        manifest = Manifest.read(path)
+        manifest, pin = open_newest(path)
         if isinstance(encoder, str | Path):
             from lsr.encoders import load_encoder
 
             encoder = load_encoder(encoder)
         if encoder is not None:
             check_encoder(path, manifest.encoder, encoder, manifest.dim)
-        return cls(path, manifest, encoder)
+        return cls(path, manifest, pin, encoder)
 
     # -- searching -----------------------------------------------------------------------------------------------------
 
@@ -236,20 +231,22 @@ class Index:
             raise InvalidInput(f"threads is {threads}: it must be at least 1")
         if settings is not None and recall is not None:
             raise InvalidInput("recall and settings both say how to search: give one of them")
-        if settings is not None and self._searcher.blocked is None:
+        snapshot = self._snapshot  # one generation, from the beginning to the end
+        if settings is not None and not snapshot.has_blocks:
             raise InvalidInput(
                 f"{self.path} has no blocked engine: build it with engine='blocked', or give no settings"
             )
         answer = partial(
             self._answer,
+            snapshot=snapshot,
             k=int(k),
             recall=DEFAULT_RECALL if recall is None else float(recall),
             settings=settings,
             threads=threads or available_cores(),
-            allowed=None if filter is None else self._masks.allowed(filter),
+            filter=filter,
         )
         if isinstance(query, str):
-            return answer([query], self._encode([query]), threads=1)[0]
+            return answer([query], self._encode(snapshot, [query]), threads=1)[0]
         if isinstance(query, SparseVectors):
             if query.dim != self.dim:
                 raise InvalidInput(f"the queries have {query.dim:,} dimensions, the index {self.dim:,}")
@@ -258,10 +255,10 @@ class Index:
         for text in texts:
             if not isinstance(text, str):
                 raise InvalidInput(f"a query is a {type(text).__name__}: give texts or SparseVectors")
-        return answer(texts, self._encode(texts))
+        return answer(texts, self._encode(snapshot, texts))
 
-    def _encode(self, texts: list[str]) -> SparseVectors:
-        encoder = self.query_encoder
+    def _encode(self, snapshot: Snapshot, texts: list[str]) -> SparseVectors:
+        encoder = snapshot.query_encoder
         if encoder is None:
             raise InvalidInput(
                 f"{self.path} was made from vectors and keeps no encoder: search it with SparseVectors, or give"
@@ -274,20 +271,21 @@ class Index:
         texts: list[str] | None,
         queries: SparseVectors,
         *,
+        snapshot: Snapshot,
         k: int,
         recall: float,
         settings: SearchSettings | None,
         threads: int,
-        allowed: npt.NDArray[np.uint8] | None,
+        filter: Filter | None,
     ) -> list[Hits]:
         if queries.nnz > MAX_QUERY_TERMS and (longest := int(np.diff(queries.indptr).max())) > MAX_QUERY_TERMS:
             raise InvalidInput(f"a query has {longest:,} terms: at most {MAX_QUERY_TERMS:,} are searched")
-        scores, rows, counts = self._searcher.search(queries, k, recall, threads, settings, allowed)
+        scores, rows, counts = snapshot.search(queries, k, recall, threads, settings, filter)
         result = []
         for i, count in enumerate(counts.tolist()):
             terms, weights = queries.row(i)
             hits = Hits(
-                self,
+                snapshot,
                 rows[i, :count],
                 scores[i, :count],
                 terms,
@@ -298,11 +296,131 @@ class Index:
             result.append(hits)
         return result
 
+    # -- changing ------------------------------------------------------------------------------------------------------
+
+    def refresh(self) -> bool:
+        """Moves on to the newest generation of the index. Returns whether there was a newer one.
+
+        Searches that run, and hits that were given out, stay with the generation that they began with. Raises as `open` does.
+        """
+        manifest, pin = open_newest(self.path)
+        if manifest == self.manifest:
+            return False
+        if self._given_encoder is not None:
+            check_encoder(self.path, manifest.encoder, self._given_encoder, manifest.dim)
+        self._snapshot = Snapshot(self.path, manifest, pin, self._given_encoder, self._snapshot)
+        return True
+
+    def add(
+        self,
+        source: str | Path | SparseVectors | VectorFile | Iterable[Document | Mapping[str, Any] | str],
+        *,
+        batch_size: int = 2048,
+        device: str | Sequence[str] | None = None,
+        id_field: str | None = None,
+        text_fields: Sequence[str] = (),
+        progress: Progress | None = None,
+    ) -> AddReport:
+        """Adds documents that are not in the index yet, all of them or none.
+
+        source: as `build` takes it. Texts are encoded by the encoder that made the index, and read as its documents were
+          (lengths, windows, passages). To an index made of vectors, vectors of the same dim are added.
+        batch_size, device, id_field, text_fields, progress: as for `build`.
+
+        The documents are there when this returns, and stay there whatever happens to the machine. A document without an id
+        gets the number of documents that were ever added before it. Term weights of queries and the step of stored weights stay
+        as they are until `compact(refresh=True)`: answers are those of an index that was built with them of all documents.
+
+        Raises `DuplicateId` for an id that the index has (`upsert` replaces those), `IndexLocked` while someone else changes
+        the index, and as `build` does.
+        """
+        return self._add(source, False, batch_size, device, id_field, text_fields, progress)
+
+    def upsert(
+        self,
+        source: str | Path | SparseVectors | VectorFile | Iterable[Document | Mapping[str, Any] | str],
+        *,
+        batch_size: int = 2048,
+        device: str | Sequence[str] | None = None,
+        id_field: str | None = None,
+        text_fields: Sequence[str] = (),
+        progress: Progress | None = None,
+    ) -> AddReport:
+        """Adds documents, in place of those with the same ids that the index has; see `add`.
+
+        A replaced document stands where a new one does, at the end. Raises `InvalidInput` for documents without ids,
+        `DuplicateId` for an id that is given twice, and as `add` does.
+        """
+        return self._add(source, True, batch_size, device, id_field, text_fields, progress)
+
+    def delete(self, ids: str | Iterable[str], *, missing_ok: bool = False) -> int:
+        """Deletes documents by their ids, all of them or none. Returns how many there were.
+
+        Raises `InvalidInput`, which names them, for ids that the index has not, unless `missing_ok`; and `IndexLocked` while
+        someone else changes the index. Their space is given back by `compact`.
+        """
+        return self._changed(lambda commit: self._writer.delete(commit, self._snapshot, ids, missing_ok))
+
+    def compact(self, *, refresh: bool = False, progress: Progress | None = None) -> CompactReport:
+        """Writes all documents anew as one segment, without what was deleted, ordered and calibrated as by `build`.
+
+        Answers are the same to the last bit; those of the blocked engine, to the recall that is asked for.
+        refresh: adapt the term weights of queries to the documents that there are now, and choose the step of the stored
+          weights anew, as `build` would. For the former, where an index does so, texts must be kept.
+
+        Needs the space of the new segment, and about two thirds of that while it works, until readers of older generations are
+        gone. Interrupted, it leaves the index as it was. Raises `IndexLocked`, `StorageError`, and with `refresh`
+        `InvalidInput` for an index that keeps no texts, and `EncoderError` when its encoder is gone.
+        """
+        return self._changed(
+            lambda commit: self._writer.compact(
+                commit, self._snapshot, self._given_encoder, refresh, progress or _no_progress
+            )
+        )
+
+    def _add(
+        self,
+        source: Source,
+        replacing: bool,
+        batch_size: int,
+        device: str | Sequence[str] | None,
+        id_field: str | None,
+        text_fields: Sequence[str],
+        progress: Progress | None,
+    ) -> AddReport:
+        from lsr.index.reading import Reading
+
+        fields = (text_fields,) if isinstance(text_fields, str) else tuple(text_fields)
+        reading = Reading(batch_size=batch_size, device=device, id_field=id_field, text_fields=fields)
+        return self._changed(
+            lambda commit: self._writer.add(
+                commit, self._snapshot, source, reading, self._given_encoder, replacing, progress or _no_progress
+            )
+        )
+
+    def _changed(self, change: Callable[[Commit], Changed]) -> Changed:
+        """Does a change to the newest generation, and moves on to what came of it."""
+        with self._writer.commit() as commit:
+            self.refresh()
+            result = change(commit)
+        self.refresh()
+        return result
+
     # -- what is inside ------------------------------------------------------------------------------------------------
+
+    @property
+    def manifest(self) -> Manifest:
+        """What the folder says about the generation that is open."""
+        return self._snapshot.manifest
+
+    @property
+    def generation(self) -> int:
+        """The number of the generation that is open: 1 after `build`, one more after each change."""
+        return self.manifest.generation
 
     def __len__(self) -> int:
         """Number of documents."""
-        return self._segment.documents
+        return self._snapshot.documents
 
     @property
     def dim(self) -> int:
@@ -311,72 +429,64 @@ class Index:
     @property
     def nnz(self) -> int:
         """Number of stored weights in all documents together."""
-        return self._segment.entry.nnz
+        return self._snapshot.nnz
 
     @property
     def scale(self) -> float:
         """The step of the stored weights: each is a whole number of them (see docs/architecture.md)."""
-        return float(self._segment.entry.scale)
+        return self._snapshot.scale
 
-    @cached_property
+    @property
     def tokens(self) -> tuple[str, ...] | None:
         """The text of each term [dim]: the vocabulary of the encoder, or the words of the file that was imported; None for
         an index of bare vectors."""
-        names = self.query_encoder or self._words
-        return None if names is None else tuple(names.token(term) for term in range(self.dim))
+        return self._snapshot.tokens
 
     @property
     def query_encoder(self) -> QuerySide | None:
         """The query side of the encoder, as the index keeps it; None for an index made from bare vectors."""
-        if self._query_side is None:
-            self._query_side = open_query_side(self.path, self.manifest, self._given_encoder)
-        return self._query_side
+        return self._snapshot.query_encoder
 
     def vectors(self, rows: Sequence[int] | npt.NDArray[np.integer[Any]]) -> SparseVectors:
         """The stored vectors of documents, by row number, with their ids."""
-        found = [self._segment.document(self._checked_row(int(row))) for row in rows]
-        return SparseVectors(
-            indptr=np.cumsum([0] + [len(terms) for terms, _ in found]),
-            indices=np.concatenate([terms for terms, _ in found]) if found else np.zeros(0, np.int64),
-            values=np.concatenate([weights for _, weights in found]) if found else np.zeros(0, np.float32),
-            dim=self.dim,
-            ids=[self.id_of(int(row)) for row in rows],
-        )
+        return self._snapshot.vectors(np.asarray(rows, np.int64))
 
     def batches(self, size: int = 1 << 14) -> Iterator[SparseVectors]:
         """The stored vectors of all documents with their ids, in document order, up to `size` documents at a time."""
-        for first in range(0, len(self), size):
-            yield self.vectors(range(first, min(first + size, len(self))))
+        snapshot = self._snapshot
+        for first in range(0, snapshot.documents, size):
+            yield snapshot.vectors(np.arange(first, min(first + size, snapshot.documents)))
 
     def statistics(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """Terms of each document [documents], and documents of each term [dim]: what sparsity is measured from."""
-        segment = self._segment
-        frequencies = np.zeros(self.dim, np.int64)
-        for first in range(0, len(segment.forward_terms), 1 << 24):  # bincount makes 8 bytes of each term id
-            frequencies += np.bincount(segment.forward_terms[first : first + (1 << 24)], minlength=self.dim)
-        return segment.lengths(), frequencies
+        return self._snapshot.statistics()
 
     def row_of(self, identifier: str) -> int | None:
-        """The row number of a document, None when there is no document with that id."""
-        return self._segment.ids.find(identifier)
+        """The row number of a document, None when there is no document with that id.
+
+        Rows count the documents in the order in which they were added; a change to the index may give a document another."""
+        return self._snapshot.find(identifier)
 
     def id_of(self, row: int) -> str:
         """The id of the document in a row."""
-        return self._segment.ids[self._checked_row(row)]
+        return self._snapshot.id_of(row)
 
     def record_of(self, row: int) -> Record | None:
         """Title, text and metadata of the document in a row; None when the index keeps no texts."""
-        texts = self._segment.texts
-        return None if texts is None else texts[self._checked_row(row)]
+        return self._snapshot.record_of(row)
 
     def explain(self, terms: npt.NDArray[Any], weights: npt.NDArray[np.float32], row: int) -> Explanation:
         """Why the document in a row has its score for a sparse query; see `Hit.explain`."""
-        return explain(self._segment, self._checked_row(row), terms, weights, self.query_encoder or self._words)
+        return self._snapshot.explain(terms, weights, row)
 
     def info(self) -> dict[str, Any]:
-        """Counts, sizes and origin, as `lsr info --json` prints them."""
-        manifest, segment = self.manifest, self._segment
-        sizes = {"vectors": 0, "postings": 0, "blocks": 0, "ids": 0, "texts": 0, "fields": 0, "encoder": 0}
+        """Counts, sizes and origin, as `lsr info --json` prints them.
+
+        "compact" says why the index should be compacted, None where that would gain little.
+        """
+        snapshot = self._snapshot
+        manifest = snapshot.manifest
+        sizes = dict.fromkeys(("vectors", "postings", "blocks", "ids", "texts", "fields", "deletions", "encoder"), 0)
         kinds = {
             "forward": "vectors",
             "dense": "postings",
@@ -386,20 +496,24 @@ class Index:
             "token": "encoder",
         }
         for file in manifest.files():
-            kind = "encoder" if file.name.startswith("encoder/") else file.name.rpartition("/")[2].partition("_")[0]
+            folder, _, name = file.name.rpartition("/")
+            kind = "encoder" if folder.startswith("encoder") else name.partition("_")[0] if folder else "deletions"
             sizes[kinds.get(kind, kind)] += file.bytes
         encoder = manifest.encoder
         return {
             "path": str(self.path),
-            "documents": segment.documents,
+            "documents": snapshot.documents,
+            "deleted": sum(entry.deleted for entry in manifest.segments),
+            "segments": len(manifest.segments),
+            "compact": reason_to_compact(manifest),
             "dim": manifest.dim,
-            "nnz": segment.entry.nnz,
-            "terms": len(segment.lists.terms) + len(segment.rows.terms),
+            "nnz": snapshot.nnz,
+            "terms": snapshot.terms(),
             "bytes": {**sizes, "total": sum(sizes.values())},
             "engine": manifest.engine,
-            "block_size": segment.entry.block_size or None,
-            "curves": [curve.to_json() for curve in self._curves],
-            "weight_bits": segment.forward_codes.dtype.itemsize * 8,
+            "block_size": max((entry.block_size for entry in manifest.segments), default=0) or None,
+            "curves": [curve.to_json() for curve in snapshot.curves],
+            "weight_bits": max((part.segment.forward_codes.dtype.itemsize * 8 for part in snapshot.parts), default=8),
             "encoder": None
             if encoder is None
             else {
@@ -415,25 +529,13 @@ class Index:
             "lsr_version": manifest.lsr_version,
             "created": manifest.created,
             "texts": manifest.texts,
-            "fields": segment.fields.describe(),
+            "fields": snapshot.describe_fields(),
             "source": manifest.source,
         }
 
     def __repr__(self) -> str:
         name = "vectors" if self.manifest.encoder is None else self.manifest.encoder.name
         return f"Index({str(self.path)!r}: {len(self):,} documents, {name}, {self.manifest.engine})"
-
-    def _checked_row(self, row: int) -> int:
-        if not 0 <= row < len(self):
-            raise InvalidInput(f"there is no document {row}: the index holds {len(self):,}, counted from 0")
-        return row
-
-
-def _curves(path: Path, manifest: Manifest) -> tuple[Curve, ...]:
-    try:
-        return tuple(Curve.from_json(curve) for curve in manifest.curves)
-    except (KeyError, TypeError, ValueError, InvalidInput) as error:
-        raise CorruptIndex(f"{path}: a curve in its manifest is wrong ({error}); build the index again") from None
 
 
 def _no_progress(stage: str, done: int, total: int | None) -> None:

@@ -1,19 +1,27 @@
-"""From float weights to the stored codes: weight = code * scale, one scale for a segment."""
+"""From float weights to the stored codes: weight = code * scale, one scale for a segment.
+
+An index chooses its scale when it is built, and keeps it: segments that are added later have the same, so that they can be
+merged without loss, and a document has the same score wherever it is. What does not fit in 8 bits then gets 16; what does not
+fit in these, or would be lost below the step, gets a segment whose scale is a power of two times that of the index."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Quantizer", "choose_quantizer"]
+__all__ = ["Quantizer", "at_scale", "choose_quantizer", "chosen_anew"]
 
 # 8 bits are kept when the squared error is below this share of the squared weights. With the bundled encoder it is about
 # 0.00001 (SciFact 0.000011, NFCorpus 0.000010); a collection with a few weights far above the rest comes to more, and
 # gets 16 bits.
 _TOLERANCE = 1e-3
+# With a scale that others chose: documents whose weights are on average below three steps come to more.
+_TOLERANCE_AT_SCALE = 1e-2
 _CHUNK = 1 << 22
 
 
@@ -54,14 +62,46 @@ def choose_quantizer(values: npt.NDArray[np.float32], indptr: npt.NDArray[np.int
             return Quantizer(step, np.uint8 if largest <= 255.5 * step else np.uint16)
     # Never 0, also for subnormal weights.
     scale = max(np.float32(largest / 255), np.finfo(np.float32).tiny)
+    if _error(values, scale) <= _TOLERANCE and not _loses_a_row(values, indptr, scale):
+        return Quantizer(scale, np.uint8)
+    return Quantizer(max(np.float32(largest / 65535), np.finfo(np.float32).tiny), np.uint16)
+
+
+def at_scale(scale: float) -> Callable[[npt.NDArray[np.float32], npt.NDArray[np.int64]], Quantizer]:
+    """Quantizes as an index did before; see the module. What is a multiple of the scale already is kept without loss."""
+
+    def quantize(values: npt.NDArray[np.float32], indptr: npt.NDArray[np.int64]) -> Quantizer:
+        largest = max((float(part.max()) for part in _pieces(values)), default=0.0)
+        chosen = np.float32(scale)
+        if largest > 65535.5 * scale or _error(values, chosen) > _TOLERANCE_AT_SCALE:
+            # A power of two, so that all weights of the index are multiples of one step, and no product is rounded otherwise.
+            power = math.ceil(math.log2(largest / (65535.5 * scale)))
+            chosen = max(np.float32(math.ldexp(scale, power)), np.finfo(np.float32).tiny)
+        return Quantizer(chosen, np.uint8 if largest <= 255.5 * float(chosen) else np.uint16)
+
+    return quantize
+
+
+def chosen_anew(scales: set[float]) -> Callable[[npt.NDArray[np.float32], npt.NDArray[np.int64]], Quantizer]:
+    """Quantizes stored weights as a new index would, unless they have one scale, and would lose by another."""
+
+    def quantize(values: npt.NDArray[np.float32], indptr: npt.NDArray[np.int64]) -> Quantizer:
+        chosen = choose_quantizer(values, indptr)
+        if len(scales) > 1 or all(_on_grid(part, chosen.scale) for part in _pieces(values)):
+            return chosen
+        return at_scale(next(iter(scales)))(values, indptr)
+
+    return quantize
+
+
+def _error(values: npt.NDArray[np.float32], scale: np.float32) -> float:
+    """The squared error of the nearest codes as a share of the squared weights."""
     error = total = 0.0
     for part in _pieces(values):
         difference = (part - np.rint(part / scale) * scale).astype(np.float64)
         error += float(np.dot(difference, difference))
         total += float(np.dot(part.astype(np.float64), part))
-    if error <= _TOLERANCE * total and not _loses_a_row(values, indptr, scale):
-        return Quantizer(scale, np.uint8)
-    return Quantizer(max(np.float32(largest / 65535), np.finfo(np.float32).tiny), np.uint16)
+    return error / total if total else 0.0
 
 
 def _on_grid(values: npt.NDArray[np.float32], step: np.float32) -> bool:

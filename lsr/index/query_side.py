@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Protocol
@@ -25,12 +26,15 @@ __all__ = [
     "QuerySide",
     "TermNames",
     "check_encoder",
+    "document_encoder",
     "open_query_side",
     "term_weights",
+    "write_adapted",
     "write_encoder",
 ]
 
-TOKENIZER, WEIGHTS = "encoder/tokenizer.json", "encoder/term_weights"
+# In the folder encoder/; term weights that were adapted since the index was built are in encoder-GENERATION/.
+TOKENIZER, WEIGHTS = "tokenizer.json", "term_weights"
 
 
 class TermNames(Protocol):
@@ -90,20 +94,14 @@ def write_encoder(
 
     `reading` is what was read of the documents, None for vectors that were made elsewhere.
     """
-    from lsr.encoders.idf import blend
-
     vocabulary = encoder.vocabulary
-    files: tuple[FileEntry, ...] = (write_bytes(work, TOKENIZER, vocabulary.tokenizer_json.encode()),)
+    files: tuple[FileEntry, ...] = (write_bytes(work, f"encoder/{TOKENIZER}", vocabulary.tokenizer_json.encode()),)
     policy: dict[str, Any] = {"top_k": encoder.query_top_k}
     origin = "by its network"
     if encoder.inference_free:
-        table = encoder.query
-        weights, origin, policy = table.weights, "of the encoder", table.policy
-        if counts is not None:
-            weights, origin = blend(counts, table.weights), "of the encoder, adapted to the documents"
-            kept = sorted(vocabulary.special)  # no document is counted to hold them
-            weights[kept] = table.weights[kept]
-        files += (write_array(work, WEIGHTS, np.asarray(weights, np.float32)),)
+        policy = encoder.query.policy
+        origin = "of the encoder" if counts is None else "of the encoder, adapted to the documents"
+        files += (write_array(work, f"encoder/{WEIGHTS}", _weights(encoder, counts)),)
     return EncoderEntry(
         name=encoder.name,
         source=encoder.source,
@@ -116,9 +114,31 @@ def write_encoder(
     )
 
 
+def write_adapted(work: Path, folder: str, entry: EncoderEntry, encoder: Encoder, counts: TokenCounts) -> EncoderEntry:
+    """The query side with term weights adapted to other documents, which are written to a folder of their own."""
+    kept = tuple(file for file in entry.files if _plain(file) != WEIGHTS)
+    return replace(entry, files=(*kept, write_array(work, f"{folder}/{WEIGHTS}", _weights(encoder, counts))))
+
+
+def _weights(encoder: Encoder, counts: TokenCounts | None) -> npt.NDArray[np.float32]:
+    from lsr.encoders.idf import blend
+
+    table = encoder.query.weights
+    if counts is None:
+        return np.asarray(table, np.float32)
+    weights = blend(counts, table)
+    kept = sorted(encoder.vocabulary.special)  # no document is counted to hold them
+    weights[kept] = table[kept]
+    return weights
+
+
+def _plain(file: FileEntry) -> str:
+    return file.name.rpartition("/")[2]
+
+
 def term_weights(path: Path, entry: EncoderEntry | None) -> npt.NDArray[np.float32] | None:
     """The table of term weights [dim] that an index keeps, None where it has none."""
-    files = {file.name: file for file in entry.files} if entry is not None else {}
+    files = {_plain(file): file for file in entry.files} if entry is not None else {}
     return map_array(path, files[WEIGHTS]) if WEIGHTS in files else None
 
 
@@ -137,6 +157,42 @@ def check_encoder(path: Path, made_with: EncoderEntry | None, encoder: Encoder, 
         )
 
 
+def document_encoder(
+    path: Path, entry: EncoderEntry, given: Encoder | None, device: str | Sequence[str] | None = None
+) -> Encoder:
+    """The encoder that made the documents of an index, set to read others as it read them.
+
+    Raises `EncoderMismatch` when what is there now, or the one that was given, is another or reads otherwise; `EncoderError`
+    when there is none.
+    """
+    from lsr.encoders import load_encoder
+
+    assert entry.reading is not None
+    reading = {name: value for name, value in entry.reading.items() if name in ("max_length", "precision", "stride")}
+    passages = entry.reading.get("long") == "passages"
+    if passages:
+        reading.pop("stride", None)  # of the passages, not of windows in them
+    else:
+        reading["long"] = entry.reading.get("long", "truncate")
+    if given is None:
+        try:
+            given = load_encoder(entry.source, device=device, query_top_k=entry.policy.get("top_k"), **reading)
+        except (EncoderError, TypeError) as error:
+            raise EncoderError(
+                f"{path}: its documents were encoded by {entry.name}, which cannot be loaded ({error}); give its folder as"
+                " encoder= to Index.open"
+            ) from None
+    check_encoder(path, entry, given)
+    differing = [name for name, value in reading.items() if given.reading.get(name) != value]
+    if differing:
+        was, now = entry.reading[differing[0]], given.reading.get(differing[0])
+        raise EncoderMismatch(
+            f"{path}: its documents were read with {differing[0]} {was}, the encoder given has {now}; give it without"
+            " settings, or as they were"
+        )
+    return given
+
+
 def open_query_side(path: Path, manifest: Manifest, given: Encoder | None) -> QuerySide | None:
     """The query side; None for an index made from bare vectors and opened without an encoder."""
     from lsr.encoders.query import QueryEncoder
@@ -149,7 +205,7 @@ def open_query_side(path: Path, manifest: Manifest, given: Encoder | None) -> Qu
         if given.inference_free:
             return given.query
         return NetworkQueries(path, _no_entry(given), given.vocabulary, given)
-    files = {file.name: file for file in entry.files}
+    files = {_plain(file): file for file in entry.files}
     try:
         tokenizer_json = read_file(path, files[TOKENIZER]).decode()
         if WEIGHTS not in files:

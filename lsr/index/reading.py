@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,8 +63,11 @@ class Reading:
             raise InvalidInput(f"{', '.join(settings)}: for an encoder given by name; load_encoder takes them too")
         return given
 
-    def documents(self, source: Texts, encoder: Encoder) -> Iterator[Document]:
-        """The documents of the source, or their passages."""
+    def documents(self, source: Texts, encoder: Encoder, numbered: int | None = 0) -> Iterator[Document]:
+        """The documents of the source, or their passages.
+
+        Those without ids are numbered from `numbered`; for None they are refused with `InvalidInput`.
+        """
         from lsr.encoders import passages
 
         fields: dict[str, Any] = {"id_field": self.id_field, "text_fields": self.text_fields}
@@ -72,6 +75,8 @@ class Reading:
             documents = read_documents(source, **fields)
         else:
             documents = given_documents(source, **fields)
+        if numbered != 0:
+            documents = _numbered(documents, numbered)
         return passages(documents, encoder, self.stride) if self.long == "passages" else documents
 
     def facts(self, encoder: Encoder) -> dict[str, Any]:
@@ -80,6 +85,16 @@ class Reading:
         if self.long == "passages":
             found |= {"long": "passages"} | ({} if self.stride is None else {"stride": self.stride})
         return found
+
+
+def _numbered(documents: Iterator[Document], first: int | None) -> Iterator[Document]:
+    for row, document in enumerate(documents):
+        if not document.numbered:
+            yield document
+        elif first is None:
+            raise InvalidInput(f"{document.where}: has no id, so it can replace no document; give ids, or add it")
+        else:
+            yield replace(document, id=str(first + row))
 
 
 def name_of(source: Texts) -> str:

@@ -25,7 +25,7 @@ class Searcher:
     """The engines of a segment, and the choice between them: by the curves that were measured at build time."""
 
     def __init__(self, segment: Segment, dim: int, curves: Sequence[Curve]) -> None:
-        self._curves = curves
+        self.curves = curves
         self.exact = ExactEngine(segment, dim)
         self.blocked = BlockedEngine(segment) if segment.blocks is not None else None
 
@@ -49,10 +49,10 @@ class Searcher:
             # The k best of those allowed are spread among so many, were all of them.
             depth = int(k * len(allowed) / max(1, int(np.count_nonzero(allowed.view(np.bool_)))))
         if len(queries) == 1:
-            chosen = settings or choose(self._curves, queries.nnz, depth, recall)
+            chosen = settings or choose(self.curves, queries.nnz, depth, recall)
             return self._with(chosen, queries, k, threads, allowed)
         short = np.diff(queries.indptr) <= SHORT
-        by_kind = [settings or choose(self._curves, terms, depth, recall) for terms in (SHORT, SHORT + 1)]
+        by_kind = [settings or choose(self.curves, terms, depth, recall) for terms in (SHORT, SHORT + 1)]
         if by_kind[0] == by_kind[1] or short.all() or not short.any():
             return self._with(by_kind[0] if short.all() else by_kind[1], queries, k, threads, allowed)
         parts = [np.flatnonzero(short), np.flatnonzero(~short)]

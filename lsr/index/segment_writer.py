@@ -26,7 +26,7 @@ from lsr.index.storage.manifest import FileEntry
 from lsr.index.storage.segment import WINDOW, largest_codes, window_count
 from lsr.sparse import SparseVectors, term_type
 
-__all__ = ["MAX_DIM", "MAX_DOCUMENTS", "MAX_TERMS", "Progress", "Spool", "write_arrays"]
+__all__ = ["MAX_DIM", "MAX_DOCUMENTS", "MAX_TERMS", "Progress", "Quantize", "Spool", "write_arrays"]
 
 MAX_DIM = 1 << 24
 MAX_DOCUMENTS = (1 << 32) - 1
@@ -38,6 +38,7 @@ _ROWS = 1 << 14  # documents read from the spool at a time
 Array = npt.NDArray[Any]
 # (stage, done, total or None when it is not known)
 Progress = Callable[[str, int, int | None], None]
+Quantize = Callable[[npt.NDArray[np.float32], npt.NDArray[np.int64]], Quantizer]
 
 
 class SpoolArrays(NamedTuple):
@@ -119,14 +120,20 @@ class Spool:
 
 
 def write_arrays(
-    spool: Spool, folder: Path, segment: str, blocks: BlockOptions | None, progress: Progress
+    spool: Spool,
+    folder: Path,
+    segment: str,
+    blocks: BlockOptions | None,
+    progress: Progress,
+    quantize: Quantize = choose_quantizer,
 ) -> tuple[list[FileEntry], np.float32, int]:
     """Writes forward index, postings and, with options for them, blocks. Returns the files, the scale of the codes, and nnz.
 
-    With blocks the documents are stored in another order, which the files order_* tell.
+    With blocks the documents are stored in another order, which the files order_* tell. quantize: chooses scale and width of the
+    codes for values float32 [nnz] and indptr [documents + 1].
     """
     arrays = spool.arrays()
-    quantizer = choose_quantizer(arrays.values, arrays.indptr)
+    quantizer = quantize(arrays.values, arrays.indptr)
     order = None if blocks is None else order_documents(*arrays, spool.dim, progress)
     files, new_indptr, counts, present = _write_forward(arrays, order, spool.dim, folder, segment, quantizer, progress)
     nnz = int(new_indptr[-1])

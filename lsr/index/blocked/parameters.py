@@ -6,8 +6,10 @@ from dataclasses import dataclass
 
 from lsr.errors import InvalidInput
 
-__all__ = ["BlockOptions", "SearchSettings", "default_block_size"]
+__all__ = ["BLOCKED_FROM", "ENGINES", "BlockOptions", "Building", "SearchSettings", "default_block_size"]
 
+ENGINES = ("auto", "exact", "blocked")
+BLOCKED_FROM = 100_000  # documents from which "auto" builds blocks: below, the exact engine answers as fast
 BLOCK_SIZES = (32, 64, 128, 256)
 MOST_BLOCKS = 1 << 17  # scoring so many costs as much as reading the best of them
 
@@ -36,6 +38,27 @@ class BlockOptions:
             raise InvalidInput(
                 f"postings_energy is {self.postings_energy}: it must be above 0 and at most 1 (default: 0.8)"
             )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Building:
+    """Which engine an index is built for, as `Index.build` was told; kept for when it is built anew. None for a default."""
+
+    engine: str = "auto"
+    block_size: int | None = None
+    postings_energy: float = 0.8
+
+    def __post_init__(self) -> None:
+        if self.engine not in ENGINES:
+            raise InvalidInput(f"engine {self.engine!r} is not known: choose one of {', '.join(ENGINES)}")
+        BlockOptions(block_size=self.block_size or BLOCK_SIZES[0], postings_energy=self.postings_energy)  # checks them
+
+    def blocks(self, documents: int) -> BlockOptions | None:
+        """How to build blocks for so many documents, None where the exact engine alone is to be built."""
+        if documents == 0 or self.engine == "exact" or (self.engine == "auto" and documents < BLOCKED_FROM):
+            return None
+        size = self.block_size or default_block_size(documents)
+        return BlockOptions(block_size=size, postings_energy=self.postings_energy)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -62,6 +62,13 @@ class FieldsWriter:
             for column in columns:
                 column.spill()
 
+    def carry(self, table: FieldTable) -> None:
+        """Takes over which fields cannot be filtered on, where the values that say so are no longer there."""
+        for name, problem in table.refused.items():
+            self._refused[name] = problem
+            self._fields.pop(name, None)
+        self._left_out = self._left_out or table.left_out
+
     def finish(self) -> list[FileEntry]:
         """Writes what `columns.Fields` opens; nothing where no document has metadata."""
         self._log()

@@ -213,19 +213,44 @@ class Field(NamedTuple):
     columns: Sequence[Column]
 
     @property
+    def kinds(self) -> Sequence[str]:
+        """The types of its values, in alphabetical order."""
+        return sorted({column.kind for column in self.columns})
+
+    @property
     def type(self) -> str:
         """The types of its values: "int", or "int or string"."""
-        return " or ".join(column.kind for column in self.columns)
+        return " or ".join(self.kinds)
 
 
 class Fields:
-    """The fields of a segment by name."""
+    """The fields of a segment, or of several, by name."""
 
     def __init__(self, table: FieldTable | None = None, columns: Sequence[Sequence[Column]] = ()) -> None:
         self.table = table or FieldTable()
         self._fields = {
             entry.name: Field(entry, found) for entry, found in zip(self.table.fields, columns, strict=True)
         }
+
+    @classmethod
+    def of_all(cls, several: Sequence[Fields]) -> Fields:
+        """The fields of several segments as those of one collection: a field has the types that it has anywhere, and what
+        cannot be filtered on in one cannot in any."""
+        refused = {name: why for fields in several for name, why in fields.table.refused.items()}
+        found: dict[str, list[Field]] = {}
+        for field in (field for fields in several for field in fields if field.entry.name not in refused):
+            found.setdefault(field.entry.name, []).append(field)
+        entries, columns = [], []
+        for name, alike in sorted(found.items()):
+            documents = sum(field.entry.documents for field in alike)
+            entries.append(FieldEntry(name, documents, any(field.entry.lists for field in alike), {}))
+            columns.append([column for field in alike for column in field.columns])
+        left_out = next((fields.table.left_out for fields in several if fields.table.left_out), "")
+        return cls(FieldTable(entries, refused, left_out), columns)
+
+    def get(self, name: str) -> Field | None:
+        """A field, None where there is none by that name."""
+        return self._fields.get(name)
 
     def __len__(self) -> int:
         return len(self._fields)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from collections.abc import Sequence
+from functools import cached_property, lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -40,9 +41,21 @@ _REMEDIES = {
 class Masks:
     """The masks of a segment. Safe from several threads; the last few are kept."""
 
-    def __init__(self, fields: Fields, ids: IdTable, rows_of: npt.NDArray[np.uint32]) -> None:
-        """rows_of: the row of each stored document; empty where documents are stored in the order of rows."""
+    def __init__(
+        self,
+        fields: Fields,
+        ids: IdTable,
+        rows_of: npt.NDArray[np.uint32],
+        deleted: npt.NDArray[np.int64] | None = None,
+        everywhere: Fields | None = None,
+    ) -> None:
+        """rows_of: the row of each stored document; empty where documents are stored in the order of rows.
+
+        deleted: rows that no mask allows. everywhere: the fields of the whole index, where the segment is a part of it: a field
+        that only others have, or with other types, is no mistake, and missing from the documents of this one.
+        """
         self._fields, self._ids, self._rows_of = fields, ids, rows_of
+        self._deleted, self._everywhere = deleted, everywhere or fields
         self._documents = len(ids)
         kept = max(1, min(_MOST, _KEPT // max(1, self._documents)))
         self._parsed = lru_cache(maxsize=_MOST)(parse)
@@ -61,6 +74,17 @@ class Masks:
             mask = self._mask(expression)
         except IndexError:
             raise CorruptIndex("the rows of a metadata column are damaged; run `lsr check --full`") from None
+        return self._stored(mask)
+
+    @cached_property
+    def undeleted(self) -> Mask:
+        """1 for each document that was not deleted: the mask of no filter."""
+        return self._stored(np.ones(self._documents, np.uint8))
+
+    def _stored(self, mask: Mask) -> Mask:
+        """A mask by rows, without what was deleted, in the order of storage."""
+        if self._deleted is not None:
+            mask[self._deleted] = 0
         if len(self._rows_of):
             mask = mask[self._rows_of]
         mask.flags.writeable = False
@@ -88,14 +112,15 @@ class Masks:
             case Ids(ids):
                 mask[self._ids.find_all(ids)] = 1
             case Missing(field):
-                for column in self._fields[field].columns:
+                self._everywhere[field]  # the name may be wrong
+                for column in self._own(field):
                     column.mark_all(mask)
                 mask ^= np.uint8(1)
             case Order(field, operator, value):
                 for column in self._columns(field, value):
                     column.mark_order(operator, value, mask)
             case Among(field, values):
-                self._fields[field]  # also when there is no value: the name may be wrong
+                self._everywhere[field]  # also when there is no value: the name may be wrong
                 by_kind: dict[str, list[Value]] = {}
                 for value in values:
                     by_kind.setdefault(value.kind, []).append(value)
@@ -105,11 +130,15 @@ class Masks:
 
     def _columns(self, name: str, value: Value) -> list[Column]:
         """The columns of a field that hold values of the kind."""
-        field = self._fields[name]
-        found = [column for column in field.columns if column.kind in _TYPES_OF[value.kind]]
-        if not found:
+        field = self._everywhere[name]
+        if not any(kind in _TYPES_OF[value.kind] for kind in field.kinds):
             raise InvalidInput(
                 f"filter: the field {name!r} is of type {field.type} and cannot be compared with"
                 f" the {value.kind} {value.value!r}; {_REMEDIES[value.kind]}"
             )
-        return found
+        return [column for column in self._own(name) if column.kind in _TYPES_OF[value.kind]]
+
+    def _own(self, name: str) -> Sequence[Column]:
+        """The columns of a field in this segment."""
+        field = self._fields.get(name)
+        return () if field is None else field.columns

@@ -15,6 +15,7 @@ import numpy.typing as npt
 import xxhash
 
 from lsr.errors import CorruptIndex
+from lsr.index.storage import disk
 from lsr.index.storage.manifest import FileEntry
 
 __all__ = ["AppendFile", "checksum", "map_array", "read_file", "write_array", "write_bytes"]
@@ -39,7 +40,8 @@ class AppendFile:
         self.bytes = 0
         self._file: BinaryIO
         if not (keep and self.path.exists()):
-            self._file = self.path.open("wb")
+            self.path.unlink(missing_ok=True)  # of a run that was interrupted
+            self._file = disk.create(self.path)
             return
         self._file = self.path.open("r+b")
         if self.path.stat().st_size > keep:
@@ -51,7 +53,7 @@ class AppendFile:
     def append(self, data: bytes | Array) -> None:
         view = memoryview(data if isinstance(data, bytes) else np.ascontiguousarray(data).data).cast("B")
         self._hash.update(view)
-        self._file.write(view)
+        disk.write(self._file, self.path, view)
         self.bytes += view.nbytes
 
     @property
@@ -61,8 +63,7 @@ class AppendFile:
 
     def sync(self) -> None:
         """Everything appended so far is on the disk when this returns."""
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        disk.sync(self._file, self.path)
 
     def close(self) -> None:
         self._file.close()

@@ -5,12 +5,13 @@ from __future__ import annotations
 import secrets
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import NamedTuple
 
 from lsr.errors import LsrError, OutputExists, StorageError
-from lsr.files import sync_folder
+from lsr.index.storage import disk
+from lsr.index.storage.locks import AVAILABLE, writing
 from lsr.index.storage.manifest import is_index
 
 __all__ = ["CHECKPOINT", "check_output", "new_folder", "scratch_folder"]
@@ -94,7 +95,7 @@ def scratch_folder(path: Path, resume: bool) -> Iterator[Path]:
         scratch.mkdir(exist_ok=resume)
         yield scratch
         (scratch / path.name).replace(path)
-        sync_folder(path.parent)
+        disk.sync_folder(path.parent)
         done = True
     except OSError as error:
         if isinstance(error, LsrError):
@@ -112,20 +113,22 @@ def scratch_folder(path: Path, resume: bool) -> Iterator[Path]:
 
 def _replace(new: Path, path: Path) -> None:
     for folder in [new, *(child for child in new.iterdir() if child.is_dir())]:
-        sync_folder(folder)
-    old = None
-    if path.exists():
-        if any(path.iterdir()):
+        disk.sync_folder(folder)
+    if path.exists() and any(path.iterdir()):
+        # Nobody may be adding to what goes away.
+        with writing(path) if AVAILABLE else nullcontext():
             old = path.with_name(f".{path.name}.{secrets.token_hex(4)}.replaced")
-            path.rename(old)
-        else:
-            path.rmdir()
-    try:
-        new.rename(path)
-    except BaseException:
-        if old is not None and not path.exists():
-            old.rename(path)
-        raise
-    sync_folder(path.parent)
-    if old is not None:
+            disk.rename(path, old)
+            try:
+                disk.rename(new, path)
+            except BaseException:
+                if not path.exists():
+                    old.rename(path)
+                raise
+            disk.sync_folder(path.parent)
         shutil.rmtree(old, ignore_errors=True)
+        return
+    if path.exists():
+        path.rmdir()
+    disk.rename(new, path)
+    disk.sync_folder(path.parent)

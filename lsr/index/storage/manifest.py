@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -12,10 +13,20 @@ import xxhash
 
 from lsr.errors import CorruptIndex, IndexNotFound, UnsupportedVersion
 
-__all__ = ["FORMAT_VERSION", "EncoderEntry", "FileEntry", "Manifest", "SegmentEntry", "is_index", "manifest_name"]
+__all__ = [
+    "FORMAT_VERSION",
+    "EncoderEntry",
+    "FileEntry",
+    "Manifest",
+    "SegmentEntry",
+    "is_index",
+    "manifest_name",
+    "manifests",
+    "newest",
+]
 
 MAGIC = "lsr-index"
-FORMAT_VERSION = (2, 0)  # major: who reads it must know it; minor: additions that older readers may ignore
+FORMAT_VERSION = (3, 0)  # major: who reads it must know it; minor: additions that older readers may ignore
 MANIFEST_LIMIT = 64 << 20  # bytes; a larger one is not ours
 _NAME = re.compile(r"manifest-(\d{6,12})\.json")
 _PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}(/[A-Za-z0-9_][A-Za-z0-9_.-]{0,99})?")
@@ -55,7 +66,10 @@ class EncoderEntry:
 class SegmentEntry:
     """One write-once group of documents. A stored weight is `code * scale`.
 
-    `block_size` is that of the blocked engine, 0 for a segment without its arrays, whose documents are stored in row order.
+    `block_size` is that of the blocked engine, 0 for a segment without its arrays, whose documents are stored in row order;
+    `curves` say what recall costs in a segment with them (`blocked.curves`).
+    `documents` and `nnz` count what is stored; `deletions` is the file with a bit for each document that was deleted since,
+    `deleted` how many there are.
     """
 
     name: str
@@ -64,13 +78,25 @@ class SegmentEntry:
     scale: float
     block_size: int
     files: tuple[FileEntry, ...]
+    curves: tuple[dict[str, Any], ...] = ()
+    deleted: int = 0
+    deletions: FileEntry | None = None
+
+    @property
+    def live(self) -> int:
+        """How many of the documents were not deleted."""
+        return self.documents - self.deleted
 
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """`format_version` is the version that the index was written in, which may be newer than this code's own.
+    """One generation of an index: everything that a reader needs to know of it.
 
-    `vocabulary` are the files with the text of each term, of vectors that came with words and without an encoder (1.1).
+    `format_version` is the version that the index was written in, which may be newer than this code's own.
+    `scale` is the step of the weights that new segments are written with; `building` is how they are built (engine,
+    block_size and postings_energy as `Index.build` was told, and whether term weights were adapted to the documents).
+    `numbered` is the number that the next document without an id gets as its id: so many documents were ever added.
+    `vocabulary` are the files with the text of each term, of vectors that came with words and without an encoder.
     """
 
     generation: int
@@ -81,7 +107,9 @@ class Manifest:
     encoder: EncoderEntry | None
     segments: tuple[SegmentEntry, ...]
     texts: bool
-    curves: tuple[dict[str, Any], ...] = ()  # what recall costs (`blocked.curves`); none without blocks
+    scale: float
+    building: dict[str, Any]
+    numbered: int
     vocabulary: tuple[FileEntry, ...] = ()
     source: dict[str, Any] = field(default_factory=dict)
     format_version: tuple[int, int] = FORMAT_VERSION
@@ -89,7 +117,14 @@ class Manifest:
     def files(self) -> list[FileEntry]:
         """Every file the manifest names."""
         encoder = self.encoder.files if self.encoder else ()
-        return [*encoder, *self.vocabulary, *(file for segment in self.segments for file in segment.files)]
+        deletions = [segment.deletions for segment in self.segments if segment.deletions is not None]
+        segments = [file for segment in self.segments for file in segment.files]
+        return [*encoder, *self.vocabulary, *segments, *deletions]
+
+    @property
+    def documents(self) -> int:
+        """How many documents there are, those that were deleted left out."""
+        return sum(segment.live for segment in self.segments)
 
     def to_json(self) -> bytes:
         body = {"magic": MAGIC, "format_version": self.format_version, "oldest_reader": [self.format_version[0], 0]}
@@ -104,7 +139,11 @@ class Manifest:
         Raises `IndexNotFound` when there is none, `UnsupportedVersion` for a newer format, `CorruptIndex` when the newest
         one is damaged: an older generation is never taken silently in its place.
         """
-        path = _newest(folder)
+        return cls.parse(newest(folder))
+
+    @classmethod
+    def parse(cls, path: Path) -> Manifest:
+        """The manifest in a file. Raises `UnsupportedVersion` or `CorruptIndex`."""
         try:
             if path.stat().st_size > MANIFEST_LIMIT:
                 raise CorruptIndex(f"{path}: larger than a manifest can be; restore it from a copy")
@@ -117,7 +156,12 @@ class Manifest:
         if body.pop("checksum", None) != _checksum(body):
             raise CorruptIndex(f"{path}: its checksum does not match; build the index again or restore a copy")
         try:
-            return _parse(body)
+            found = _parse(body)
+            if found.generation != _generation(path):
+                raise ValueError(f"generation {found.generation}")
+            if broken := next((segment for segment in found.segments if segment.live < 0), None):
+                raise ValueError(f"{broken.deleted} deleted of {broken.documents} documents")
+            return found
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise CorruptIndex(f"{path}: {error!r} is wrong or missing in it; build the index again") from None
 
@@ -129,21 +173,32 @@ def manifest_name(generation: int) -> str:
 def is_index(folder: Path) -> bool:
     """Whether a folder holds a manifest of lsr: what `--overwrite` may replace."""
     try:
-        body = json.loads(_newest(folder).read_bytes())
+        body = json.loads(newest(folder).read_bytes())
     except (OSError, ValueError, RecursionError, IndexNotFound):
         return False
     return isinstance(body, dict) and body.get("magic") == MAGIC
 
 
-def _newest(folder: Path) -> Path:
+def newest(folder: Path) -> Path:
+    """The newest manifest of a folder. Raises `IndexNotFound` when there is none."""
     if not folder.exists():
         raise IndexNotFound(f"{folder}: no such index; `lsr index SOURCE -o {folder}` builds one")
     if not folder.is_dir():
         raise IndexNotFound(f"{folder}: a file, not an index folder; `lsr index SOURCE -o INDEX` builds one")
-    found = [(int(match[1]), path) for path in folder.iterdir() if (match := _NAME.fullmatch(path.name))]
+    found = manifests(folder)
     if not found:
         raise IndexNotFound(f"{folder}: holds no manifest, so it is no index; `lsr index SOURCE -o INDEX` builds one")
-    return max(found)[1]
+    return found[max(found)]
+
+
+def manifests(folder: Path) -> dict[int, Path]:
+    """The manifests of a folder by generation."""
+    return {int(match[1]): path for path in folder.iterdir() if (match := _NAME.fullmatch(path.name))}
+
+
+def _generation(path: Path) -> int:
+    match = _NAME.fullmatch(path.name)
+    return int(match[1]) if match else 0
 
 
 def _checksum(body: dict[str, Any]) -> str:
@@ -194,11 +249,16 @@ def _parse(body: dict[str, Any]) -> Manifest:
                 scale=float(segment["scale"]),
                 block_size=_count(segment["block_size"]),
                 files=_files(segment["files"]),
+                curves=tuple(dict(curve) for curve in segment["curves"]),
+                deleted=_count(segment["deleted"]),
+                deletions=None if segment["deletions"] is None else _files([segment["deletions"]])[0],
             )
             for segment in body["segments"]
         ),
         texts=bool(body["texts"]),
-        curves=tuple(dict(curve) for curve in body["curves"]),
+        scale=_scale(body["scale"]),
+        building=dict(body["building"]),
+        numbered=_count(body["numbered"]),
         vocabulary=_files(body["vocabulary"]),
         source=dict(body["source"]),
         format_version=(body["format_version"][0], body["format_version"][1]),
@@ -229,6 +289,12 @@ def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise TypeError(f"text {value!r}")
     return value
+
+
+def _scale(value: Any) -> float:
+    if not isinstance(value, int | float) or not (math.isfinite(value) and value > 0):
+        raise ValueError(f"scale {value!r}")
+    return float(value)
 
 
 def _mapping(value: Any) -> dict[str, Any] | None:

@@ -17,6 +17,9 @@ dense_largest     |u1 or <u2 [dense * windows]
 blocks_*, order_* see `blocks`
 ids_*, text_*     see `records`
 field_*           see `lsr.index.filters.columns`
+
+A segment never changes. Which of its documents were deleted since is told by a file beside it, that each generation has its own
+of: a bit for each row, the lowest of a byte first.
 """
 
 from __future__ import annotations
@@ -36,7 +39,7 @@ from lsr.index.storage.manifest import SegmentEntry
 from lsr.index.storage.records import BLOCK, Ids, Texts
 from lsr.sparse import term_type
 
-__all__ = ["WINDOW", "Lists", "Rows", "Segment", "largest_codes", "window_count"]
+__all__ = ["WINDOW", "Lists", "Rows", "Segment", "deletion_bits", "largest_codes", "open_deletions", "window_count"]
 
 WINDOW = 1 << 16  # documents a window: what a 16-bit number tells apart
 
@@ -53,6 +56,30 @@ def window_count(documents: int) -> int:
 def largest_codes(row: Array) -> Array:
     """The largest code in each window of a row of codes [documents]."""
     return np.maximum.reduceat(row, np.arange(0, len(row), WINDOW)) if len(row) else np.zeros(1, row.dtype)
+
+
+def deletion_bits(rows: npt.NDArray[np.int64], documents: int) -> npt.NDArray[np.uint8]:
+    """The bits of deleted rows: uint8 [documents / 8, rounded up]."""
+    bits = np.zeros(documents, np.uint8)
+    bits[rows] = 1
+    return np.packbits(bits, bitorder="little")
+
+
+def open_deletions(folder: Path, entry: SegmentEntry) -> npt.NDArray[np.int64]:
+    """The rows of a segment that were deleted, rising. Raises `CorruptIndex` when the file does not fit the manifest."""
+    if entry.deletions is None:
+        if entry.deleted:
+            raise CorruptIndex(f"{folder}: no file says which of {entry.name} are deleted; restore a copy")
+        return np.zeros(0, np.int64)
+    bits = map_array(folder, entry.deletions)
+    if bits.dtype != np.uint8 or bits.shape != (-(-entry.documents // 8),):
+        raise CorruptIndex(
+            f"{folder / entry.deletions.name}: {bits.shape} of {bits.dtype} for {entry.documents:,} rows"
+        )
+    rows = np.flatnonzero(np.unpackbits(bits, bitorder="little"))
+    if len(rows) != entry.deleted or (len(rows) and rows[-1] >= entry.documents):
+        raise CorruptIndex(f"{folder / entry.deletions.name}: not the {entry.deleted:,} documents of the manifest")
+    return rows
 
 
 class Lists(NamedTuple):
@@ -121,6 +148,14 @@ class Segment:
         place = int(self.places_of[row]) if len(self.places_of) else row
         start, end = self.forward_indptr[place : place + 2].tolist()
         return self.forward_terms[start:end], self.forward_codes[start:end]
+
+    def gather(self, rows: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], Array, npt.NDArray[np.float32]]:
+        """The documents in some rows as a CSR batch: indptr [rows + 1], term ids and stored weights."""
+        places = self.places_of[rows].astype(np.int64) if len(self.places_of) else rows
+        starts = self.forward_indptr[places]
+        indptr = np.concatenate([np.zeros(1, np.int64), np.cumsum(self.forward_indptr[places + 1] - starts)])
+        at = np.repeat(starts - indptr[:-1], np.diff(indptr)) + np.arange(indptr[-1])
+        return indptr, self.forward_terms[at], self.forward_codes[at].astype(np.float32) * np.float32(self.entry.scale)
 
     def lengths(self) -> npt.NDArray[np.int64]:
         """Terms of each document [documents], by row."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from lsr.eval.bench.peers.peer import Opened, Peer, Rows, Search, Settings
 from lsr.index import Index
-from lsr.index.build import ENGINES
+from lsr.index.blocked.parameters import ENGINES
 from lsr.sparse import SparseVectors
 
 __all__ = ["Lsr"]
@@ -77,7 +77,7 @@ class _Opened(Opened):
     def searcher(self, search: Search, k: int) -> Callable[[Any], Any]:
         find, recall = self._index.search, float(search.settings.get("recall") or 1.0)
         if search.bare:
-            engine = self._index._searcher.search
+            engine = self._index._snapshot.parts[0].searcher.search
             return lambda query: engine(query, k, recall, 1)
         return lambda query: find(query, k, recall=recall, threads=1)
 

@@ -1,0 +1,122 @@
+"""Several segments, or one of which much was deleted, to one new segment, in bounded memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from lsr.corpus import Document
+from lsr.index.blocked.parameters import BlockOptions
+from lsr.index.filters.collect import FieldsWriter
+from lsr.index.filters.columns import Column, Fields
+from lsr.index.segment_writer import Progress, Quantize, Spool, write_arrays
+from lsr.index.segments import Remaining
+from lsr.index.storage.folder import Workplace
+from lsr.index.storage.manifest import SegmentEntry
+from lsr.index.storage.records import IdsWriter, TextsWriter
+from lsr.sparse import SparseVectors
+
+__all__ = ["merge", "stored_documents"]
+
+_ROWS = 1 << 12  # documents in memory
+
+Rows = npt.NDArray[np.int64]
+
+
+def merge(
+    parts: Sequence[Remaining],
+    place: Workplace,
+    name: str,
+    *,
+    dim: int,
+    blocks: BlockOptions | None,
+    quantize: Quantize,
+    progress: Progress,
+) -> SegmentEntry:
+    """Writes the documents of some parts that were not deleted, in their order, as a segment below `place.target`.
+
+    All parts keep texts, or none does. The bytes are those of a segment that was built of the stored vectors and records.
+    """
+    work, scratch = place
+    total = sum(part.live for part in parts)
+    spool = Spool(scratch, dim)
+    ids = texts = None
+    fields = FieldsWriter(work, name, scratch)
+    try:
+        spool.open()
+        ids = IdsWriter(work, name, first=0)
+        texts = TextsWriter(work, name) if parts[0].segment.texts is not None else None
+        for part in parts:
+            if texts is None:
+                fields.carry(part.segment.fields.table)
+            for rows in _pieces(part):
+                progress("copying documents", spool.documents, total)
+                indptr, terms, weights = part.segment.gather(rows)
+                documents = _documents(part, rows)
+                names = [document.id for document in documents]
+                ids.append(names)
+                if texts is not None:
+                    texts.append(documents)
+                fields.append(documents)
+                spool.append(SparseVectors(indptr=indptr, indices=terms, values=weights, dim=dim), names)
+        progress("copying documents", total, total)
+        files, scale, nnz = write_arrays(spool, work, name, blocks, progress, quantize)
+        files += ids.finish() + (texts.finish() if texts else []) + fields.finish()
+    finally:
+        for writer in (spool, ids, texts):
+            if writer is not None:
+                writer.close()
+    block_size = 0 if blocks is None else blocks.block_size
+    return SegmentEntry(name, total, nnz, float(scale), block_size, tuple(files))
+
+
+def stored_documents(part: Remaining) -> Iterator[list[Document]]:
+    """The documents of a part that were not deleted, some at a time: what is stored of them."""
+    for rows in _pieces(part):
+        yield _documents(part, rows)
+
+
+def _pieces(part: Remaining) -> Iterator[Rows]:
+    for first in range(0, part.live, _ROWS):
+        yield part.left(np.arange(first, min(first + _ROWS, part.live)))
+
+
+def _documents(part: Remaining, rows: Rows) -> list[Document]:
+    """The documents in some rows, rising. Without texts their metadata are what their columns hold."""
+    names, texts = part.segment.ids, part.segment.texts
+    if texts is None:
+        metadata = _metadata(part.segment.fields, rows)
+        return [Document(id=names[row], text="", metadata=metadata.get(row, {})) for row in rows.tolist()]
+    found = ((names[row], texts[row]) for row in rows.tolist())
+    return [Document(id=name, text=one.text, title=one.title, metadata=one.metadata) for name, one in found]
+
+
+def _metadata(fields: Fields, rows: Rows) -> dict[int, dict[str, list[Any]]]:
+    """The values of all fields of some rows, rising; fields of objects by their joined names."""
+    found: dict[int, dict[str, list[Any]]] = {}
+    wanted = set(rows.tolist())
+    for field in fields:
+        for column in field.columns:
+            for row, value in _values(column, int(rows[0]), int(rows[-1]) + 1):
+                if row in wanted:
+                    found.setdefault(row, {}).setdefault(field.entry.name, []).append(value)
+    return found
+
+
+def _values(column: Column, first: int, last: int) -> Iterator[tuple[int, Any]]:
+    """(row, value) of a column, for the rows [first, last)."""
+    if column.rows is None:
+        part, rows = slice(first, last), list(range(first, last))
+    else:
+        part = slice(*np.searchsorted(column.rows, [first, last]).tolist())
+        rows = column.rows[part].tolist()
+    values = column.values[part].tolist()
+    strings = column.strings
+    if strings is not None:
+        values = [strings[code].decode() for code in values]
+    elif column.kind == "bool":
+        values = [bool(value) for value in values]
+    yield from zip(rows, values, strict=True)

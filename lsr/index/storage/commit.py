@@ -1,0 +1,143 @@
+"""From one generation to the next: the only way in which an index that exists is changed.
+
+    with Commit(folder) as commit:              # the lock is taken, leftovers of a writer that was killed are removed
+        place = commit.workplace()              # tmp-N/target and tmp-N/scratch
+        ...                                     # new segments are written below place.target, every file synced
+        commit.take("segment-0002")             # renamed into the index, where no manifest names it yet
+        deletions = commit.add_file(name, data)
+        commit.publish(manifest)                # renaming the manifest is the commit
+
+Names carry the number of the generation that they are new in, and a number is never used for two commits, so no file is ever
+written twice. What a writer that failed or died left has a number that no manifest names.
+
+Kept are the newest two generations, for a reader that is just opening, and those that readers hold; the files of others are
+removed after a commit.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+import numpy.typing as npt
+
+from lsr.errors import LsrError, StorageError
+from lsr.index.storage import disk
+from lsr.index.storage.folder import Workplace
+from lsr.index.storage.locks import LOCK, remove_unless_pinned, writing
+from lsr.index.storage.manifest import FileEntry, Manifest, manifest_name, manifests
+
+__all__ = ["Commit"]
+
+logger = logging.getLogger(__name__)
+
+_KEPT = 2  # generations
+_TEMPORARY = "tmp-"
+# What an index folder holds; anything else in it is someone else's, and is left alone.
+_OURS = ("segment-", "deleted-", "encoder-", _TEMPORARY)
+
+
+class Commit:
+    """A change to an index, from taking the lock to giving it back. `manifest` is the newest generation then."""
+
+    manifest: Manifest
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Commit:
+        self.manifest = Manifest.read(self.folder)  # before a file is made in a folder that is none
+        with self._stack:
+            self._stack.enter_context(writing(self.folder))
+            self.manifest = Manifest.read(self.folder)
+            self._stack.callback(self._collect)
+            self._collect()
+            self._stack = self._stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """An OSError becomes a `StorageError` that names the index; what was written for nothing is removed."""
+        self._stack.close()
+        if isinstance(error, OSError) and not isinstance(error, LsrError):
+            where = f"{error.filename}: " if error.filename else ""
+            raise StorageError(
+                f"{self.folder}: cannot be changed ({where}{error.strerror or error}); it is as it was before"
+            ) from error
+
+    @property
+    def generation(self) -> int:
+        """The number of the generation in the making."""
+        return self.manifest.generation + 1
+
+    def name(self, kind: str, of: str = "") -> str:
+        """A name for something new: segment-0002, deleted-0001-0002 (of segment-0001, in generation 2)."""
+        return f"{kind}-{of}{'-' if of else ''}{self.generation:04}"
+
+    def workplace(self) -> Workplace:
+        """A new folder to work in, of which nothing stays that is not taken."""
+        work = self.folder / f"{_TEMPORARY}{self.generation:04}"
+        number = 1
+        while work.exists():
+            number += 1
+            work = self.folder / f"{_TEMPORARY}{self.generation:04}-{number}"
+        disk.make_folder(work)
+        place = Workplace(work / "target", work / "scratch")
+        disk.make_folder(place.target)
+        disk.make_folder(place.scratch)
+        return place
+
+    def take(self, place: Workplace, name: str) -> None:
+        """Moves a folder, whose files are synced, from the workplace into the index."""
+        disk.sync_folder(place.target / name)
+        disk.rename(place.target / name, self.folder / name)
+
+    def add_file(self, name: str, data: npt.NDArray[np.uint8]) -> FileEntry:
+        """Adds a small file to the index."""
+        digest = disk.write_new(self.folder / name, data.tobytes())
+        return FileEntry(name, data.nbytes, "|u1", data.shape, digest)
+
+    def publish(self, manifest: Manifest) -> None:
+        """Makes a manifest the newest, which is the commit: before it a reader finds the old generation, after it the new."""
+        disk.sync_folder(self.folder)  # what it names is there for good first
+        disk.write_new(self.folder / manifest_name(manifest.generation), manifest.to_json())
+        self.manifest = manifest
+        disk.sync_folder(self.folder)
+
+    def _collect(self) -> None:
+        """Removes what no generation needs that is kept. A failure is no failure of the commit: the next one tries again."""
+        try:
+            self._remove(self._kept())
+        except (OSError, LsrError) as error:
+            logger.warning("%s: files that are no longer needed could not be removed (%s)", self.folder, error)
+
+    def _kept(self) -> set[str]:
+        """The names that are needed in the folder. Removes the manifests that are not."""
+        kept = {LOCK}
+        found = manifests(self.folder)
+        for generation in sorted(found):
+            path = found[generation]
+            if generation <= self.manifest.generation - _KEPT and remove_unless_pinned(path):
+                continue
+            kept.add(path.name)
+            kept.update(_names(Manifest.parse(path).files()))
+        return kept
+
+    def _remove(self, kept: set[str]) -> None:
+        for path in sorted(self.folder.iterdir()):
+            if path.name not in kept and path.name.startswith(_OURS):
+                with suppress(FileNotFoundError):
+                    if path.is_dir() and not path.is_symlink():
+                        disk.remove_tree(path)
+                    else:
+                        disk.remove(path)
+
+
+def _names(files: Iterable[FileEntry]) -> set[str]:
+    return {file.name.partition("/")[0] for file in files}

@@ -1,0 +1,422 @@
+"""Changing an index: adding, replacing, deleting and compacting, each as one commit (`storage.commit`).
+
+Added documents become a segment of their own. So that many small additions do not become many segments, which each search
+would have to look into, an addition takes up the segments before it: those of up to `SMALL` documents always, larger ones
+while they are no larger than what comes, all together up to `MOST`. So an addition rewrites at most `MOST` documents, and n
+documents that are added one by one lie in about log2(MOST / SMALL) + n / MOST segments. Segments with blocks, and of another
+scale, are left as they are until `compact`.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+import lsr
+from lsr.errors import CorruptIndex, DuplicateId, InvalidInput, StorageError
+from lsr.index.blocked.parameters import BLOCKED_FROM, Building
+from lsr.index.query_side import document_encoder, term_weights, write_adapted
+from lsr.index.segments import Remaining
+from lsr.index.storage import disk
+from lsr.index.storage.commit import Commit
+from lsr.index.storage.manifest import FORMAT_VERSION, EncoderEntry, Manifest, SegmentEntry
+from lsr.index.storage.segment import Segment, deletion_bits
+
+if TYPE_CHECKING:
+    from lsr.encoders import Encoder
+    from lsr.index.new_segment import Given, Source
+    from lsr.index.reading import Reading
+    from lsr.index.segment_writer import Progress
+    from lsr.index.snapshot import Snapshot
+    from lsr.index.storage.folder import Workplace
+
+__all__ = ["AddReport", "CompactReport", "Writer", "reason_to_compact"]
+
+logger = logging.getLogger(__name__)
+
+SMALL = 4_096  # documents
+MOST = 65_536
+_MANY_SEGMENTS = 12
+_MANY_DELETED = 0.2  # of what is stored
+_NAMED = 5  # ids in a message
+
+Rows = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class AddReport:
+    """What an addition did: documents that came, how many of them took the place of others, those cut at the encoder's length
+    limit, and seconds for all of it."""
+
+    documents: int
+    replaced: int
+    truncated: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class CompactReport:
+    """What compacting did: documents that are left, segments before, and seconds. `done` is false where there was nothing to
+    do."""
+
+    documents: int
+    segments: int
+    done: bool
+    seconds: float
+
+
+def reason_to_compact(manifest: Manifest) -> str | None:
+    """Why an index should be compacted, None where that would gain little."""
+    segments = manifest.segments
+    stored, deleted = sum(s.documents for s in segments), sum(s.deleted for s in segments)
+    if deleted > _MANY_DELETED * stored:
+        return f"{deleted:,} of {stored:,} stored documents are deleted"
+    if len(segments) > _MANY_SEGMENTS:
+        return f"each search looks into {len(segments)} segments"
+    without_blocks = sum(s.live for s in segments if not s.block_size)
+    wanted = building_of(manifest).blocks(manifest.documents) is not None
+    if wanted and without_blocks > max(MOST, manifest.documents // 4):
+        return f"{without_blocks:,} documents are not in blocks, and take longer to search"
+    return None
+
+
+def building_of(manifest: Manifest) -> Building:
+    """How the index is built. Raises `CorruptIndex` for settings that are none."""
+    known = {name: manifest.building.get(name) for name in ("engine", "block_size", "postings_energy")}
+    try:
+        return Building(**known)  # type: ignore[arg-type]
+    except (InvalidInput, TypeError) as error:
+        raise CorruptIndex(f"the manifest says wrongly how the index is built ({error}); restore a copy") from None
+
+
+class Writer:
+    """Changes the index in a folder. After a disk that did not take what was written it changes nothing any more."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._encoder: Encoder | None = None
+        self._poisoned: disk.SyncFailed | None = None
+
+    @contextmanager
+    def commit(self) -> Iterator[Commit]:
+        """The commit in which one change is made; an error in it leaves the index as it was."""
+        if self._poisoned is not None:
+            raise StorageError(f"{self._folder}: not changed, for an earlier change failed: {self._poisoned}")
+        try:
+            with Commit(self._folder) as commit:
+                yield commit
+        except disk.SyncFailed as error:
+            self._poisoned = error
+            raise
+
+    def add(
+        self,
+        commit: Commit,
+        snapshot: Snapshot,
+        source: Source,
+        reading: Reading,
+        encoder: Encoder | None,
+        replacing: bool,
+        progress: Progress,
+    ) -> AddReport:
+        """See `Index.add` and `Index.upsert`."""
+        from lsr.index.merging import merge
+        from lsr.index.new_segment import write_segment
+        from lsr.index.quantize import at_scale, choose_quantizer
+        from lsr.index.segment_writer import MAX_DOCUMENTS
+
+        started, manifest = time.monotonic(), commit.manifest
+        building = building_of(manifest)
+        given = self._given(snapshot, source, reading, encoder, replacing)
+        gone = _Gone(snapshot.parts, replacing)
+        # Where no weight is stored yet, there is no scale to keep to.
+        fresh = not any(entry.nnz for entry in manifest.segments)
+        quantize = choose_quantizer if fresh else at_scale(manifest.scale)
+        place, name = commit.workplace(), commit.name("segment")
+        with disk.deferred() as later:
+            made = write_segment(
+                given,
+                place,
+                name,
+                blocks=lambda documents: building.blocks(documents) if documents >= BLOCKED_FROM else None,
+                quantize=quantize,
+                check=gone.check,
+                progress=progress,
+            )
+            if made.entry is None:
+                return AddReport(0, 0, 0, time.monotonic() - started)
+            if manifest.documents + made.entry.documents > MAX_DOCUMENTS:
+                raise InvalidInput(f"{self._folder}: an index holds up to {MAX_DOCUMENTS:,} documents")
+            entry, parts = made.entry, gone.remaining()
+            taken = _taken_up(parts, entry)
+            if not taken:
+                later.sync()
+        if taken:
+            new = Remaining(entry, Segment(place.target, entry, manifest.dim, manifest.texts), np.zeros(0, np.int64))
+            place = commit.workplace()
+            together = [*parts[-taken:], new]
+            entry = merge(
+                together, place, name, dim=manifest.dim, blocks=None, quantize=at_scale(entry.scale), progress=progress
+            )
+            parts = parts[:-taken]
+        entry = self._calibrated(place, entry, manifest, manifest.encoder, progress)
+        commit.take(place, name)
+        self._publish(
+            commit,
+            (*_entries(commit, parts), entry),
+            scale=entry.scale if fresh and entry.nnz else manifest.scale,
+            numbered=manifest.numbered + made.entry.documents,
+        )
+        truncated = 0 if made.counts is None else made.counts.truncated
+        return AddReport(made.entry.documents, gone.count, truncated, time.monotonic() - started)
+
+    def _given(
+        self, snapshot: Snapshot, source: Source, reading: Reading, encoder: Encoder | None, replacing: bool
+    ) -> Given:
+        """The source, if it fits the index. Raises `InvalidInput` where it does not, or `EncoderError`."""
+        from lsr.index.new_segment import Given, vectors_of
+
+        manifest, path = snapshot.manifest, self._folder
+        vectors = vectors_of(source, manifest.dim, f"the index {path}")
+        entry = manifest.encoder
+        if vectors is None:
+            if entry is None or entry.reading is None:
+                raise InvalidInput(
+                    f"{path}: made of vectors, so lsr cannot encode texts as they were: add vectors of {manifest.dim:,}"
+                    " dimensions"
+                )
+            self._encoder = document_encoder(path, entry, encoder or self._encoder, reading.device)
+            encoder = self._encoder
+            if entry.reading.get("long") == "passages":
+                reading = replace(reading, long="passages", stride=entry.reading.get("stride"))
+        else:
+            encoder = None
+            if manifest.texts and not vectors.texts:
+                raise InvalidInput(
+                    f"{path}: keeps the texts of its documents, and {vectors.name} has none: add documents"
+                )
+            if vectors.tokens is not None and vectors.tokens != snapshot.tokens:
+                raise InvalidInput(
+                    f"{vectors.name}: has a vocabulary of its own, so its terms are others than those of {path}; open it with"
+                    " lsr.open_vectors(file, vocabulary=index.tokens)"
+                )
+        return Given(
+            source=source,
+            vectors=vectors,
+            encoder=encoder,
+            reading=reading,
+            keep_text=manifest.texts,
+            numbered=None if replacing else manifest.numbered,
+        )
+
+    # -- deleting ------------------------------------------------------------------------------------------------------
+
+    def delete(self, commit: Commit, snapshot: Snapshot, ids: str | Iterable[str], missing_ok: bool) -> int:
+        """See `Index.delete`."""
+        wanted = dict.fromkeys([ids] if isinstance(ids, str) else ids)
+        for identifier in wanted:
+            if not isinstance(identifier, str):
+                raise InvalidInput(f"an id is a {type(identifier).__name__}: ids are strings")
+        gone = _Gone(snapshot.parts, replacing=True)
+        gone.check(list(wanted), ())
+        if gone.count < len(wanted) and not missing_ok:
+            missing = [identifier for identifier in wanted if snapshot.find(identifier) is None]
+            more = f" and {len(missing) - _NAMED:,} more" if len(missing) > _NAMED else ""
+            named = ", ".join(repr(identifier[:80]) for identifier in missing[:_NAMED])
+            raise InvalidInput(
+                f"{self._folder}: has no document {named}{more}; nothing was deleted (missing_ok=True or --missing-ok passes"
+                " over them)"
+            )
+        if gone.count:
+            self._publish(commit, _entries(commit, gone.remaining()))
+        return gone.count
+
+    # -- compacting ----------------------------------------------------------------------------------------------------
+
+    def compact(
+        self, commit: Commit, snapshot: Snapshot, encoder: Encoder | None, refresh: bool, progress: Progress
+    ) -> CompactReport:
+        """See `Index.compact`."""
+        started, manifest = time.monotonic(), commit.manifest
+        building = building_of(manifest)
+        parts = _Gone(snapshot.parts, replacing=True).remaining()
+        # Segments of different scales cannot become one without rounding, which is for `refresh`.
+        runs = [list(run) for _, run in groupby(parts, key=lambda part: None if refresh else part.entry.scale)]
+        dirty = refresh or len(parts) < len(snapshot.parts) or any(not _is_compact(run, building) for run in runs)
+        if not dirty:
+            return CompactReport(snapshot.documents, len(parts), False, time.monotonic() - started)
+        side = self._adapted(commit, manifest, parts, encoder, progress) if refresh else manifest.encoder
+        entries = []
+        for number, run in enumerate(runs):
+            if not refresh and _is_compact(run, building):
+                entries.append(run[0].entry)
+                continue
+            entries.append(self._rewritten(commit, run, number, building, refresh, side, progress))
+        scale = entries[0].scale if refresh and snapshot.nnz else manifest.scale
+        self._publish(commit, tuple(entries), scale=scale, encoder=side)
+        return CompactReport(snapshot.documents, len(snapshot.parts), True, time.monotonic() - started)
+
+    def _rewritten(
+        self,
+        commit: Commit,
+        run: Sequence[Remaining],
+        number: int,
+        building: Building,
+        refresh: bool,
+        side: EncoderEntry | None,
+        progress: Progress,
+    ) -> SegmentEntry:
+        """Some parts as one segment, which is in the index already."""
+        from lsr.index.merging import merge
+        from lsr.index.quantize import at_scale, chosen_anew
+
+        manifest = commit.manifest
+        place, name = commit.workplace(), commit.name("segment") + (f"-{number}" if number else "")
+        scales = {part.entry.scale for part in run}
+        entry = merge(
+            run,
+            place,
+            name,
+            dim=manifest.dim,
+            blocks=building.blocks(sum(part.live for part in run)),
+            quantize=chosen_anew(scales) if refresh else at_scale(run[0].entry.scale),
+            progress=progress,
+        )
+        entry = self._calibrated(place, entry, manifest, side, progress)
+        commit.take(place, name)
+        return entry
+
+    def _adapted(
+        self,
+        commit: Commit,
+        manifest: Manifest,
+        parts: Sequence[Remaining],
+        encoder: Encoder | None,
+        progress: Progress,
+    ) -> EncoderEntry | None:
+        """The query side, its term weights adapted to the documents that there are now, where an index does so."""
+        side = manifest.encoder
+        if side is None or side.reading is None or not manifest.building.get("adapt"):
+            return side
+        if not manifest.texts:
+            raise InvalidInput(
+                f"{self._folder}: keeps no texts, in which words could be counted anew; compact it without refresh, or build"
+                " it again"
+            )
+        from lsr.encoders.idf import TokenCounts
+        from lsr.index.merging import stored_documents
+
+        self._encoder = document_encoder(self._folder, side, encoder or self._encoder)
+        counts, total = TokenCounts(manifest.dim), sum(part.live for part in parts)
+        for documents in (some for part in parts for some in stored_documents(part)):
+            progress("counting words", counts.documents, total)
+            self._encoder.count([document.content for document in documents], counts)
+        place, name = commit.workplace(), commit.name("encoder")
+        side = write_adapted(place.target, name, side, self._encoder, counts)
+        commit.take(place, name)
+        return side
+
+    # -- what all of them do -------------------------------------------------------------------------------------------
+
+    def _calibrated(
+        self, place: Workplace, entry: SegmentEntry, manifest: Manifest, side: EncoderEntry | None, progress: Progress
+    ) -> SegmentEntry:
+        """A new segment with what recall costs in it."""
+        if not entry.block_size:
+            return entry
+        from lsr.index.blocked.calibration import calibrate
+
+        segment = Segment(place.target, entry, manifest.dim, texts=False)
+        curves = calibrate(segment, manifest.dim, None, term_weights(self._folder, side), progress)
+        return replace(entry, curves=tuple(curve.to_json() for curve in curves))
+
+    def _publish(self, commit: Commit, segments: Sequence[SegmentEntry], **changes: Any) -> None:
+        manifest = replace(
+            commit.manifest,
+            generation=commit.generation,
+            lsr_version=lsr.__version__,
+            segments=tuple(segments),
+            engine="blocked" if any(entry.block_size for entry in segments) else "exact",
+            format_version=FORMAT_VERSION,
+            **changes,
+        )
+        commit.publish(manifest)
+        reason = reason_to_compact(manifest)
+        if reason is not None:
+            logger.info("%s: %s; compact it", self._folder, reason)
+
+
+def _is_compact(run: Sequence[Remaining], building: Building) -> bool:
+    """Whether writing some parts anew would change nothing."""
+    if len(run) != 1 or run[0].entry.deleted:
+        return False
+    blocks = building.blocks(run[0].live)
+    return run[0].entry.block_size == (0 if blocks is None else blocks.block_size)
+
+
+def _taken_up(parts: Sequence[Remaining], new: SegmentEntry) -> int:
+    """How many of the last parts a new segment takes up; see the module."""
+    total, count = new.documents, 0
+    for part in reversed(parts):
+        alike = not (part.entry.block_size or new.block_size) and part.entry.scale == new.scale
+        if not alike or part.live > max(SMALL, total) or total + part.live > MOST:
+            break
+        total += part.live
+        count += 1
+    return count
+
+
+def _entries(commit: Commit, parts: Sequence[Remaining]) -> list[SegmentEntry]:
+    """What the manifest says of parts; writes which of their documents were deleted, where that changed."""
+    entries = []
+    for part in parts:
+        entry = part.entry
+        if entry.deleted and entry.deletions is None:
+            name = commit.name("deleted", entry.name.removeprefix("segment-"))
+            file = commit.add_file(name, deletion_bits(part.deleted, entry.documents))
+            entry = replace(entry, deletions=file)
+        entries.append(entry)
+    return entries
+
+
+class _Gone:
+    """The documents that a change removes, found by their ids. Where none may be, finding one is an error."""
+
+    def __init__(self, parts: Sequence[Remaining], replacing: bool) -> None:
+        self._parts, self._replacing = parts, replacing
+        self._rows: list[list[Rows]] = [[] for _ in parts]
+        self.count = 0
+
+    def check(self, ids: Sequence[str], wheres: Sequence[str]) -> None:
+        """Takes note of those that the index has. Raises `DuplicateId`, naming the first and where it stands."""
+        for part, rows in zip(self._parts, self._rows, strict=True):
+            found = part.find_all(ids)
+            if not len(found):
+                continue
+            if not self._replacing:
+                identifier = part.segment.ids[int(found[0])]
+                at = list(ids).index(identifier)
+                where = f"{wheres[at]}: " if wheres and wheres[at] else ""
+                raise DuplicateId(
+                    f"{where}the id {identifier!r} is in the index already; give it another, or replace that document"
+                    " (upsert, --upsert)"
+                )
+            rows.append(found)
+            self.count += len(found)
+
+    def remaining(self) -> list[Remaining]:
+        """The parts without those documents, and without parts of which nothing is left."""
+        parts = [
+            part.without(np.concatenate(rows)) if rows else part
+            for part, rows in zip(self._parts, self._rows, strict=True)
+        ]
+        return [part for part in parts if part.live]
