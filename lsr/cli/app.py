@@ -6,7 +6,21 @@ from typing import Annotated
 
 import typer
 
-from lsr.cli import bench, check, demo, encode, eval, export, import_vectors, index, info, search
+from lsr.cli import (
+    add,
+    bench,
+    check,
+    compact,
+    delete,
+    demo,
+    encode,
+    eval,
+    export,
+    import_vectors,
+    index,
+    info,
+    search,
+)
 from lsr.cli.run import guarded
 
 __all__ = ["app"]
@@ -38,7 +52,18 @@ def options(
     """Search text with learned sparse representations: encode, index, search, evaluate. Start with `lsr demo`."""
 
 
-for command in (demo.demo, index.index, search.search, info.info, check.check, encode.encode, export.export):
+for command in (
+    demo.demo,
+    index.index,
+    search.search,
+    add.add,
+    delete.delete,
+    compact.compact,
+    info.info,
+    check.check,
+    encode.encode,
+    export.export,
+):
     app.command()(guarded(command))
 app.command("import")(guarded(import_vectors.import_vectors))
 app.command("bench")(guarded(bench.bench))

@@ -7,13 +7,16 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Mapping
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
 
 from lsr.errors import LsrError
 
-__all__ = ["command_typed", "fail", "guarded", "note", "note_long"]
+if TYPE_CHECKING:
+    from lsr.index import Index
+
+__all__ = ["command_typed", "fail", "guarded", "note", "note_long", "note_to_compact"]
 
 FAILED, WRONG_USAGE, INTERRUPTED = 1, 2, 130
 
@@ -66,6 +69,13 @@ def note_long(documents: int, reading: Mapping[str, Any]) -> None:
     if documents:
         became = "read in windows" if reading["long"] == "windows" else "cut there (--max-length, --long)"
         note(f"{documents:,} of them longer than {reading['max_length']} tokens, and {became}")
+
+
+def note_to_compact(index: Index) -> None:
+    """Says when an index should be compacted, and why."""
+    reason = index.info()["compact"]
+    if reason is not None:
+        note(f"Next: lsr compact {index.path}  ({reason})")
 
 
 def command_typed() -> list[str]:

@@ -154,7 +154,8 @@ class Index:
     def open(cls, path: str | Path, encoder: str | Path | Encoder | None = None) -> Index:
         """Opens the newest generation of an index.
 
-        What is opened stays as it is, whatever others do to the index, until `refresh`. The structure of all files is checked first; their contents are checked by `lsr check --full`.
+        What is opened stays as it is, whatever others do to the index, until `refresh`. The structure of all files is checked
+        first; their contents are checked by `lsr check --full`.
         encoder: not needed, unless queries go through a network that is no longer where it was when the index was built; when
           given it must be the one that made the index, else `EncoderMismatch`.
 
@@ -328,8 +329,8 @@ class Index:
         batch_size, device, id_field, text_fields, progress: as for `build`.
 
         The documents are there when this returns, and stay there whatever happens to the machine. A document without an id
-        gets the number of documents that were ever added before it. Term weights of queries and the step of stored weights stay
-        as they are until `compact(refresh=True)`: answers are those of an index that was built with them of all documents.
+        gets the number of documents that were ever added before it. Term weights of queries and the step of stored weights
+        stay as they are until `compact(refresh=True)`: answers are those of an index built with them of all documents.
 
         Raises `DuplicateId` for an id that the index has (`upsert` replaces those), `IndexLocked` while someone else changes
         the index, and as `build` does.
@@ -368,9 +369,10 @@ class Index:
         refresh: adapt the term weights of queries to the documents that there are now, and choose the step of the stored
           weights anew, as `build` would. For the former, where an index does so, texts must be kept.
 
-        Needs the space of the new segment, and about two thirds of that while it works, until readers of older generations are
-        gone. Interrupted, it leaves the index as it was. Raises `IndexLocked`, `StorageError`, and with `refresh`
-        `InvalidInput` for an index that keeps no texts, and `EncoderError` when its encoder is gone.
+        Needs the space of a second index, and about two thirds of that beside while it works; the next change gives it back,
+        when no reader holds the old generation. Interrupted, it leaves the index as it was.
+        Raises `IndexLocked`, `StorageError`, and with `refresh` `InvalidInput` for an index that keeps no texts, and
+        `EncoderError` when its encoder is gone.
         """
         return self._changed(
             lambda commit: self._writer.compact(

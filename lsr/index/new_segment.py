@@ -45,7 +45,8 @@ class NewSegment:
 class Given:
     """Where a segment comes from: vectors, or texts and their encoder; and how it is read.
 
-    numbered: the number of the first document, for those without ids; None where they are refused. keep_text: whether texts are stored, where there are any.
+    numbered: the number of the first document, for those without ids; None where they are refused.
+    keep_text: whether texts are stored, where there are any.
     """
 
     source: Source

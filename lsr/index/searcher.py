@@ -15,7 +15,7 @@ from lsr.index.exact import ExactEngine
 from lsr.index.storage.segment import Segment
 from lsr.sparse import SparseVectors
 
-__all__ = ["Searcher"]
+__all__ = ["Searcher", "take"]
 
 
 Mask = npt.NDArray[np.uint8]
@@ -57,7 +57,7 @@ class Searcher:
             return self._with(by_kind[0] if short.all() else by_kind[1], queries, k, threads, allowed)
         parts = [np.flatnonzero(short), np.flatnonzero(~short)]
         answers = [
-            self._with(chosen, _take(queries, part), k, threads, allowed)
+            self._with(chosen, take(queries, part), k, threads, allowed)
             for chosen, part in zip(by_kind, parts, strict=True)
         ]
         return _joined(parts, answers, len(queries))
@@ -72,13 +72,14 @@ class Searcher:
         # What was read may hold fewer hits than there are: rare terms, a large k. There the exact engine is quick.
         if min(counts.tolist()) < scores.shape[1]:
             few = np.flatnonzero((counts < scores.shape[1]) & (np.diff(queries.indptr) > 0))
-            some = self.exact.search(_take(queries, few), k, threads, allowed)
+            some = self.exact.search(take(queries, few), k, threads, allowed)
             width = some[0].shape[1]  # the documents that a filter allows may be fewer than k
             scores[few, :width], rows[few, :width], counts[few] = some
         return scores, rows, counts
 
 
-def _take(queries: SparseVectors, rows: npt.NDArray[np.int64]) -> SparseVectors:
+def take(queries: SparseVectors, rows: npt.NDArray[np.int64]) -> SparseVectors:
+    """Some queries of a batch."""
     return SparseVectors.from_scipy(queries.to_scipy()[rows])
 
 

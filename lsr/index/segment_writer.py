@@ -129,8 +129,8 @@ def write_arrays(
 ) -> tuple[list[FileEntry], np.float32, int]:
     """Writes forward index, postings and, with options for them, blocks. Returns the files, the scale of the codes, and nnz.
 
-    With blocks the documents are stored in another order, which the files order_* tell. quantize: chooses scale and width of the
-    codes for values float32 [nnz] and indptr [documents + 1].
+    With blocks the documents are stored in another order, which the files order_* tell.
+    quantize: chooses scale and width of the codes for values float32 [nnz] and indptr [documents + 1].
     """
     arrays = spool.arrays()
     quantizer = quantize(arrays.values, arrays.indptr)

@@ -339,7 +339,7 @@ def test_damaged_arrays_are_refused_or_found_and_never_crash(tmp_path: Path, nam
 def test_a_curve_that_is_none_is_refused(documents: SparseVectors, tmp_path: Path, fault: dict[str, Any]) -> None:
     curve = {"short": True, "k": 10, "exact_microseconds": 1.0, "points": []}
     index = Index.build(documents[:100], tmp_path / "my.idx", engine="blocked")
-    edit_manifest(index.path, lambda body: body.update(curves=[{**curve, **fault}]))
+    edit_manifest(index.path, lambda body: body["segments"][0].update(curves=[{**curve, **fault}]))
     with pytest.raises(CorruptIndex, match="curve"):
         Index.open(index.path)
 

@@ -17,7 +17,7 @@ import lsr
 from lsr import Index
 from lsr.encoders import DocumentEncoder
 from lsr.errors import OutputExists, StorageError
-from lsr.index import build
+from lsr.index import new_segment
 from lsr.index.storage import folder
 from lsr.index.storage.check import check_index
 from tests.conftest import random_vectors
@@ -116,7 +116,7 @@ def test_nothing_is_encoded_again_when_all_was(whole: Index, tmp_path: Path, mon
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patch:
-        patch.setattr(build, "write_arrays", full)
+        patch.setattr(new_segment, "write_arrays", full)
         with pytest.raises(StorageError, match=r"No space left on device\); what was done is kept in .* for --resume"):
             resumed(tmp_path)
     index = resumed(tmp_path)

@@ -238,13 +238,13 @@ class Fields:
         cannot be filtered on in one cannot in any."""
         refused = {name: why for fields in several for name, why in fields.table.refused.items()}
         found: dict[str, list[Field]] = {}
-        for field in (field for fields in several for field in fields if field.entry.name not in refused):
-            found.setdefault(field.entry.name, []).append(field)
+        for one in (one for fields in several for one in fields if one.entry.name not in refused):
+            found.setdefault(one.entry.name, []).append(one)
         entries, columns = [], []
         for name, alike in sorted(found.items()):
-            documents = sum(field.entry.documents for field in alike)
-            entries.append(FieldEntry(name, documents, any(field.entry.lists for field in alike), {}))
-            columns.append([column for field in alike for column in field.columns])
+            documents = sum(one.entry.documents for one in alike)
+            entries.append(FieldEntry(name, documents, any(one.entry.lists for one in alike), {}))
+            columns.append([column for one in alike for column in one.columns])
         left_out = next((fields.table.left_out for fields in several if fields.table.left_out), "")
         return cls(FieldTable(entries, refused, left_out), columns)
 

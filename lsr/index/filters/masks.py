@@ -51,8 +51,8 @@ class Masks:
     ) -> None:
         """rows_of: the row of each stored document; empty where documents are stored in the order of rows.
 
-        deleted: rows that no mask allows. everywhere: the fields of the whole index, where the segment is a part of it: a field
-        that only others have, or with other types, is no mistake, and missing from the documents of this one.
+        deleted: rows that no mask allows. everywhere: the fields of the whole index, where the segment is a part of it: a
+        field that only others have, or with other types, is no mistake, and missing from the documents of this one.
         """
         self._fields, self._ids, self._rows_of = fields, ids, rows_of
         self._deleted, self._everywhere = deleted, everywhere or fields

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from lsr.errors import CorruptIndex
 from lsr.index.filters.columns import Column
 from lsr.index.storage.arrays import checksum
 from lsr.index.storage.blocks import find_fault
 from lsr.index.storage.manifest import Manifest
-from lsr.index.storage.segment import WINDOW, Segment, largest_codes, window_count
+from lsr.index.storage.segment import WINDOW, Segment, largest_codes, open_deletions, window_count
 from lsr.index.storage.vocabulary import StoredVocabulary
 
 __all__ = ["check_index"]
@@ -30,6 +31,7 @@ def check_index(path: Path, full: bool) -> Iterator[str]:
     manifest = Manifest.read(path)
     yield f"manifest: generation {manifest.generation}, checksum matches"
     segments = [Segment(path, entry, manifest.dim, manifest.texts) for entry in manifest.segments]
+    deletions = [open_deletions(path, entry) for entry in manifest.segments]
     words = StoredVocabulary(path, manifest.vocabulary, manifest.dim) if manifest.vocabulary else None
     yield f"structure: {len(manifest.files())} files of the right type, size and shape; offsets in range"
     if not full:
@@ -59,6 +61,25 @@ def check_index(path: Path, full: bool) -> Iterator[str]:
             _check_fields(path, segment)
             yield f"fields: {len(segment.fields)}, whose values belong to documents"
         yield "records: ids are distinct" + (", texts open" if segment.texts is not None else "")
+    if len(segments) > 1:
+        _check_distinct(path, segments, deletions)
+        yield f"segments: no document is in two of {len(segments)}"
+
+
+def _check_distinct(path: Path, segments: Sequence[Segment], deletions: Sequence[npt.NDArray[np.int64]]) -> None:
+    """No id is that of documents in two segments that were not deleted."""
+    live = []
+    for segment, deleted in zip(segments, deletions, strict=True):
+        left = np.ones(segment.documents, bool)
+        left[deleted] = False
+        live.append(left)
+    for at, segment in enumerate(segments):
+        names = [segment.ids[row] for row in np.flatnonzero(live[at]).tolist()]
+        for other, left in zip(segments[:at], live[:at], strict=True):
+            twice = other.ids.find_all(names)
+            if left[twice].any():
+                name = other.ids[int(twice[left[twice]][0])]
+                raise CorruptIndex(f"{path}: the id {name!r} is that of documents in two segments; restore a copy")
 
 
 def _check_vectors(path: Path, segment: Segment, dim: int) -> None:

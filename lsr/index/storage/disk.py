@@ -1,7 +1,8 @@
 """Every change to an index folder: making and writing files, syncing, renaming, removing. Nothing else touches the disk.
 
-One place, so that one rule holds: a file is made under a name that nobody has (never through a link), what is to last is synced
-before it is named, and a sync that failed is never tried again, since the system may have dropped what it could not write.
+One place, so that one rule holds: a file is made under a name that nobody has (never through a link), what is to last is
+synced before it is named, and a sync that failed is never tried again, since the system may have dropped what it could not
+write.
 
 `hook`, when set, is called before each step as hook(step, path), with the step "create", "write", "sync", "rename" or
 "remove": tests raise an error there, or kill the process.

@@ -18,8 +18,8 @@ blocks_*, order_* see `blocks`
 ids_*, text_*     see `records`
 field_*           see `lsr.index.filters.columns`
 
-A segment never changes. Which of its documents were deleted since is told by a file beside it, that each generation has its own
-of: a bit for each row, the lowest of a byte first.
+A segment never changes. Which of its documents were deleted since is told by a file beside it, written anew when more are: a
+bit for each row, the lowest of a byte first.
 """
 
 from __future__ import annotations
