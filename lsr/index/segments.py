@@ -29,6 +29,7 @@ __all__ = ["Part", "Remaining", "search_parts"]
 Rows = npt.NDArray[np.int64]
 
 _HITS = 1 << 20  # merged at a time
+MORE = 8  # hits asked for beyond k where some documents are deleted
 
 
 @dataclass(frozen=True)
@@ -133,9 +134,9 @@ def _search_undeleted(part: Part, queries: SparseVectors, asked: _Asked) -> TopK
     the search itself. Only where too few are left is it asked with the mask. The hits are the same.
     """
     k, deleted = asked.k, len(part.deleted)
-    more = k + 8 + 2 * k * deleted // part.live
+    more = k + MORE + 2 * k * deleted // part.live
     approximate = part.searcher.blocked is not None and (asked.recall < 1 or asked.settings is not None)
-    if approximate or more > 4 * k + 8:
+    if approximate or more > 4 * k + MORE:
         return _search(part, queries, asked, part.masks.undeleted)
     scores, rows, counts = _search(part, queries, asked._replace(k=more), None)
     if len(queries) == 1:  # waits for every line of Python

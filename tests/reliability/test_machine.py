@@ -6,6 +6,7 @@ import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -14,6 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from lsr import Index
 from lsr.errors import DuplicateId, InvalidInput
+from lsr.index import segments, writer
 from lsr.index.storage.check import check_index
 from tests.reliability.collections import DIM, Doc, expected, source, vectors_of
 
@@ -150,7 +152,22 @@ class LivingInBlocks(Living):
     engine = "blocked"
 
 
-QUICK = settings(max_examples=12, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck))
+class LivingInSegments(Living):
+    """Additions take up nothing but what is as small, and what is deleted is met at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patches = [patch.object(writer, "SMALL", 0), patch.object(segments, "MORE", 0)]
+        for one in self.patches:
+            one.start()
+
+    def teardown(self) -> None:
+        for one in self.patches:
+            one.stop()
+        super().teardown()
+
+
+QUICK = settings(max_examples=8, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck))
 LONG = settings(QUICK, max_examples=250, stateful_step_count=50)
 
 
@@ -160,12 +177,12 @@ def run(machine: type[Living], how: settings) -> None:
     run_state_machine_as_test(machine, settings=how)
 
 
-@pytest.mark.parametrize("machine", [Living, LivingInBlocks])
+@pytest.mark.parametrize("machine", [Living, LivingInBlocks, LivingInSegments])
 def test_an_index_holds_what_a_dictionary_would(machine: type[Living]) -> None:
     run(machine, QUICK)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("machine", [Living, LivingInBlocks])
+@pytest.mark.parametrize("machine", [Living, LivingInBlocks, LivingInSegments])
 def test_an_index_holds_what_a_dictionary_would_for_long(machine: type[Living]) -> None:
     run(machine, LONG)
