@@ -1,4 +1,4 @@
-"""Small collections with texts and metadata whose vectors are given, so that nothing is encoded, and what a search of them gives.
+"""Small collections with texts and metadata whose vectors are given, so that nothing is encoded, and what a search gives.
 
 Weights are whole numbers: every score is exact in float32, so that equal means equal.
 """

@@ -25,7 +25,8 @@ ANCHOR = Doc("anchor", {DIM - 1: 1})
 # 300 does not fit in 8 bits.
 weights = st.dictionaries(st.integers(0, DIM - 2), st.sampled_from([1, 2, 3, 5, 200, 300]), max_size=6)
 metadata = st.fixed_dictionaries(
-    {}, optional={"year": st.integers(2018, 2022), "lang": st.sampled_from(["en", "de", 7]), "tags": st.just(["a", "b"])}
+    {},
+    optional={"year": st.integers(2018, 2022), "lang": st.sampled_from(["en", "de", 7]), "tags": st.just(["a", "b"])},
 )
 documents = st.builds(Doc, st.sampled_from(IDS), weights, metadata)
 several = st.lists(documents, min_size=1, max_size=9, unique_by=lambda one: one.id)
