@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
@@ -240,25 +240,24 @@ class Index:
             raise InvalidInput(
                 f"{self.path} has no blocked engine: build it with engine='blocked', or give no settings"
             )
-        answer = partial(
-            self._answer,
-            k=int(k),
-            recall=DEFAULT_RECALL if recall is None else float(recall),
-            settings=settings,
-            threads=threads or available_cores(),
-            allowed=None if filter is None else self._masks.allowed(filter),
-        )
-        if isinstance(query, str):
-            return answer([query], self._encode([query]), threads=1)[0]
+        texts: list[str] | None = None
         if isinstance(query, SparseVectors):
             if query.dim != self.dim:
                 raise InvalidInput(f"the queries have {query.dim:,} dimensions, the index {self.dim:,}")
-            return answer(None, query)
-        texts = list(query)
-        for text in texts:
-            if not isinstance(text, str):
-                raise InvalidInput(f"a query is a {type(text).__name__}: give texts or SparseVectors")
-        return answer(texts, self._encode(texts))
+            queries = query
+        else:
+            texts = [query] if isinstance(query, str) else list(query)
+            for text in texts:
+                if not isinstance(text, str):
+                    raise InvalidInput(f"a query is a {type(text).__name__}: give texts or SparseVectors")
+            queries = self._encode(texts)
+        allowed = None if filter is None else self._masks.allowed(filter)
+        # A single query waits for every line of Python: what only batches need is left out.
+        workers = 1 if len(queries) == 1 else threads or available_cores()
+        hits = self._answer(
+            texts, queries, int(k), DEFAULT_RECALL if recall is None else recall, settings, workers, allowed
+        )
+        return hits[0] if isinstance(query, str) else hits
 
     def _encode(self, texts: list[str]) -> SparseVectors:
         encoder = self.query_encoder
@@ -273,7 +272,6 @@ class Index:
         self,
         texts: list[str] | None,
         queries: SparseVectors,
-        *,
         k: int,
         recall: float,
         settings: SearchSettings | None,
@@ -283,17 +281,18 @@ class Index:
         if queries.nnz > MAX_QUERY_TERMS and (longest := int(np.diff(queries.indptr).max())) > MAX_QUERY_TERMS:
             raise InvalidInput(f"a query has {longest:,} terms: at most {MAX_QUERY_TERMS:,} are searched")
         scores, rows, counts = self._searcher.search(queries, k, recall, threads, settings, allowed)
+        edges = queries.indptr.tolist()
         result = []
         for i, count in enumerate(counts.tolist()):
-            terms, weights = queries.row(i)
+            part = slice(edges[i], edges[i + 1])
             hits = Hits(
                 self,
                 rows[i, :count],
                 scores[i, :count],
-                terms,
-                weights,
-                query=None if texts is None else texts[i],
-                query_id=None if queries.ids is None else queries.ids[i],
+                queries.indices[part],
+                queries.values[part],
+                None if texts is None else texts[i],
+                None if queries.ids is None else queries.ids[i],
             )
             result.append(hits)
         return result
