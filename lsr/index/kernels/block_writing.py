@@ -13,7 +13,6 @@ import numpy.typing as npt
 from numba import njit
 
 from lsr.index.kernels.summaries import REACH, summary_code
-from lsr.index.kernels.vector import count_bits
 
 Array = npt.NDArray[Any]
 STRIP = 32  # documents of a strip: 16 bytes of 4-bit codes
@@ -127,7 +126,7 @@ def fill(
     codes_out: Array,
     largest_out: Array,
     padded: int,
-    ranks: Array,
+    before: Array,
     first_strip: int,
     strip_offsets: Array,
     strip_masks: Array,
@@ -136,9 +135,9 @@ def fill(
     """Writes the entries of the terms `sources`, one after another.
 
     As lists (padded == 0): blocks [entries], codes_out [entries]: the summary of each. As rows: codes_out
-    [n * padded / 2]: a 4-bit code for each block, 32 in 16 bytes as in cells, relative to largest_out [n] and rounded up;
-    ranks [n * padded / 32]. Both: cells [strips * 16]; with more than one strip a block also strip_offsets [entries],
-    counted from first_strip, and strip_masks [entries].
+    [n * padded / 2]: a 4-bit code for each block, relative to largest_out [n] and rounded up, 64 in 32 bytes, byte i those
+    of blocks i and 32 + i; before [n * padded / 64]: entries of the row before each of these. Both: cells [strips * 16];
+    with more than one strip a block also strip_offsets [entries], counted from first_strip, and strip_masks [entries].
     """
     docs, codes = np.empty(postings[0], np.uint32), np.empty(postings[0], np.uint8)
     most = (postings[0] + block_size - 1) // block_size
@@ -155,10 +154,8 @@ def fill(
             if padded:
                 code = (summary * 15 + top - 1) // top
                 summary = (top * code + 14) // 15  # what the reader makes of it, so that cells are relative to that
-                codes_out[i * padded // 2 + block // STRIP * 16 + block % 16] |= np.uint8(
-                    code << (block % STRIP // 16 * 4)
-                )
-                ranks[(i * padded + block) // STRIP] |= np.uint64(1) << np.uint64(block % STRIP)
+                codes_out[i * padded // 2 + block // 64 * 32 + block % 32] |= np.uint8(code << (block % 64 // 32 * 4))
+                before[(i * padded + block) // 64] += 1
             else:
                 blocks[entry], codes_out[entry] = block, summary
             reach = np.int64(REACH[summary])
@@ -170,14 +167,8 @@ def fill(
                 strip += mask & 1
                 mask >>= 1
         if padded:
-            _count_before(ranks[i * padded // STRIP : (i + 1) * padded // STRIP])
-
-
-@njit(nogil=True, cache=True)
-def _count_before(ranks):  # type: ignore[no-untyped-def]
-    """The high halves of the ranks of a row, from their low halves."""
-    before = np.uint64(0)
-    for g in range(len(ranks)):
-        bits = ranks[g]
-        ranks[g] |= before << np.uint64(32)
-        before += count_bits(bits)
+            total = 0
+            for g in range(i * padded // 64, (i + 1) * padded // 64):  # from how many there are to how many before
+                there = before[g]
+                before[g] = total
+                total += there

@@ -5,15 +5,14 @@ Layout. Documents are stored so that similar ones are neighbours (`blocked.order
 that sums up the codes there (`kernels.summaries`; the entries of a block are its summary vector), and the 4-bit codes of
 its documents relative to what that code reaches, 16 bytes for a strip of 32 documents (`cells`). Entries of rare terms are
 lists of (block, code). Those of terms with entries in many blocks are rows: a 4-bit code for every block, relative to the
-row's largest and rounded up, 0 where there is none; and for every 32 blocks a number (`ranks`) whose low half has a bit for
-each block with an entry, and whose high half says how many entries the row has before them.
+row's largest and rounded up, 0 where there is none; and for every 64 blocks how many entries the row has before (`before`).
 
 A query is answered in four steps, with less precision and more documents first:
 
 1. Blocks are scored by their summaries: the query's heaviest terms (`query_cut`, a share of its weight), 16-bit sums. A row
    costs half a byte and a sixteenth of a vector instruction a block, a list entry about 1 ns.
 2. The `n_blocks` best blocks are read: each (term, block) costs one cache line, which is most of the time a query takes.
-   The ranks of a row give the entry of a block without a search, and without a branch to mispredict.
+   The entry of a block in a row is a count of the codes above 0 that come before: no search, no branch to mispredict.
 3. The `candidates` documents with the best of these sums are scored exactly in the forward index, all terms of the query:
    six cache lines a document, prefetched.
 4. The k best are kept. Scores are float32 sums over the query's terms in rising order, as in `kernels.exact`.
@@ -34,7 +33,7 @@ from numba.experimental import structref
 from lsr.index.kernels.forward import rank
 from lsr.index.kernels.hits import find_term, write_hits
 from lsr.index.kernels.summaries import REACH
-from lsr.index.kernels.vector import above, add_nibbles, count_bits, first_bit, prefetch
+from lsr.index.kernels.vector import above, add_nibbles, count_bits, first_bit, nibbles_above_0, prefetch
 
 Array = npt.NDArray[Any]
 U = np.uint64
@@ -72,7 +71,7 @@ class Memory(structref.StructRefProxy):  # type: ignore[misc]
 
 
 _BLOCKS = ("scale", "block_size", "documents", "lists", "rows", "strips", "cells", "forward", "rows_of")
-_MEMORY = ("block_scores", "document_scores", "columns", "slots", "chosen", "hits", "candidates", "multipliers")
+_MEMORY = ("block_scores", "document_scores", "columns", "slots", "bits", "chosen", "hits", "candidates", "multipliers")
 structref.define_proxy(Blocks, _BlocksType, _BLOCKS)
 structref.define_proxy(Memory, _MemoryType, _MEMORY)
 
@@ -91,7 +90,7 @@ def bind(
 ) -> Any:
     """A segment, as `storage.segment` has it, for `search`.
 
-    lists: terms, offsets, blocks, codes; rows: terms, codes, largest, ranks, offsets; strips: offsets, masks, whether a
+    lists: terms, offsets, blocks, codes; rows: terms, codes, largest, before, offsets; strips: offsets, masks, whether a
     block has several, the last strip; cells; forward: indptr, terms, codes; rows_of [documents].
     """
     return Blocks(scale, block_size, documents, lists, rows, strips, cells, forward, rows_of)
@@ -101,8 +100,8 @@ def bind(
 def allocate(padded: int, block_size: int, columns: int) -> Any:
     """Working memory for `padded` blocks: their number as a multiple of 64. columns: a multiple of 64.
 
-    slots [padded], where a chosen block is in `chosen`, from 1, is all 0 between queries; hits: the entries that are read:
-    entry, slot, multiplier [padded].
+    slots [padded]: where a chosen block is in `chosen`; bits [padded / 64]: which are chosen, all 0 between queries; hits:
+    the entries that are read: entry, slot, multiplier [padded].
     """
     # Block numbers of 16 bits may be damaged, but do not lead out of this.
     blocks = max(padded, 1 << 16) + 64
@@ -113,6 +112,7 @@ def allocate(padded: int, block_size: int, columns: int) -> Any:
         np.zeros(documents, np.int16),
         np.zeros(columns, np.int16),
         np.zeros(blocks, np.uint32),
+        np.zeros(blocks // 64 + 1, np.uint64),
         np.zeros(blocks, np.uint32),
         hits,
         np.zeros(documents, np.uint32),
@@ -224,8 +224,10 @@ def _score_blocks(scores, size, terms, places, heavy, lists, rows):  # type: ign
             row = U(-1 - places[j])
             start = row * (U(size) >> U(1))
             weight = U16((heavy[j] * U32(row_largest[row])) >> U32(12))
-            for i in range(U(size) >> U(5)):
-                add_nibbles(scores, i << U(5), row_codes, start + (i << U(4)), weight)
+            for g in range(U(size) >> U(6)):
+                place, codes_at = g << U(6), start + (g << U(5))
+                add_nibbles(scores, place, U(32), row_codes, codes_at, weight)
+                add_nibbles(scores, place + U(16), U(32), row_codes, codes_at + U(16), weight)
             added += size >> 4  # a vector of 16 takes as long as an entry of a list
         else:
             for e in range(U(offsets[places[j]]), U(offsets[places[j] + 1])):
@@ -235,39 +237,42 @@ def _score_blocks(scores, size, terms, places, heavy, lists, rows):  # type: ign
 
 
 @njit(nogil=True, cache=True)
-def _entries_of_list(place, heavy, lists, slots, hits):  # type: ignore[no-untyped-def]
+def _entries_of_list(place, heavy, lists, slots, bits, hits):  # type: ignore[no-untyped-def]
     """Step 2: the entries of a list whose block is chosen, into `hits`. Returns how many."""
     _, offsets, blocks, codes = lists
     entries, hit_slots, multipliers = hits
-    size = U(0)
+    found = U(0)
     for e in range(U(offsets[place]), U(offsets[place + 1])):
-        slot = slots[blocks[e]]
-        # Written in any case, kept if the block is chosen: no branch to mispredict.
-        entries[size], hit_slots[size] = U32(e), slot - U32(1)
-        multipliers[size] = U16((heavy * U32(REACH[codes[e]])) >> U32(12))
-        size += U(slot != U32(0))
-    return size
+        block = U(blocks[e])
+        entries[found] = U32(e)  # in any case, kept if the block is chosen: no branch to mispredict
+        found += (bits[block >> U(6)] >> (block & U(63))) & U(1)
+    for i in range(found):
+        entry = entries[i]
+        hit_slots[i], multipliers[i] = slots[blocks[entry]], U16((heavy * U32(REACH[codes[entry]])) >> U32(12))
+    return found
 
 
 @njit(nogil=True, cache=True)
 def _entries_of_row(row, heavy, rows, size, last, chosen, count, by_code, hits):  # type: ignore[no-untyped-def]
     """The same for a row. by_code uint16 [16]: working memory."""
-    _, codes, largest, ranks, offsets = rows
+    _, codes, largest, before, offsets = rows
     entries, hit_slots, multipliers = hits
     top = U(largest[row])
     for c in range(U(16)):
         by_code[c] = U16((heavy * U32(REACH[(top * c + U(14)) // U(15)])) >> U32(12))
-    first_code, first_rank, entry = U(row) * (U(size) >> U(1)), U(row) * (U(size) >> U(5)), U(offsets[row])
+    first_code, first_group, entry = U(row) * (U(size) >> U(1)), U(row) * (U(size) >> U(6)), U(offsets[row])
     found = U(0)
     for i in range(U(count)):
         block = U(chosen[i])
-        rank, at = ranks[first_rank + (block >> U(5))], block & U(31)
-        before = count_bits(rank & ((U(1) << at) - U(1)))
-        # The ranks of a damaged file may come to more entries than there are.
-        entries[found] = U32(min(last, entry + (rank >> U(32)) + before))
-        code = U(codes[first_code + ((block >> U(5)) << U(4)) + (block & U(15))]) >> ((block & U(16)) >> U(2))
-        hit_slots[found], multipliers[found] = U32(i), by_code[code & U(15)]
-        found += (rank >> at) & U(1)
+        group, inside = block >> U(6), block & U(63)
+        codes_at = first_code + (group << U(5))
+        there = nibbles_above_0(codes, codes_at)
+        # The counts of a damaged file may come to more entries than there are.
+        ahead = U(before[first_group + group]) + count_bits(there & ((U(1) << inside) - U(1)))
+        entries[found] = U32(min(last, entry + ahead))
+        pair = U(codes[codes_at + (inside & U(31))])
+        hit_slots[found], multipliers[found] = U32(i), by_code[(pair >> ((inside >> U(5)) << U(2))) & U(15)]
+        found += (there >> inside) & U(1)
     return found
 
 
@@ -286,11 +291,13 @@ def _read_cells(found, block_size, cells, strips, hits, scores):  # type: ignore
             mask = U(masks[entry]) & every
             strip = U(offsets[entry])
             while mask:
-                add_nibbles(scores, base + (first_bit(mask) << U(5)), cells, min(strip, last) << U(4), multipliers[i])
+                add_nibbles(
+                    scores, base + (first_bit(mask) << U(5)), U(16), cells, min(strip, last) << U(4), multipliers[i]
+                )
                 strip += U(1)
                 mask &= mask - U(1)
         else:
-            add_nibbles(scores, base, cells, entry << U(4), multipliers[i])
+            add_nibbles(scores, base, U(16), cells, entry << U(4), multipliers[i])
 
 
 @njit(nogil=True, cache=True)
@@ -330,7 +337,7 @@ def search(
     lists, rows, strips, cells, forward = segment.lists, segment.rows, segment.strips, segment.cells, segment.forward
     documents, block_size, rows_of = segment.documents, segment.block_size, segment.rows_of
     block_scores, document_scores, columns = memory.block_scores, memory.document_scores, memory.columns
-    slots, chosen, hits, candidates = memory.slots, memory.chosen, memory.hits, memory.candidates
+    slots, bits, chosen, hits, candidates = memory.slots, memory.bits, memory.chosen, memory.hits, memory.candidates
     k = top_scores.shape[1]
     size = ((documents + block_size - 1) // block_size + 63) // 64 * 64
     keys = np.empty(k, np.uint64)
@@ -352,7 +359,8 @@ def search(
         threshold = _threshold(block_scores, size, n_blocks, columns)
         count = _collect(block_scores, size, threshold, chosen, size)
         for i in range(count):
-            slots[chosen[i]] = U32(i + 1)
+            slots[chosen[i]] = U32(i)
+            bits[U(chosen[i]) >> U(6)] |= U(1) << (U(chosen[i]) & U(63))
         scored = (count * block_size + 63) // 64 * 64
         document_scores[:scored] = 0
         for j in range(planned):
@@ -361,20 +369,23 @@ def search(
                     -1 - places[j], heavy[j], rows, size, last, chosen, count, memory.multipliers, hits
                 )
             else:
-                read = _entries_of_list(places[j], heavy[j], lists, slots, hits)
+                read = _entries_of_list(places[j], heavy[j], lists, slots, bits, hits)
             _read_cells(read, block_size, cells, strips, hits, document_scores)
             work[1] += read
         for i in range(count):
-            slots[chosen[i]] = 0
+            bits[U(chosen[i]) >> U(6)] = 0
         if len(allowed):
             _keep_allowed(chosen, count, block_size, documents, allowed, document_scores)
         threshold = _threshold(document_scores, scored, wanted, columns)
         found = _collect(document_scores, scored, threshold, candidates, max(TIES * wanted, k))
+        ranked = 0
         for i in range(found):
-            inside = candidates[i]
-            candidates[i] = U32(chosen[inside // U32(block_size)] * U32(block_size) + inside % U32(block_size))
+            block, inside = U32(chosen[candidates[i] // U32(block_size)]), candidates[i] % U32(block_size)
+            place = block * U32(block_size) + inside
+            candidates[ranked] = place
+            ranked += place < U32(documents)  # always, but in a damaged file: the last block is not full
         keys[:] = 0
-        rank(candidates, found, forward, terms, weights, rows_of, keys)
+        rank(candidates, ranked, forward, terms, weights, rows_of, keys)
         counts[q] = write_hits(keys, top_scores[q].view(np.int32), top_rows[q])
         work[0] += count
-        work[2] += found
+        work[2] += ranked
