@@ -213,26 +213,33 @@ def _collect(values, size, threshold, out, limit):  # type: ignore[no-untyped-de
 
 
 @njit(nogil=True, cache=True)
-def _score_blocks(scores, size, terms, places, heavy, lists, rows):  # type: ignore[no-untyped-def]
-    """Step 1: sums of weight * code. Returns how many codes were added. size: blocks, a multiple of 64."""
+def _score_blocks(scores, size, terms, places, heavy, lists, rows, starts, weights):  # type: ignore[no-untyped-def]
+    """Step 1: sums of weight * code. Returns how many codes were added. size: blocks, a multiple of 64.
+
+    starts uint64, weights uint16 [terms]: working memory.
+    """
     _, offsets, blocks, codes = lists
     _, row_codes, row_largest, _, _ = rows
-    added = 0
+    added, in_rows = 0, U(0)
     scores[:size] = 0
     for j in range(terms):
         if places[j] < 0:
             row = U(-1 - places[j])
-            start = row * (U(size) >> U(1))
-            weight = U16((heavy[j] * U32(row_largest[row])) >> U32(12))
-            for g in range(U(size) >> U(6)):
-                place, codes_at = g << U(6), start + (g << U(5))
-                add_nibbles(scores, place, U(32), row_codes, codes_at, weight)
-                add_nibbles(scores, place + U(16), U(32), row_codes, codes_at + U(16), weight)
+            starts[in_rows] = row * (U(size) >> U(1))
+            weights[in_rows] = U16((heavy[j] * U32(row_largest[row])) >> U32(12))
+            in_rows += U(1)
             added += size >> 4  # a vector of 16 takes as long as an entry of a list
         else:
             for e in range(U(offsets[places[j]]), U(offsets[places[j] + 1])):
                 scores[blocks[e]] += I16((heavy[j] * U32(codes[e])) >> U32(8))
             added += offsets[places[j] + 1] - offsets[places[j]]
+    # All rows side by side: with millions of documents neither rows nor scores stay in the cache from one row to the next.
+    for g in range(U(size) >> U(6)):
+        place = g << U(6)
+        for r in range(in_rows):
+            at = starts[r] + (g << U(5))
+            add_nibbles(scores, place, U(32), row_codes, at, weights[r])
+            add_nibbles(scores, place + U(16), U(32), row_codes, at + U(16), weights[r])
     return added
 
 
@@ -345,6 +352,7 @@ def search(
     for q in range(queries):
         longest = max(longest, query_indptr[q + 1] - query_indptr[q])
     places, heavy, weights = np.empty(longest, np.int64), np.empty(longest, np.uint32), np.empty(longest, np.float32)
+    starts, row_weights = np.empty(longest, np.uint64), np.empty(longest, np.uint16)
     last = U(max(len(strips[1]) if strips[2] else len(cells) // 16, 1) - 1)
     for q in range(queries):
         first, end = query_indptr[q], query_indptr[q + 1]
@@ -352,7 +360,7 @@ def search(
         for j in range(end - first):
             weights[j] = query_weights[first + j] * segment.scale
         planned = _plan(terms, query_weights[first:end], query_cut, lists[0], rows[0], places, heavy)
-        work[3] += _score_blocks(block_scores, size, planned, places, heavy, lists, rows)
+        work[3] += _score_blocks(block_scores, size, planned, places, heavy, lists, rows, starts, row_weights)
         if len(allowed_blocks):
             for b in range(size):
                 block_scores[b] *= I16(allowed_blocks[b])
