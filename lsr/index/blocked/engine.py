@@ -18,9 +18,9 @@ from lsr.sparse import SparseVectors
 __all__ = ["BlockedEngine", "Work"]
 
 COLUMNS = 1 << 14
-# Nanoseconds a query, a code of a summary, an entry, a document and a term of the query in it: fitted to 40 settings on
-# 391,934 documents (2026-11-26, AMD EPYC family 25 model 1, shared), with a mean error of 12 %.
-_NS_QUERY, _NS_SUMMARY, _NS_ENTRY, _NS_DOCUMENT, _NS_TERM = 16_000.0, 4.0, 10.0, 240.0, 10.0
+# Nanoseconds a query, a code of a summary, an entry, a document and a term of the query in it: fitted to 64 settings on
+# 391,934 and 3,135,472 documents (2026-11-26, AMD EPYC family 25 model 1, shared), with a mean error of 11 %.
+_NS_QUERY, _NS_SUMMARY, _NS_ENTRY, _NS_DOCUMENT, _NS_TERM = 11_000.0, 2.1, 16.0, 300.0, 3.2
 _NONE = np.zeros(0, np.uint8)
 _NONE.flags.writeable = False  # as masks are: Numba tells them apart
 
