@@ -75,14 +75,16 @@ class _Cutter:
         words = self._words(document.text, room)
         starts = [word.start for word in words] + [len(document.text)]
         before = np.cumsum([0, *(word.tokens for word in words)])  # tokens before each word
-        found = []
-        first = 0
+        found: list[tuple[int, int]] = []
+        first = covered = 0
         while first < len(words):
             last = _up_to(before, first, room)
             # In its place a word may have another number of tokens than in the text.
             while last > first + 1 and self._too_long(document, starts[first], starts[last]):
                 last -= 1
-            found.append((0 if first == 0 else starts[first], starts[last]))
+            if last > covered:  # else cut short, it lies within the one before
+                found.append((0 if first == 0 else starts[first], starts[last]))
+                covered = last
             if last == len(words):
                 break
             first = min(_up_to(before, first, step), last)

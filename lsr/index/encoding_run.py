@@ -6,7 +6,7 @@ import json
 import logging
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -159,7 +159,8 @@ class _Checkpoint:
     frequencies: list[int]  # documents that contain each term [dim]
 
     def to_bytes(self) -> bytes:
-        body = json.dumps(asdict(self)).encode()
+        # Not `asdict`: it would copy the frequencies, number by number, after each batch.
+        body = json.dumps({field.name: getattr(self, field.name) for field in fields(self)}).encode()
         return xxhash.xxh3_128_hexdigest(body).encode() + b"\n" + body
 
     @classmethod

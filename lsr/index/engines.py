@@ -28,10 +28,11 @@ class QueryArrays(NamedTuple):
 
 def query_arrays(queries: SparseVectors) -> QueryArrays:
     """One type each, so that one compiled form of a kernel serves all callers: Numba tells read-only arrays apart."""
+    indptr, values = queries.indptr, queries.values
     return QueryArrays(
-        queries.indptr if queries.indptr.flags.writeable else queries.indptr.copy(),
+        indptr if indptr.flags.writeable else indptr.copy(),
         queries.indices.astype(np.uint32),
-        queries.values if queries.values.flags.writeable else queries.values.copy(),
+        values if values.flags.writeable else values.copy(),
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
@@ -13,13 +12,14 @@ import numpy.typing as npt
 from lsr.errors import InvalidInput
 from lsr.hits import Explanation, Hits
 from lsr.index.blocked.parameters import SearchSettings
+from lsr.index.facts import facts_of
 from lsr.index.filters.expression import Filter
 from lsr.index.query_side import QuerySide, check_encoder
 from lsr.index.snapshot import Snapshot
 from lsr.index.storage.locks import Pin, open_newest
 from lsr.index.storage.manifest import Manifest
 from lsr.index.storage.records import Record
-from lsr.index.writer import Writer, reason_to_compact
+from lsr.index.writer import Writer
 from lsr.processors import available_cores
 from lsr.sparse import SparseVectors
 
@@ -237,26 +237,22 @@ class Index:
             raise InvalidInput(
                 f"{self.path} has no blocked engine: build it with engine='blocked', or give no settings"
             )
-        answer = partial(
-            self._answer,
-            snapshot=snapshot,
-            k=int(k),
-            recall=DEFAULT_RECALL if recall is None else float(recall),
-            settings=settings,
-            threads=threads or available_cores(),
-            filter=filter,
-        )
-        if isinstance(query, str):
-            return answer([query], self._encode(snapshot, [query]), threads=1)[0]
+        texts: list[str] | None = None
         if isinstance(query, SparseVectors):
             if query.dim != self.dim:
                 raise InvalidInput(f"the queries have {query.dim:,} dimensions, the index {self.dim:,}")
-            return answer(None, query)
-        texts = list(query)
-        for text in texts:
-            if not isinstance(text, str):
-                raise InvalidInput(f"a query is a {type(text).__name__}: give texts or SparseVectors")
-        return answer(texts, self._encode(snapshot, texts))
+            queries = query
+        else:
+            texts = [query] if isinstance(query, str) else list(query)
+            for text in texts:
+                if not isinstance(text, str):
+                    raise InvalidInput(f"a query is a {type(text).__name__}: give texts or SparseVectors")
+            queries = self._encode(snapshot, texts)
+        # A single query waits for every line of Python: what only batches need is left out.
+        workers = 1 if len(queries) == 1 else threads or available_cores()
+        enough = DEFAULT_RECALL if recall is None else recall
+        hits = self._answer(snapshot, texts, queries, int(k), enough, settings, workers, filter)
+        return hits[0] if isinstance(query, str) else hits
 
     def _encode(self, snapshot: Snapshot, texts: list[str]) -> SparseVectors:
         encoder = snapshot.query_encoder
@@ -269,10 +265,9 @@ class Index:
 
     def _answer(
         self,
+        snapshot: Snapshot,
         texts: list[str] | None,
         queries: SparseVectors,
-        *,
-        snapshot: Snapshot,
         k: int,
         recall: float,
         settings: SearchSettings | None,
@@ -282,17 +277,18 @@ class Index:
         if queries.nnz > MAX_QUERY_TERMS and (longest := int(np.diff(queries.indptr).max())) > MAX_QUERY_TERMS:
             raise InvalidInput(f"a query has {longest:,} terms: at most {MAX_QUERY_TERMS:,} are searched")
         scores, rows, counts = snapshot.search(queries, k, recall, threads, settings, filter)
+        edges = queries.indptr.tolist()
         result = []
         for i, count in enumerate(counts.tolist()):
-            terms, weights = queries.row(i)
+            part = slice(edges[i], edges[i + 1])
             hits = Hits(
                 snapshot,
                 rows[i, :count],
                 scores[i, :count],
-                terms,
-                weights,
-                query=None if texts is None else texts[i],
-                query_id=None if queries.ids is None else queries.ids[i],
+                queries.indices[part],
+                queries.values[part],
+                None if texts is None else texts[i],
+                None if queries.ids is None else queries.ids[i],
             )
             result.append(hits)
         return result
@@ -486,54 +482,7 @@ class Index:
 
         "compact" says why the index should be compacted, None where that would gain little.
         """
-        snapshot = self._snapshot
-        manifest = snapshot.manifest
-        sizes = dict.fromkeys(("vectors", "postings", "blocks", "ids", "texts", "fields", "deletions", "encoder"), 0)
-        kinds = {
-            "forward": "vectors",
-            "dense": "postings",
-            "text": "texts",
-            "order": "blocks",
-            "field": "fields",
-            "token": "encoder",
-        }
-        for file in manifest.files():
-            folder, _, name = file.name.rpartition("/")
-            kind = "encoder" if folder.startswith("encoder") else name.partition("_")[0] if folder else "deletions"
-            sizes[kinds.get(kind, kind)] += file.bytes
-        encoder = manifest.encoder
-        return {
-            "path": str(self.path),
-            "documents": snapshot.documents,
-            "deleted": sum(entry.deleted for entry in manifest.segments),
-            "segments": len(manifest.segments),
-            "compact": reason_to_compact(manifest),
-            "dim": manifest.dim,
-            "nnz": snapshot.nnz,
-            "terms": snapshot.terms(),
-            "bytes": {**sizes, "total": sum(sizes.values())},
-            "engine": manifest.engine,
-            "block_size": max((entry.block_size for entry in manifest.segments), default=0) or None,
-            "curves": [curve.to_json() for curve in snapshot.curves],
-            "weight_bits": max((part.segment.forward_codes.dtype.itemsize * 8 for part in snapshot.parts), default=8),
-            "encoder": None
-            if encoder is None
-            else {
-                "name": encoder.name,
-                "hash": encoder.hash,
-                "vocabulary_hash": encoder.vocabulary_hash,
-                "source": encoder.source,
-                "reading": encoder.reading,
-                "term_weights": encoder.term_weights,
-            },
-            "generation": manifest.generation,
-            "format_version": ".".join(map(str, manifest.format_version)),
-            "lsr_version": manifest.lsr_version,
-            "created": manifest.created,
-            "texts": manifest.texts,
-            "fields": snapshot.describe_fields(),
-            "source": manifest.source,
-        }
+        return facts_of(self._snapshot)
 
     def __repr__(self) -> str:
         name = "vectors" if self.manifest.encoder is None else self.manifest.encoder.name

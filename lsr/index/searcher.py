@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache, partial
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +27,8 @@ class Searcher:
 
     def __init__(self, segment: Segment, dim: int, curves: Sequence[Curve]) -> None:
         self.curves = curves
+        # (terms, k, recall) -> settings: the same few again and again
+        self._choose = lru_cache(maxsize=256)(partial(choose, curves))
         self.exact = ExactEngine(segment, dim)
         self.blocked = BlockedEngine(segment) if segment.blocks is not None else None
 
@@ -49,10 +52,10 @@ class Searcher:
             # The k best of those allowed are spread among so many, were all of them.
             depth = int(k * len(allowed) / max(1, int(np.count_nonzero(allowed.view(np.bool_)))))
         if len(queries) == 1:
-            chosen = settings or choose(self.curves, queries.nnz, depth, recall)
+            chosen = settings or self._choose(queries.nnz, depth, recall)
             return self._with(chosen, queries, k, threads, allowed)
         short = np.diff(queries.indptr) <= SHORT
-        by_kind = [settings or choose(self.curves, terms, depth, recall) for terms in (SHORT, SHORT + 1)]
+        by_kind = [settings or self._choose(terms, depth, recall) for terms in (SHORT, SHORT + 1)]
         if by_kind[0] == by_kind[1] or short.all() or not short.any():
             return self._with(by_kind[0] if short.all() else by_kind[1], queries, k, threads, allowed)
         parts = [np.flatnonzero(short), np.flatnonzero(~short)]

@@ -145,13 +145,14 @@ def _search_undeleted(part: Part, queries: SparseVectors, asked: _Asked) -> TopK
         if len(kept) >= k or size < scores.shape[1]:
             kept = kept[:k]
             return scores[:, kept], rows[:, kept], np.array([len(kept)])
+    width = rows.shape[1]
     left = np.zeros(rows.shape, bool)
-    there = np.arange(rows.shape[1]) < counts[:, None]
+    there = np.arange(width) < counts[:, None]
     left[there] = part.is_left[rows[there]]
     found = np.count_nonzero(left, axis=1)
     first = np.argsort(~left, axis=1, kind="stable")[:, :k]
     scores, rows = np.take_along_axis(scores, first, axis=1), np.take_along_axis(rows, first, axis=1)
-    few = np.flatnonzero((found < k) & (counts == left.shape[1]))
+    few = np.flatnonzero((found < k) & (counts == width))
     counts = np.minimum(found, k)
     if len(few):
         some = _search(part, take(queries, few), asked, part.masks.undeleted)
@@ -176,7 +177,7 @@ def _merged(tops: Sequence[TopK], queries: int, k: int) -> TopK:
     for first in range(0, queries, step):
         part = slice(first, first + step)
         scores = np.concatenate([_or_nothing(top, part) for top in tops], axis=1)
-        rows = np.concatenate([rows[part] for _, rows, _ in tops], axis=1)
+        rows = np.concatenate([top[1][part] for top in tops], axis=1)
         best = np.argsort(-scores, axis=1, kind="stable")[:, :k]
         all_scores[part] = np.take_along_axis(scores, best, axis=1)
         all_rows[part] = np.take_along_axis(rows, best, axis=1)

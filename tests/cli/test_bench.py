@@ -3,24 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from lsr import Index
+from tests.cli.commands import lsr, lsr_process
 from tests.conftest import random_vectors
 
 # As the command runs where kannolo is not installed.
 WITHOUT_KANNOLO = "import sys; sys.modules['kannolo'] = None; from lsr.cli import main; main()"
-
-
-def lsr(*arguments: object, code: str | None = None) -> subprocess.CompletedProcess[str]:
-    how = ["-m", "lsr"] if code is None else ["-c", code]
-    command = [sys.executable, *how, "bench", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, env=dict(os.environ))
 
 
 @pytest.fixture
@@ -35,7 +27,7 @@ def files(tmp_path: Path) -> tuple[Path, Path]:
 def test_from_vectors_to_report(files: tuple[Path, Path], tmp_path: Path) -> None:
     documents, queries = files
     options = ["-o", tmp_path / "r", "--rounds", 1, "-k", 5, "--peer", "kannolo"]
-    done = lsr(documents, "--queries", queries, *options, code=WITHOUT_KANNOLO)
+    done = lsr_process("bench", documents, "--queries", queries, *options, code=WITHOUT_KANNOLO)
     assert done.returncode == 0, done.stderr
     assert "lsr exact" in done.stdout
     assert "Skipped kannolo: not installed: pip install kannolo" in done.stderr
@@ -69,7 +61,7 @@ def test_mistakes_are_one_line_that_helps(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     names = dict(zip(("DOCUMENTS", "QUERIES"), map(str, files), strict=True))
-    done = lsr(*[names.get(argument, argument) for argument in arguments])
+    done = lsr("bench", *[names.get(argument, argument) for argument in arguments])
     assert done.returncode == status, done.stderr
     assert says in " ".join(done.stderr.replace("│", " ").split())
     assert "Traceback" not in done.stderr

@@ -12,7 +12,8 @@ import pytest
 
 from lsr import Encoder, load_encoder
 from lsr.encoders.idf import idf
-from tests.cli.test_main_job import lsr, one_line, write_lines
+from tests.cli.commands import lsr, one_line
+from tests.cli.test_main_job import write_lines
 from tests.encoders import families
 
 pytest.importorskip("transformers")

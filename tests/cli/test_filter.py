@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.cli.test_main_job import lsr, one_line
+from tests.cli.commands import lsr, one_line
 
 DOCUMENTS: list[dict[str, Any]] = [
     {"_id": "a", "text": "rotate a log file", "year": 2019, "lang": "en", "draft": False},

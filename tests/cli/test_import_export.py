@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from lsr import Index, load_encoder
-from tests.cli.test_main_job import DOCUMENTS, lsr, one_line
+from tests.cli.commands import lsr, one_line
+from tests.cli.test_main_job import DOCUMENTS
 from tests.index.formats.collections import COLLECTIONS, SUFFIXES, WITH_IDS, WRITTEN
 
 

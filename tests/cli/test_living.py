@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.test_main_job import DOCUMENTS, lsr, write_lines
+from tests.cli.commands import lsr
+from tests.cli.test_main_job import DOCUMENTS, write_lines
 from tests.conftest import REPOSITORY
 
 HOLD = """

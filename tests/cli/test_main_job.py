@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from lsr import Index
+from tests.cli.commands import lsr, lsr_process, one_line
 from tests.conftest import REPOSITORY
 
 DOCUMENTS = [
@@ -23,19 +24,6 @@ DOCUMENTS = [
     {"_id": "sort", "title": "sorted", "text": "Return a new list with all items in ascending order."},
     {"_id": "empty", "title": "", "text": ""},
 ]
-
-
-def lsr(*arguments: str | Path, stdin: str | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "lsr", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        input=stdin,
-        env={**os.environ, "COLUMNS": "120", **environment},
-        cwd=REPOSITORY,
-        check=False,
-    )
 
 
 def write_lines(path: Path, records: list[dict[str, str]]) -> Path:
@@ -51,11 +39,11 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def index(corpus: Path) -> Path:
     path = corpus.parent / "docs.idx"
-    done = lsr("index", corpus, "-o", path)
+    done = lsr_process("index", corpus, "-o", path)
     assert done.returncode == 0, done.stderr
     assert "5 documents" in done.stderr
     assert f'lsr search {path} "' in done.stderr
-    lsr("search", path, "kernels are compiled now, if they were not: it is said on stderr")
+    lsr_process("search", path, "kernels are compiled now, if they were not: it is said on stderr")
     return path
 
 
@@ -63,7 +51,7 @@ def index(corpus: Path) -> Path:
 
 
 def test_search_ranks_the_right_document_first(index: Path) -> None:
-    done = lsr("search", index, "compress a file", "run a function at exit")
+    done = lsr_process("search", index, "compress a file", "run a function at exit")
     assert done.returncode == 0
     assert done.stderr == ""
     first, second = done.stdout.split("\n\n")
@@ -110,7 +98,7 @@ def test_a_file_of_queries_becomes_a_trec_run(index: Path, tmp_path: Path) -> No
 def test_queries_and_documents_from_standard_input(tmp_path: Path) -> None:
     done = lsr("index", "-", "-o", tmp_path / "in.idx", stdin="to be or not to be\nthe rest is silence\n")
     assert done.returncode == 0, done.stderr
-    done = lsr("search", tmp_path / "in.idx", "--queries", "-", "--json", stdin="silence\n")
+    done = lsr_process("search", tmp_path / "in.idx", "--queries", "-", "--json", stdin="silence\n")
     assert json.loads(done.stdout)["hits"][0]["text"] == "the rest is silence"
 
 
@@ -155,14 +143,6 @@ def test_a_reader_that_goes_away_is_no_traceback(index: Path) -> None:
 # -- mistakes ----------------------------------------------------------------------------------------------------------
 
 
-def one_line(done: subprocess.CompletedProcess[str], status: int = 1) -> str:
-    assert done.returncode == status, done.stderr
-    assert done.stdout == ""
-    assert done.stderr.startswith("lsr: ")
-    assert done.stderr.count("\n") == 1
-    return done.stderr
-
-
 def mistakes() -> Iterator[tuple[str, str | None, list[str], str]]:
     """(name, content of docs.jsonl or None, arguments, what the line says). {d} is a folder, {i} an index."""
     good = '{"_id": "1", "text": "a"}\n'
@@ -198,6 +178,10 @@ def test_a_mistake_is_one_line_and_leaves_nothing(
     assert sorted(path.name for path in tmp_path.iterdir()) == before
 
 
+def test_a_mistake_is_one_line_of_the_process_too(tmp_path: Path) -> None:
+    assert re.search(r"none\.idx: no such index", one_line(lsr_process("search", tmp_path / "none.idx", "word")))
+
+
 def test_invalid_utf8_names_the_line(tmp_path: Path) -> None:
     (tmp_path / "docs.jsonl").write_bytes(b'{"_id": "1", "text": "a"}\n{"_id": "2", "text": "\xff"}\n')
     assert "docs.jsonl:2: " in one_line(lsr("index", tmp_path / "docs.jsonl", "-o", tmp_path / "new.idx"))
@@ -214,7 +198,7 @@ def test_wrong_usage_ends_with_2(arguments: list[str]) -> None:
 
 
 def test_debug_shows_the_traceback(tmp_path: Path) -> None:
-    done = lsr("info", tmp_path / "none.idx", LSR_DEBUG="1")
+    done = lsr_process("info", tmp_path / "none.idx", LSR_DEBUG="1")
     assert "Traceback" in done.stderr
     assert "IndexNotFound" in done.stderr
 
@@ -247,7 +231,7 @@ def test_ctrl_c_leaves_no_half_index(tmp_path: Path) -> None:
 
 
 def test_help_names_every_command() -> None:
-    done = lsr("--help")
+    done = lsr_process("--help")
     assert done.returncode == 0
     for command in ("demo", "index", "search", "info", "check", "encode"):
         assert re.search(rf"\b{command}\b", done.stdout)

@@ -185,7 +185,7 @@ def passages(shared: Path, count: int) -> list[str]:
 
 
 def test_real_weights(shared: Path, splade_tiny: Path) -> None:
-    assert_real(splade_tiny, passages(shared, 64))
+    assert_real(splade_tiny, passages(shared, 16))
 
 
 def test_real_weights_with_the_published_table(shared: Path, splade_tiny: Path, tmp_path: Path) -> None:
@@ -195,7 +195,7 @@ def test_real_weights_with_the_published_table(shared: Path, splade_tiny: Path, 
         shutil.copy(splade_tiny / name, folder / name)
     for name in ("tokenizer.json", "tokenizer_config.json"):
         shutil.copy(splade_tiny / name, folder / "query_0_SparseStaticEmbedding" / name)
-    assert_real(folder, passages(shared, 64))
+    assert_real(folder, passages(shared, 16))
 
 
 def assert_real(folder: Path, texts: list[str]) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from lsr import Document, Encoder, Index, load_encoder
@@ -92,8 +92,15 @@ def test_each_passage_is_read_whole_with_its_title(text: str, title: str, stride
         assert 0 < tokens(piece.content) <= LIMIT
 
 
+LONG_WORDS = {45: "retrieval", 47: "retrieval", 48: "retrieval", 50: "semi-colon;", 53: "pneumonoultramicroscopic"}
+LONG_WORDS |= {54: LONG_WORDS[50], 55: LONG_WORDS[53]}
+# The passage from the 50th word on is cut short, where the one before ends.
+CUT_SHORT = " ".join(f"{number:03}{LONG_WORDS.get(number, 'dog')}" for number in range(56))
+
+
 @settings(max_examples=40, deadline=None)
 @given(text=texts(), title=st.sampled_from(TITLES), stride=st.none() | st.integers(LONGEST, ROOM))
+@example(text=CUT_SHORT, title="Of the passages, with commas, that are cut", stride=16)
 def test_passages_cover_the_text_and_begin_and_end_between_words(text: str, title: str, stride: int | None) -> None:
     found = spans(text, cut(text, title, stride))
     assert (found[0][0], found[-1][1]) == (0, len(text))

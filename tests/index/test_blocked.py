@@ -295,7 +295,7 @@ ARRAYS = [
     "lists_codes",
     "lists_offsets",
     "lists_terms",
-    "rows_bits",
+    "rows_before",
     "rows_codes",
     "rows_largest",
     "rows_offsets",

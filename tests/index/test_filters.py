@@ -83,9 +83,9 @@ def test_scores_are_those_of_an_unfiltered_search_to_the_last_bit(tmp_path: Path
             assert found(hits) == expected(index, queries[i : i + 1], 50, lambda row: row % 10 == 3)
 
 
-@pytest.mark.usefixtures("way")
-def test_documents_in_several_windows(tmp_path: Path) -> None:
-    """Windows with all, few and none of the allowed documents, read densely and through their postings."""
+@pytest.fixture(scope="module")
+def windows(tmp_path_factory: pytest.TempPathFactory) -> tuple[Index, SparseVectors]:
+    """Documents of several windows: all have the first term, a tenth the second, few the third."""
     n = 2 * WINDOW + 700
     generator = np.random.default_rng(7)
     tenth, rare = generator.random(n) < 0.1, generator.random(n) < 0.001
@@ -93,7 +93,14 @@ def test_documents_in_several_windows(tmp_path: Path) -> None:
     indptr = np.concatenate([[0], np.cumsum(has.sum(axis=1))])
     indices = np.nonzero(has)[1]
     vectors = SparseVectors(indptr=indptr, indices=indices, values=generator.integers(1, 4, len(indices)), dim=3)
-    index = index_with(vectors, [{"n": row} for row in range(n)], tmp_path)
+    return index_with(vectors, [{"n": row} for row in range(n)], tmp_path_factory.mktemp("windows")), vectors
+
+
+@pytest.mark.usefixtures("way")
+def test_documents_in_several_windows(windows: tuple[Index, SparseVectors]) -> None:
+    """Windows with all, few and none of the allowed documents, read densely and through their postings."""
+    index, vectors = windows
+    n = len(vectors)
     queries = SparseVectors(indptr=[0, 1, 2, 3, 6], indices=[0, 1, 2, 0, 1, 2], values=[1, 1, 1, 1, 2, 3], dim=3)
     scores = (queries.to_scipy() @ vectors.to_scipy().T).toarray()
     rows = np.arange(n)

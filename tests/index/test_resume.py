@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+import functools
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -24,10 +26,10 @@ from tests.conftest import random_vectors
 from tests.index.encoders import with_other_weights
 
 TEXTS = [
-    f"text number {i} about {topic}" for i in range(50) for topic in ("logs", "files", "sparse vectors", "sorting")
+    f"text number {i} about {topic}" for i in range(20) for topic in ("logs", "files", "sparse vectors", "sorting")
 ]
-BATCH = 32
-DONE = 64  # two batches, when it is interrupted after 100 documents: the third was under way
+BATCH = 16
+DONE = 32  # two batches, when it is interrupted after 50 documents: the third was under way
 
 
 @pytest.fixture(scope="module")
@@ -35,10 +37,20 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Index:
     return Index.build(TEXTS, tmp_path_factory.mktemp("whole") / "my.idx", batch_size=BATCH)
 
 
+@pytest.fixture(scope="module")
+def left(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with what an interrupted run left."""
+    folder = tmp_path_factory.mktemp("left")
+    interrupt(folder)
+    return folder
+
+
 @pytest.fixture
-def scratch(tmp_path: Path) -> Path:
+def scratch(left: Path, tmp_path: Path) -> Path:
     """The vectors and the checkpoint of an interrupted run."""
-    return interrupt(tmp_path)
+    shutil.copytree(left, tmp_path, dirs_exist_ok=True)
+    (found,) = tmp_path.rglob("scratch")
+    return found
 
 
 def interrupted(after: int) -> Iterator[str]:
@@ -46,15 +58,22 @@ def interrupted(after: int) -> Iterator[str]:
     raise KeyboardInterrupt
 
 
-def interrupt(where: Path, after: int = 100) -> Path:
+def interrupt(where: Path, after: int = 50) -> Path:
     with pytest.raises(KeyboardInterrupt):
         resumed(where, interrupted(after))
     (found,) = where.rglob("scratch")
     return found
 
 
+@functools.cache
+def bundled() -> lsr.Encoder:
+    """Loaded once: that takes as long as a build."""
+    return lsr.load_encoder()
+
+
 def resumed(where: Path, texts: Iterable[str] = TEXTS, **options: Any) -> Index:
-    return Index.build(texts, where / "my.idx", batch_size=BATCH, resume=True, **options)
+    options = {"encoder": bundled(), "batch_size": BATCH, "resume": True, **options}
+    return Index.build(texts, where / "my.idx", **options)
 
 
 def went_on_after(index: Index) -> int:
@@ -77,15 +96,15 @@ def names(where: Path) -> list[str]:
 
 def test_without_resume_an_interrupted_build_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
-        Index.build(interrupted(100), tmp_path / "my.idx", batch_size=BATCH)
+        Index.build(interrupted(50), tmp_path / "my.idx", batch_size=BATCH)
     assert names(tmp_path) == []
 
 
 def test_a_resumed_build_encodes_the_rest_and_gives_the_same_bytes(
     whole: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    interrupt(tmp_path, 70)
-    interrupt(tmp_path, 100)
+    interrupt(tmp_path, 35)
+    interrupt(tmp_path, 50)
     encoded: list[int] = []
     encode = DocumentEncoder.encode_parts
 
@@ -142,7 +161,7 @@ def test_nothing_is_lost_when_the_last_step_fails(
 def test_an_old_index_stays_until_the_resumed_build_is_complete(tmp_path: Path) -> None:
     old = Index.build(["old"], tmp_path / "my.idx")
     with pytest.raises(KeyboardInterrupt):
-        resumed(tmp_path, interrupted(100), overwrite=True)
+        resumed(tmp_path, interrupted(50), overwrite=True)
     assert len(Index.open(old.path)) == 1
     with pytest.raises(OutputExists):
         resumed(tmp_path)
@@ -248,14 +267,14 @@ def test_vectors_of_another_encoder_are_not_mixed_in(tmp_path: Path, scratch: Pa
     with pytest.raises(StorageError, match="the interrupted run had another encoder, --max-length, --long or"):
         resumed(tmp_path, encoder=with_other_weights(tmp_path / "same", tmp_path / "other"))
     with pytest.raises(StorageError, match="the interrupted run had another encoder, --max-length, --long or"):
-        resumed(tmp_path, max_length=64)
+        resumed(tmp_path, encoder=None, max_length=64)
     assert went_on_after(resumed(tmp_path, encoder=tmp_path / "same")) == DONE
 
 
 @pytest.mark.parametrize("keep_text", [False, True])
 def test_texts_are_kept_as_the_last_run_wants(tmp_path: Path, keep_text: bool) -> None:
     with pytest.raises(KeyboardInterrupt):
-        resumed(tmp_path, interrupted(100), keep_text=not keep_text)
+        resumed(tmp_path, interrupted(50), keep_text=not keep_text)
     index = resumed(tmp_path, keep_text=keep_text)
     assert went_on_after(index) == DONE
     record = index.record_of(0)

@@ -14,7 +14,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numba import njit
 
-from lsr.index.kernels.vector import LANES, ROW, above, add_nibbles, count_bits, equal, first_bit, prefetch
+from lsr.index.kernels.vector import (
+    LANES,
+    ROW,
+    above,
+    add_nibbles,
+    count_bits,
+    equal,
+    first_bit,
+    nibbles_above_0,
+    prefetch,
+)
 
 U = np.uint64
 
@@ -30,8 +40,13 @@ def call_equal(terms, at, term):  # type: ignore[no-untyped-def]
 
 
 @njit
-def call_add_nibbles(scores, at, cells, cell_at, weight):  # type: ignore[no-untyped-def]
-    add_nibbles(scores, U(at), cells, U(cell_at), np.uint16(weight))
+def call_add_nibbles(scores, at, gap, cells, cell_at, weight):  # type: ignore[no-untyped-def]
+    add_nibbles(scores, U(at), U(gap), cells, U(cell_at), np.uint16(weight))
+
+
+@njit
+def call_nibbles_above_0(codes, at):  # type: ignore[no-untyped-def]
+    return nibbles_above_0(codes, U(at))
 
 
 @njit
@@ -70,15 +85,25 @@ def test_equal_finds_a_term_among_32(seed: int, at: int, kind: type[np.generic])
 
 
 @settings(deadline=None)
-@given(seeds, places, st.integers(0, 5), st.integers(0, 2000))
-def test_add_nibbles_adds_low_halves_then_high_halves(seed: int, at: int, cell: int, weight: int) -> None:
+@given(seeds, places, st.integers(16, 32), st.integers(0, 5), st.integers(0, 2000))
+def test_add_nibbles_adds_low_halves_then_high_halves(seed: int, at: int, gap: int, cell: int, weight: int) -> None:
     generator = np.random.default_rng(seed)
     scores, cells = generator.integers(0, 500, 200).astype(np.int16), generator.integers(0, 256, 96).astype(np.uint8)
     bytes_ = cells[cell * 16 : cell * 16 + 16].astype(np.int64)
     expected = scores.copy()
-    expected[at : at + 32] += (np.concatenate([bytes_ & 15, bytes_ >> 4]) * weight).astype(np.int16)
-    call_add_nibbles(scores, at, cells, cell * 16, weight)
+    expected[at : at + 16] += ((bytes_ & 15) * weight).astype(np.int16)
+    expected[at + gap : at + gap + 16] += ((bytes_ >> 4) * weight).astype(np.int16)
+    call_add_nibbles(scores, at, gap, cells, cell * 16, weight)
     np.testing.assert_array_equal(scores, expected)
+
+
+@settings(deadline=None)
+@given(seeds, places)
+def test_nibbles_above_0_are_low_halves_then_high_halves(seed: int, at: int) -> None:
+    codes = np.random.default_rng(seed).choice([0x00, 0x01, 0x10, 0x80, 0x08, 0xFF], 200).astype(np.uint8)
+    bytes_ = codes[at : at + 32]
+    expected = bits_of(np.concatenate([bytes_ & 15, bytes_ >> 4]) > 0)
+    assert call_nibbles_above_0(codes, at) == expected
 
 
 @settings(deadline=None)
@@ -112,7 +137,9 @@ def test_older_processors_give_the_same(processor: str) -> None:
 TESTS = [name for name in dict(globals()) if name.startswith("test_") and "processors" not in name]  # those above
 
 
-@pytest.mark.parametrize("function", [call_above, call_equal, call_add_nibbles, call_bits, call_prefetch])
+@pytest.mark.parametrize(
+    "function", [call_above, call_equal, call_add_nibbles, call_nibbles_above_0, call_bits, call_prefetch]
+)
 def test_they_can_be_lowered_for_aarch64(function: Any) -> None:
     import llvmlite.binding as llvm
 

@@ -18,9 +18,9 @@ from lsr.sparse import SparseVectors
 __all__ = ["BlockedEngine", "Work"]
 
 COLUMNS = 1 << 14
-# Nanoseconds a query, a code of a summary, an entry, a document and a term of the query in it: fitted to 40 settings on
-# 391,934 documents (2026-11-26, AMD EPYC family 25 model 1, shared), with a mean error of 12 %.
-_NS_QUERY, _NS_SUMMARY, _NS_ENTRY, _NS_DOCUMENT, _NS_TERM = 16_000.0, 4.0, 10.0, 240.0, 10.0
+# Nanoseconds a query, a code of a summary, an entry, a document and a term of the query in it: fitted to 64 settings on
+# 391,934 and 3,135,472 documents (2026-11-26, AMD EPYC family 25 model 1, shared), with a mean error of 11 %.
+_NS_QUERY, _NS_SUMMARY, _NS_ENTRY, _NS_DOCUMENT, _NS_TERM = 11_000.0, 2.1, 16.0, 300.0, 3.2
 _NONE = np.zeros(0, np.uint8)
 _NONE.flags.writeable = False  # as masks are: Numba tells them apart
 
@@ -43,22 +43,10 @@ class BlockedEngine:
         self._documents = segment.documents
         self._padded = blocks.padded
         self._block_size = blocks.block_size
-        several = blocks.block_size > STRIP
-        last_strip = max(0, len(blocks.cells) // CELL - 1)
-        self._arrays = (
-            np.float32(segment.entry.scale),
-            blocks.block_size,
-            segment.documents,
-            blocks.lists,
-            blocks.rows,
-            (blocks.strip_offsets, blocks.strip_masks, several, np.uint64(last_strip)),
-            blocks.cells,
-            (segment.forward_indptr, segment.forward_terms, segment.forward_codes),
-            segment.rows_of,
-        )
+        self._blocks, self._segment = blocks, segment
         self._last = (_NONE, _NONE)  # the last mask, and the blocks that have a document it allows
-        self._idle: list[tuple[Any, ...]] = []  # append and pop are atomic
-        self._search: Callable[..., None] | None = None
+        self._idle: list[Any] = []  # append and pop are atomic
+        self._kernel: _Kernel | None = None
 
     def search(
         self,
@@ -83,33 +71,34 @@ class BlockedEngine:
             return scores, rows, counts
         indptr, terms, weights = query_arrays(queries)
         masks = (_NONE, _NONE) if allowed is None else (allowed, self._allowed_blocks(allowed))
-        fixed = (
-            (float(settings.query_cut), int(settings.n_blocks), max(int(settings.candidates), k)),
-            *self._arrays,
-            *masks,
-        )
+        how = (float(settings.query_cut), int(settings.n_blocks), max(int(settings.candidates), k))
         if n == 1:  # a single query waits for every line of Python
-            self._run((indptr, terms, weights, 1), fixed, (scores, rows, counts), work)
+            self._run((indptr, terms, weights, 1), how, masks, (scores, rows, counts), work)
             return scores, rows, counts
 
         def run(first: int, last: int) -> None:
             part = slice(first, last)
             asked = (indptr[first : last + 1], terms, weights, last - first)
-            self._run(asked, fixed, (scores[part], rows[part], counts[part]), work)
+            self._run(asked, how, masks, (scores[part], rows[part], counts[part]), work)
 
         in_pieces(n, threads, run)
         return scores, rows, counts
 
     def _run(
-        self, asked: tuple[Any, ...], fixed: tuple[Any, ...], out: TopK, work: npt.NDArray[np.int64] | None
+        self,
+        asked: tuple[Any, ...],
+        how: tuple[float, int, int],
+        masks: tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]],
+        out: TopK,
+        work: npt.NDArray[np.int64] | None,
     ) -> None:
-        kernel = self._search or self._load()
+        kernel = self._kernel or self._load()
         try:
             memory = self._idle.pop()
         except IndexError:
-            memory = self._memory()
+            memory = kernel.allocate(self._padded, self._block_size, COLUMNS)
         mine = np.zeros(4, np.int64)
-        kernel(*asked, *fixed, *memory, *out, mine)
+        kernel.search(*asked, *how, kernel.segment, memory, *masks, *out, mine)
         self._idle.append(memory)  # not after a failure: it may not be clean
         if work is not None:
             work += mine
@@ -136,33 +125,42 @@ class BlockedEngine:
         """What a batch takes at least, about."""
         return _NS_QUERY * len(queries)
 
-    def _memory(self) -> tuple[Any, ...]:
-        # Block numbers of 16 bits may be damaged, but do not lead out of this.
-        blocks = max(self._padded, 1 << 16) + 64
-        documents = self._padded * self._block_size + 64
-        return (
-            np.zeros(blocks, np.int16),
-            np.zeros(documents, np.int16),
-            np.zeros(COLUMNS, np.int16),
-            (
-                np.zeros(blocks, np.uint32),
-                np.zeros(blocks, np.uint32),
-                np.zeros(blocks, np.uint32),
-                np.zeros(blocks, np.uint32),
-                np.zeros(blocks, np.uint8),
-                np.zeros(documents, np.uint32),
-            ),
-            np.zeros(blocks // 64 + 1, np.uint64),
-        )
-
-    def _load(self) -> Callable[..., None]:
+    def _load(self) -> _Kernel:
         """The kernel, compiled for the arrays of this segment."""
-        from lsr.index.kernels.blocked import search
+        from lsr.index.kernels.blocked import allocate, bind, search
 
+        segment, blocks = self._segment, self._blocks
+        several = blocks.block_size > STRIP
+        arrays = (
+            np.float32(segment.entry.scale),
+            blocks.block_size,
+            segment.documents,
+            blocks.lists,
+            blocks.rows,
+            (blocks.strip_offsets, blocks.strip_masks, several, np.uint64(max(0, len(blocks.cells) // CELL - 1))),
+            blocks.cells,
+            (segment.forward_indptr, segment.forward_terms, segment.forward_codes),
+            segment.rows_of,
+        )
         query = (np.zeros(1, np.int64), np.zeros(0, np.uint32), np.zeros(0, np.float32), 0)
         out = (np.zeros((0, 1), np.float32), np.zeros((0, 1), np.int64), np.zeros(1, np.int64), np.zeros(4, np.int64))
-        name = "-".join(str(array.dtype) for array in (self._arrays[3][2], *self._arrays[7]))
-        arguments = (*query, (1.0, 1, 1), *self._arrays, _NONE, _NONE, *self._memory(), *out)
-        compile_once(f"blocked-{name}", lambda: search(*arguments))
-        self._search = compiled_form(search, arguments)
-        return self._search
+        bound: list[Any] = []
+
+        def empty_call() -> None:
+            bound.append(bind(*arrays))
+            search(*query, 1.0, 1, 1, bound[0], allocate(64, STRIP, 64), _NONE, _NONE, *out)
+
+        name = "-".join(str(array.dtype) for array in (blocks.lists[2], *arrays[7]))
+        compile_once(f"blocked-{name}", empty_call)
+        segment_bound = bound[0] if bound else bind(*arrays)
+        arguments = (*query, 1.0, 1, 1, segment_bound, allocate(64, STRIP, 64), _NONE, _NONE, *out)
+        self._kernel = _Kernel(compiled_form(search, arguments), allocate, segment_bound)
+        return self._kernel
+
+
+class _Kernel(NamedTuple):
+    """What `kernels.blocked` has, compiled, and the segment as it takes it."""
+
+    search: Callable[..., None]
+    allocate: Callable[[int, int, int], Any]
+    segment: Any

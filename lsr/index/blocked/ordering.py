@@ -14,10 +14,11 @@ from lsr.processors import available_cores
 
 __all__ = ["order_documents"]
 
-HEAVIEST = 16  # terms by which documents are compared
-LEAF = 32  # documents of an inner cluster, on average
-MEMBERS = 192  # documents of an outer cluster, on average; larger where MAX_CLUSTERS would be exceeded
-MAX_CLUSTERS = 2048
+HEAVIEST = 24  # terms by which documents are compared
+MEMBERS = 24  # documents of a cluster, on average; larger where MAX_CLUSTERS would be exceeded
+MAX_CLUSTERS = 1 << 15  # below 2^16; the time of assigning a document grows with it
+GROUP = 8  # documents of a group within a cluster, on average; larger where MAX_GROUPS would be exceeded
+MAX_GROUPS = 64
 _ROWS = 1 << 14
 SEED = 20240711
 
@@ -35,9 +36,9 @@ def order_documents(
     """Document numbers [documents], in the order in which they are to be stored.
 
     indptr, terms, values: a CSR batch, which may be a memory map. The result does not depend on the number of threads.
-    Memory: 60 bytes a document.
+    Memory: 140 bytes a document.
     """
-    from lsr.index.kernels.clustering import assign, heaviest, order_within
+    from lsr.index.kernels.clustering import assign, chain, heaviest, index_centroids, order_within
 
     documents = len(indptr) - 1
     threads = threads or available_cores()
@@ -55,15 +56,25 @@ def order_documents(
         heaviest(start - low, terms[low:high], values[low:high], top_terms[part], top_codes[part], counts[part])
     clusters = min(MAX_CLUSTERS, max(1, documents // MEMBERS))
     centroids = np.sort(np.random.default_rng(SEED).choice(documents, clusters, replace=False)).astype(np.int64)
+    heavy = (top_terms, top_codes, counts)
+    size = int(counts[centroids].sum())
+    index = (np.zeros(dim + 1, np.int64), np.zeros(size, np.uint16), np.zeros(size, np.uint16))
+    index_centroids(centroids, *heavy, *index)
     nearest = np.zeros(documents, np.int32)
-    heavy = (top_terms, top_codes, counts, dim)
-    compile_once(f"assign-{name}", lambda: assign(0, 0, centroids, *heavy, nearest))
+    compile_once(f"assign-{name}", lambda: assign(0, 0, clusters, *heavy, index, nearest))
     progress("clustering", documents // 3, documents)
-    in_pieces(documents, threads, lambda first, last: assign(first, last, centroids, *heavy, nearest))
+    in_pieces(documents, threads, lambda first, last: assign(first, last, clusters, *heavy, index, nearest))
     progress("clustering", documents * 2 // 3, documents)
-    members = np.argsort(nearest, kind="stable")
-    bounds = np.searchsorted(nearest[members], np.arange(clusters + 1)).astype(np.int64)
-    compile_once(f"order-{name}", lambda: order_within(0, 0, bounds, members, LEAF, *heavy))
-    in_pieces(clusters, threads, lambda first, last: order_within(first, last, bounds, members, LEAF, *heavy))
+    places = np.zeros(clusters, np.int64)
+    chain(centroids, *heavy, index, places)
+    cluster_of = places[nearest]
+    members = np.argsort(cluster_of, kind="stable")
+    bounds = np.searchsorted(cluster_of[members], np.arange(clusters + 1)).astype(np.int64)
+
+    def order(first: int, last: int) -> None:
+        order_within(first, last, bounds, members, GROUP, MAX_GROUPS, *heavy, np.zeros(dim, np.uint16))
+
+    compile_once(f"order-{name}", lambda: order(0, 0))
+    in_pieces(clusters, threads, order)
     progress("clustering", documents, documents)
     return members.astype(np.uint32)

@@ -112,7 +112,7 @@ class _Writer:
             "lists_codes",
             "rows_codes",
             "rows_largest",
-            "rows_bits",
+            "rows_before",
         )
         files = {name: AppendFile(self._folder, f"{self._segment}/blocks_{name}") for name in names}
         try:
@@ -133,7 +133,7 @@ class _Writer:
             files["lists_codes"].finish("|u1", (in_lists,)),
             files["rows_codes"].finish("|u1", (in_rows // 2,)),
             files["rows_largest"].finish("|u1", (len(rows),)),
-            files["rows_bits"].finish("<u8", (in_rows // 64,)),
+            files["rows_before"].finish("<u4", (in_rows // 64,)),
             self._write("lists_terms", self._terms[lists]),
             self._write("lists_offsets", _offsets(counts.entries[lists])),
             self._write("rows_terms", self._terms[rows]),
@@ -212,7 +212,7 @@ class _Writer:
             "lists_codes": np.zeros(0 if as_rows else entries, np.uint8),
             "rows_codes": np.zeros(len(chosen) * padded // 2, np.uint8),
             "rows_largest": np.zeros(len(chosen) if as_rows else 0, np.uint8),
-            "rows_bits": np.zeros(len(chosen) * padded // 64, np.uint64),
+            "rows_before": np.zeros(len(chosen) * padded // 64, np.uint32),
         }
 
         def call(sources: npt.NDArray[np.int64]) -> None:
@@ -226,7 +226,7 @@ class _Writer:
                 arrays["rows_codes" if as_rows else "lists_codes"],
                 arrays["rows_largest"],
                 padded,
-                arrays["rows_bits"],
+                arrays["rows_before"],
                 first_strip,
                 arrays["strip_offsets"],
                 arrays["strip_masks"],

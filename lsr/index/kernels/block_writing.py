@@ -12,6 +12,8 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
+from lsr.index.kernels.summaries import REACH, summary_code
+
 Array = npt.NDArray[Any]
 STRIP = 32  # documents of a strip: 16 bytes of 4-bit codes
 
@@ -83,7 +85,7 @@ def count_cells(
 
 
 @njit(nogil=True, cache=True)
-def _fill_block(docs, codes, start, end, first, largest, cells, strip):  # type: ignore[no-untyped-def]
+def _fill_block(docs, codes, start, end, first, reach, cells, strip):  # type: ignore[no-untyped-def]
     """Writes the strips of one block. Returns which strips there are, as bits. first: the block's first document."""
     mask = 0
     for p in range(start, end):
@@ -92,10 +94,25 @@ def _fill_block(docs, codes, start, end, first, largest, cells, strip):  # type:
         if not mask & bit:
             strip += mask != 0
             mask |= bit
-        code = (np.int64(codes[p]) * 15 + largest // 2) // largest
+        code = min(15, (np.int64(codes[p]) * 15 + reach // 2) // reach)
         lane = inside % STRIP
         cells[strip * 16 + lane % 16] |= np.uint8(code << (lane // 16 * 4))
     return mask
+
+
+@njit(nogil=True, cache=True)
+def _cut(docs, codes, size, block_size, starts, summaries):  # type: ignore[no-untyped-def]
+    """starts, summaries: where each block begins among the postings of a term, and its summary. Returns how many."""
+    entries = start = 0
+    while start < size:
+        block, end = np.int64(docs[start]) // block_size, start
+        while end < size and np.int64(docs[end]) // block_size == block:
+            end += 1
+        starts[entries], summaries[entries] = start, summary_code(codes, start, end)
+        entries += 1
+        start = end
+    starts[entries] = size
+    return entries
 
 
 @njit(nogil=True, cache=True)
@@ -109,7 +126,7 @@ def fill(
     codes_out: Array,
     largest_out: Array,
     padded: int,
-    bits: Array,
+    before: Array,
     first_strip: int,
     strip_offsets: Array,
     strip_masks: Array,
@@ -117,39 +134,41 @@ def fill(
 ) -> None:
     """Writes the entries of the terms `sources`, one after another.
 
-    As lists (padded == 0): blocks [entries], codes_out [entries]: the largest code of each. As rows: codes_out
-    [n * padded / 2]: a 4-bit code for each block, 32 in 16 bytes as in cells, relative to largest_out [n] and rounded up;
-    bits [n * padded / 64]. Both: cells [strips * 16]; with more than one strip a block also strip_offsets [entries], counted
-    from first_strip, and strip_masks [entries].
+    As lists (padded == 0): blocks [entries], codes_out [entries]: the summary of each. As rows: codes_out
+    [n * padded / 2]: a 4-bit code for each block, relative to largest_out [n] and rounded up, 64 in 32 bytes, byte i those
+    of blocks i and 32 + i; before [n * padded / 64]: entries of the row before each of these. Both: cells [strips * 16];
+    with more than one strip a block also strip_offsets [entries], counted from first_strip, and strip_masks [entries].
     """
     docs, codes = np.empty(postings[0], np.uint32), np.empty(postings[0], np.uint8)
+    most = (postings[0] + block_size - 1) // block_size
+    starts, summaries = np.empty(most + 1, np.int64), np.empty(most, np.int64)
     entry = strip = 0
     for i in range(len(sources)):
         size = _survivors(sources[i], postings, floor, narrow, docs, codes)
-        top = np.int64(codes[:size].max()) if size else np.int64(1)
+        entries = _cut(docs, codes, size, block_size, starts, summaries)
+        top = summaries[:entries].max() if entries else np.int64(1)
         if padded:
             largest_out[i] = top
-        start = 0
-        while start < size:
-            block = np.int64(docs[start]) // block_size
-            end, largest = start, np.int64(0)
-            while end < size and np.int64(docs[end]) // block_size == block:
-                largest = max(largest, np.int64(codes[end]))
-                end += 1
+        for e in range(entries):
+            block, summary = np.int64(docs[starts[e]]) // block_size, summaries[e]
             if padded:
-                code = (largest * 15 + top - 1) // top
-                largest = (top * code + 14) // 15  # what the reader makes of it, so that cells are relative to that
-            mask = _fill_block(docs, codes, start, end, block * block_size, largest, cells, strip)
+                code = (summary * 15 + top - 1) // top
+                summary = (top * code + 14) // 15  # what the reader makes of it, so that cells are relative to that
+                codes_out[i * padded // 2 + block // 64 * 32 + block % 32] |= np.uint8(code << (block % 64 // 32 * 4))
+                before[(i * padded + block) // 64] += 1
+            else:
+                blocks[entry], codes_out[entry] = block, summary
+            reach = np.int64(REACH[summary])
+            mask = _fill_block(docs, codes, starts[e], starts[e + 1], block * block_size, reach, cells, strip)
             if len(strip_masks):
                 strip_offsets[entry], strip_masks[entry] = first_strip + strip, mask
-            if padded:
-                at = i * padded // 2 + block // STRIP * 16 + block % 16
-                codes_out[at] |= np.uint8(code << (block % STRIP // 16 * 4))
-                bits[(i * padded + block) // 64] |= np.uint64(1) << np.uint64(block % 64)
-            else:
-                blocks[entry], codes_out[entry] = block, largest
             entry += 1
             while mask:
                 strip += mask & 1
                 mask >>= 1
-            start = end
+        if padded:
+            total = 0
+            for g in range(i * padded // 64, (i + 1) * padded // 64):  # from how many there are to how many before
+                there = before[g]
+                before[g] = total
+                total += there

@@ -95,8 +95,6 @@ def rank(candidates, count, forward, query_terms, weights, rows_of, keys):  # ty
         if i + AHEAD_DOCUMENTS < count:
             _prefetch_document(np.int64(candidates[i + AHEAD_DOCUMENTS]), forward)
         place = np.int64(candidates[i])
-        if place + 1 >= len(indptr):  # only in a damaged file: the last block is not full
-            continue
         score = _score(place, forward, query_terms, weights)
         bits = F32(score).view(np.int32)
         if bits > 0 and bits >= np.int32(keys[0] >> U(32)):

@@ -16,7 +16,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-__all__ = ["LANES", "ROW", "above", "add_nibbles", "count_bits", "equal", "first_bit", "prefetch"]
+__all__ = ["LANES", "ROW", "above", "add_nibbles", "count_bits", "equal", "first_bit", "nibbles_above_0", "prefetch"]
 
 LANES = 64  # scores that `above` compares at once: as many as a uint64 has bits
 ROW = 32  # terms that `equal` compares at once
@@ -75,29 +75,47 @@ def equal(_context, terms, at, term):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def add_nibbles(_context, scores, at, cells, cell_at, weight):  # type: ignore[no-untyped-def]
-    """add_nibbles(scores int16, at, cells uint8, cell_at, weight uint16): adds weight * code to 32 scores from 16 bytes.
+def add_nibbles(_context, scores, at, gap, cells, cell_at, weight):  # type: ignore[no-untyped-def]
+    """add_nibbles(scores int16, at, gap, cells uint8, cell_at, weight uint16): adds weight * code to 32 scores from 16 bytes.
 
-    Byte i holds the 4-bit codes of score i (low half) and of score 16 + i (high half).
+    Byte i holds the 4-bit codes of score i (low half) and of score gap + i (high half).
     """
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        _, at, gap, _, _, weight = args
         narrow = ir.VectorType(_I16, 16)
         cell = builder.load(
-            _pointer(context, builder, signature.args[2], args[2], args[3], ir.VectorType(_I8, 16)), align=1
+            _pointer(context, builder, signature.args[3], args[3], args[4], ir.VectorType(_I8, 16)), align=1
         )
         cell = builder.zext(cell, narrow)
         low = builder.and_(cell, ir.Constant(narrow, [15] * 16))
         high = builder.lshr(cell, ir.Constant(narrow, [4] * 16))
-        weight = _splat(builder, args[4], 16)
-        for shift, codes in ((0, low), (16, high)):
-            place = builder.add(args[1], _I64(shift))
+        weight = _splat(builder, weight, 16)
+        for place, codes in ((at, low), (builder.add(at, gap), high)):
             pointer = _pointer(context, builder, signature.args[0], args[0], place, narrow)
             total = builder.add(builder.load(pointer, align=2), builder.mul(codes, weight))
             builder.store(total, pointer, align=2)
         return context.get_dummy_value()
 
-    return types.void(scores, types.uint64, cells, types.uint64, types.uint16), generate
+    return types.void(scores, types.uint64, types.uint64, cells, types.uint64, types.uint16), generate
+
+
+@intrinsic
+def nibbles_above_0(_context, codes, at):  # type: ignore[no-untyped-def]
+    """nibbles_above_0(codes uint8, at) -> uint64: bit i says whether the low half of byte at + i is above 0, bit 32 + i
+    whether its high half is, for 32 bytes."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        vector = ir.VectorType(_I8, 32)
+        codes = builder.load(_pointer(context, builder, signature.args[0], args[0], args[1], vector), align=1)
+        bits = _I64(0)
+        for shift, mask in ((0, 0x0F), (32, 0xF0)):
+            half = builder.and_(codes, ir.Constant(vector, [mask] * 32))
+            there = builder.bitcast(builder.icmp_unsigned("!=", half, ir.Constant(vector, [0] * 32)), _I32)
+            bits = builder.or_(bits, builder.shl(builder.zext(there, _I64), _I64(shift)))
+        return bits
+
+    return types.uint64(codes, types.uint64), generate
 
 
 @intrinsic

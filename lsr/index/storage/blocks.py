@@ -3,14 +3,14 @@
 blocks_lists_terms    <u4 [lists]              the terms kept as lists, rising
 blocks_lists_offsets  <i8 [lists + 1]          start of each in the next two
 blocks_lists_blocks   <u2 or <u4 [in_lists]    blocks, rising within a list
-blocks_lists_codes    |u1 [in_lists]           the largest code there
+blocks_lists_codes    |u1 [in_lists]           the summary of the codes there (`kernels.summaries`)
 blocks_rows_terms     <u4 [rows]               the terms kept as rows, rising
-blocks_rows_codes     |u1 [rows * padded / 2]  the largest code of each block, 0 where there is none: 4 bits, relative to the
-                      row's largest and rounded up; 16 bytes hold 32, byte i those of blocks i and i + 16
-blocks_rows_largest   |u1 [rows]               the largest code of each row
-blocks_rows_bits      <u8 [rows * padded / 64] a bit for each block that has an entry
+blocks_rows_codes     |u1 [rows * padded / 2]  the summary of each block, 0 where there is none: 4 bits, relative to the
+                      row's largest and rounded up; 32 bytes hold 64, byte i those of blocks i and i + 32
+blocks_rows_largest   |u1 [rows]               the largest summary of each row
+blocks_rows_before    <u4 [rows * padded / 64] how many entries the row has before each 64 blocks
 blocks_rows_offsets   <i8 [rows + 1]           number of the first entry of each row: entries of lists come first
-blocks_cells          |u1 [strips * 16]        4-bit codes of 32 documents, relative to the entry's largest code
+blocks_cells          |u1 [strips * 16]        4-bit codes of 32 documents, relative to what the entry's summary reaches
 blocks_strip_offsets  <u4 [entries or 0]       first strip of each entry; none where a block is one strip
 blocks_strip_masks    |u1 [entries or 0]       which strips of the block there are
 order_rows            <u4 [documents]          the row of each stored document
@@ -47,7 +47,7 @@ class BlockArrays:
     block_size: int
     padded: int
     lists: tuple[Array, Array, Array, Array]  # terms, offsets, blocks, codes
-    rows: tuple[Array, Array, Array, Array, Array]  # terms, codes, largest, bits, offsets
+    rows: tuple[Array, Array, Array, Array, Array]  # terms, codes, largest, before, offsets
     cells: Array
     strip_offsets: Array
     strip_masks: Array
@@ -60,7 +60,7 @@ class BlockArrays:
 def find_fault(arrays: BlockArrays, documents: int) -> str | None:
     """What is wrong with the contents, None for nothing. A fault gives wrong answers; none leads out of memory."""
     _, offsets, blocks, codes = arrays.lists
-    _, row_codes, _, bits, row_offsets = arrays.rows
+    _, row_codes, _, before, row_offsets = arrays.rows
     falls = blocks[1:] <= blocks[:-1]
     starts = offsets[1:-1]
     falls[starts[(starts > 0) & (starts < len(blocks))] - 1] = False
@@ -69,13 +69,11 @@ def find_fault(arrays: BlockArrays, documents: int) -> str | None:
     if len(codes) and int(codes.min()) == 0:
         return "an entry without a document"
     for row in range(len(row_offsets) - 1):
-        pairs = row_codes[row * arrays.padded // 2 : (row + 1) * arrays.padded // 2].reshape(-1, 16)
-        there = np.concatenate([pairs & 15, pairs >> 4], axis=1).ravel() > 0
-        told = np.unpackbits(
-            bits[row * arrays.padded // 64 : (row + 1) * arrays.padded // 64].view(np.uint8), bitorder="little"
-        )
-        if not np.array_equal(there, told) or int(there.sum()) != int(row_offsets[row + 1] - row_offsets[row]):
-            return "the bits of a row are not those of its codes"
+        codes = row_codes[row * arrays.padded // 2 : (row + 1) * arrays.padded // 2].reshape(-1, 32)
+        there = np.count_nonzero(np.concatenate([codes & 15, codes >> 4], axis=1), axis=1).astype(np.int64)
+        told = before[row * arrays.padded // 64 : (row + 1) * arrays.padded // 64]
+        if not np.array_equal(told, np.cumsum(there) - there) or there.sum() != row_offsets[row + 1] - row_offsets[row]:
+            return "the counts of a row are not those of its codes"
     if arrays.block_size == STRIP:
         return None if len(arrays.cells) == CELL * arrays.entries else "more cells than entries"
     strips = np.bitwise_count(arrays.strip_masks).astype(np.int64)
@@ -109,6 +107,8 @@ def open_blocks(
     blocks = take("blocks_lists_blocks", None, np.uint16, np.uint32)
     codes = take("blocks_lists_codes", (len(blocks),), np.uint8)
     check_offsets("blocks_lists_offsets", offsets, len(blocks))
+    if len(lists_terms) and int(np.diff(offsets).max()) > padded:  # more than the engine's working memory holds
+        raise corrupt("blocks_lists_offsets", "a list with more entries than there are blocks")
     # 16-bit numbers cannot lead out of the engine's working memory; others are looked at.
     if blocks.dtype == np.uint32 and len(blocks) and int(blocks.max()) >= padded:
         raise corrupt("blocks_lists_blocks", "a block past the last")
@@ -116,7 +116,7 @@ def open_blocks(
     rows = len(rows_terms)
     rows_codes = take("blocks_rows_codes", (rows * padded // 2,), np.uint8)
     rows_largest = take("blocks_rows_largest", (rows,), np.uint8)
-    bits = take("blocks_rows_bits", (rows * padded // 64,), np.uint64)
+    before = take("blocks_rows_before", (rows * padded // 64,), np.uint32)
     rows_offsets = take("blocks_rows_offsets", (rows + 1,), np.int64)
     if rows_offsets[0] != len(blocks) or np.any(rows_offsets[1:] < rows_offsets[:-1]):
         raise corrupt("blocks_rows_offsets", "does not rise from the number of list entries")
@@ -132,7 +132,7 @@ def open_blocks(
         block_size,
         padded,
         (lists_terms, offsets, blocks, codes),
-        (rows_terms, rows_codes, rows_largest, bits, rows_offsets),
+        (rows_terms, rows_codes, rows_largest, before, rows_offsets),
         cells,
         take("blocks_strip_offsets", (several,), np.uint32),
         take("blocks_strip_masks", (several,), np.uint8),

@@ -26,7 +26,7 @@ __all__ = [
 ]
 
 MAGIC = "lsr-index"
-FORMAT_VERSION = (3, 0)  # major: who reads it must know it; minor: additions that older readers may ignore
+FORMAT_VERSION = (4, 0)  # major: who reads it must know it; minor: additions that older readers may ignore
 MANIFEST_LIMIT = 64 << 20  # bytes; a larger one is not ours
 _NAME = re.compile(r"manifest-(\d{6,12})\.json")
 _PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}(/[A-Za-z0-9_][A-Za-z0-9_.-]{0,99})?")

@@ -275,7 +275,7 @@ def _paths(value: Any, before: tuple[str | int, ...] = ()) -> list[tuple[str | i
 _PLACES = [(base, path) for base in _BASES for path in _paths(base)]
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=100)
 @given(st.sampled_from(range(len(_PLACES))), _ODD, st.booleans())
 def test_pages_can_be_made_of_any_report_that_is_valid(at: int, value: Any, removed: bool) -> None:
     base, path = _PLACES[at]
