@@ -1,10 +1,13 @@
-"""The index folder: manifest, raw arrays, ids and texts; writing it whole, and checking it before anything trusts it.
+"""The index folder: manifest, raw arrays, ids and texts; writing and changing it, and checking it before anything trusts it.
 
     my.idx/
-      manifest-000001.json        what is here: counts, and name, size, type, shape and checksum of every file
+      LOCK                        held by the process that changes the index
+      manifest-000002.json        what is here: counts, and name, size, type, shape and checksum of every file
       encoder/                    query side of the encoder: tokenizer.json, term weights (absent: made from vectors)
-      segment-<hex>/              write-once arrays, little-endian, mapped into memory as they are
+      segment-0001/               write-once arrays, little-endian, mapped into memory as they are
+      deleted-0001-0002           which documents of segment 1 are deleted, in generation 2
 
 `manifest` is the data, `arrays` writes and maps files, `segment` names the arrays and checks how they fit together,
-`records` holds ids and texts, `folder` makes a folder appear as a whole or not at all.
+`records` holds ids and texts, `folder` makes a folder appear as a whole or not at all, `commit` changes one that is there,
+with `locks` and `disk`.
 """

@@ -28,7 +28,7 @@ import numpy.typing as npt
 from lsr.errors import LsrError, StorageError
 from lsr.index.storage import disk
 from lsr.index.storage.folder import Workplace
-from lsr.index.storage.locks import LOCK, remove_unless_pinned, writing
+from lsr.index.storage.locks import LOCK, open_newest, remove_unless_pinned, writing
 from lsr.index.storage.manifest import FileEntry, Manifest, manifest_name, manifests
 
 __all__ = ["Commit"]
@@ -51,7 +51,7 @@ class Commit:
         self._stack = ExitStack()
 
     def __enter__(self) -> Commit:
-        self.manifest = Manifest.read(self.folder)  # before a file is made in a folder that is none
+        self.manifest, _ = open_newest(self.folder)  # before a file is made in a folder that is none
         with self._stack:
             self._stack.enter_context(writing(self.folder))
             self.manifest = Manifest.read(self.folder)
