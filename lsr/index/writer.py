@@ -47,6 +47,7 @@ SMALL = 4_096  # documents
 MOST = 65_536
 _MANY_SEGMENTS = 12
 _MANY_DELETED = 0.2  # of what is stored
+_MANY_UNBLOCKED = 16_384  # documents that are searched exactly beside blocks
 _NAMED = 5  # ids in a message
 
 Rows = npt.NDArray[np.int64]
@@ -84,7 +85,7 @@ def reason_to_compact(manifest: Manifest) -> str | None:
         return f"each search looks into {len(segments)} segments"
     without_blocks = sum(s.live for s in segments if not s.block_size)
     wanted = building_of(manifest).blocks(manifest.documents) is not None
-    if wanted and without_blocks > max(MOST, manifest.documents // 4):
+    if wanted and without_blocks > max(_MANY_UNBLOCKED, manifest.documents // 20):
         return f"{without_blocks:,} documents are not in blocks, and take longer to search"
     return None
 

@@ -233,7 +233,7 @@ def test_ctrl_c_leaves_no_half_index(tmp_path: Path) -> None:
 def test_help_names_every_command() -> None:
     done = lsr_process("--help")
     assert done.returncode == 0
-    for command in ("demo", "index", "search", "info", "check", "encode"):
+    for command in ("demo", "index", "search", "add", "delete", "compact", "info", "check", "encode"):
         assert re.search(rf"\b{command}\b", done.stdout)
     assert lsr("-h").stdout == done.stdout
     assert lsr("--version").stdout == "lsr 0.1.0\n"

@@ -12,7 +12,7 @@ from lsr.errors import CorruptIndex
 from lsr.index.filters.columns import Column
 from lsr.index.storage.arrays import checksum
 from lsr.index.storage.blocks import find_fault
-from lsr.index.storage.manifest import Manifest
+from lsr.index.storage.locks import open_newest
 from lsr.index.storage.segment import WINDOW, Segment, largest_codes, open_deletions, window_count
 from lsr.index.storage.vocabulary import StoredVocabulary
 
@@ -28,7 +28,7 @@ def check_index(path: Path, full: bool) -> Iterator[str]:
     that contents hold the rules: terms rise and lie in the vocabulary, values of fields belong to documents, ids are
     distinct and readable, every text opens.
     """
-    manifest = Manifest.read(path)
+    manifest, _pin = open_newest(path)  # held to the end: its files are not collected meanwhile
     yield f"manifest: generation {manifest.generation}, checksum matches"
     segments = [Segment(path, entry, manifest.dim, manifest.texts) for entry in manifest.segments]
     deletions = [open_deletions(path, entry) for entry in manifest.segments]

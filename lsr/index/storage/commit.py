@@ -17,6 +17,7 @@ removed after a commit.
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterable
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -37,8 +38,8 @@ logger = logging.getLogger(__name__)
 
 _KEPT = 2  # generations
 _TEMPORARY = "tmp-"
-# What an index folder holds; anything else in it is someone else's, and is left alone.
-_OURS = ("segment-", "deleted-", "encoder-", _TEMPORARY)
+# What a commit may have made; anything else in the folder is left alone.
+_OURS = re.compile(r"(segment|encoder)-\d{4,}(-\d+)?|deleted(-\d+){2,}|tmp-.+")
 
 
 class Commit:
@@ -131,7 +132,7 @@ class Commit:
 
     def _remove(self, kept: set[str]) -> None:
         for path in sorted(self.folder.iterdir()):
-            if path.name not in kept and path.name.startswith(_OURS):
+            if path.name not in kept and _OURS.fullmatch(path.name):
                 with suppress(FileNotFoundError):
                     if path.is_dir() and not path.is_symlink():
                         disk.remove_tree(path)
