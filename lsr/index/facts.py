@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from lsr.index.policy import reason_to_compact
 from lsr.index.snapshot import Snapshot
-from lsr.index.writer import reason_to_compact
 
 __all__ = ["facts_of"]
 

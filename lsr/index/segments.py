@@ -134,7 +134,7 @@ def _search_undeleted(part: Part, queries: SparseVectors, asked: _Asked) -> TopK
     the search itself. Only where too few are left is it asked with the mask. The hits are the same.
     """
     k, deleted = asked.k, len(part.deleted)
-    more = k + MORE + 2 * k * deleted // part.live
+    more = k + MORE + 2 * k * deleted // max(1, part.live)
     approximate = part.searcher.blocked is not None and (asked.recall < 1 or asked.settings is not None)
     if approximate or more > 4 * k + MORE:
         return _search(part, queries, asked, part.masks.undeleted)

@@ -1,11 +1,4 @@
-"""Changing an index: adding, replacing, deleting and compacting, each as one commit (`storage.commit`).
-
-Added documents become a segment of their own. So that many small additions do not become many segments, which each search
-would have to look into, an addition takes up the segments before it: those of up to `SMALL` documents always, larger ones
-while they are no larger than what comes, all together up to `MOST`. So an addition rewrites at most `MOST` documents, and n
-documents that are added one by one lie in about log2(MOST / SMALL) + n / MOST segments. Segments with blocks, and of another
-scale, are left as they are until `compact`.
-"""
+"""Changing an index: adding, replacing, deleting and compacting, each as one commit (`storage.commit`)."""
 
 from __future__ import annotations
 
@@ -22,8 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 import lsr
-from lsr.errors import CorruptIndex, DuplicateId, InvalidInput, StorageError
+from lsr.errors import DuplicateId, InvalidInput, StorageError
 from lsr.index.blocked.parameters import BLOCKED_FROM, Building
+from lsr.index.policy import building_of, is_compact, reason_to_compact, taken_up
 from lsr.index.query_side import document_encoder, term_weights, write_adapted
 from lsr.index.segments import Remaining
 from lsr.index.storage import disk
@@ -39,15 +33,10 @@ if TYPE_CHECKING:
     from lsr.index.snapshot import Snapshot
     from lsr.index.storage.folder import Workplace
 
-__all__ = ["AddReport", "CompactReport", "Writer", "reason_to_compact"]
+__all__ = ["AddReport", "CompactReport", "Writer"]
 
 logger = logging.getLogger(__name__)
 
-SMALL = 4_096  # documents
-MOST = 65_536
-_MANY_SEGMENTS = 12
-_MANY_DELETED = 0.2  # of what is stored
-_MANY_UNBLOCKED = 16_384  # documents that are searched exactly beside blocks
 _NAMED = 5  # ids in a message
 
 Rows = npt.NDArray[np.int64]
@@ -73,30 +62,6 @@ class CompactReport:
     segments: int
     done: bool
     seconds: float
-
-
-def reason_to_compact(manifest: Manifest) -> str | None:
-    """Why an index should be compacted, None where that would gain little."""
-    segments = manifest.segments
-    stored, deleted = sum(s.documents for s in segments), sum(s.deleted for s in segments)
-    if deleted > _MANY_DELETED * stored:
-        return f"{deleted:,} of {stored:,} stored documents are deleted"
-    if len(segments) > _MANY_SEGMENTS:
-        return f"each search looks into {len(segments)} segments"
-    without_blocks = sum(s.live for s in segments if not s.block_size)
-    wanted = building_of(manifest).blocks(manifest.documents) is not None
-    if wanted and without_blocks > max(_MANY_UNBLOCKED, manifest.documents // 20):
-        return f"{without_blocks:,} documents are not in blocks, and take longer to search"
-    return None
-
-
-def building_of(manifest: Manifest) -> Building:
-    """How the index is built. Raises `CorruptIndex` for settings that are none."""
-    known = {name: manifest.building.get(name) for name in ("engine", "block_size", "postings_energy")}
-    try:
-        return Building(**known)  # type: ignore[arg-type]
-    except (InvalidInput, TypeError) as error:
-        raise CorruptIndex(f"the manifest says wrongly how the index is built ({error}); restore a copy") from None
 
 
 class Writer:
@@ -158,7 +123,7 @@ class Writer:
             if manifest.documents + made.entry.documents > MAX_DOCUMENTS:
                 raise InvalidInput(f"{self._folder}: an index holds up to {MAX_DOCUMENTS:,} documents")
             entry, parts = made.entry, gone.remaining()
-            taken = _taken_up(parts, entry)
+            taken = taken_up(parts, entry)
             if not taken:
                 later.sync()
         if taken:
@@ -252,13 +217,13 @@ class Writer:
         parts = _Gone(snapshot.parts, replacing=True).remaining()
         # Segments of different scales cannot become one without rounding, which is for `refresh`.
         runs = [list(run) for _, run in groupby(parts, key=lambda part: None if refresh else part.entry.scale)]
-        dirty = refresh or len(parts) < len(snapshot.parts) or any(not _is_compact(run, building) for run in runs)
+        dirty = refresh or len(parts) < len(snapshot.parts) or any(not is_compact(run, building) for run in runs)
         if not dirty:
             return CompactReport(snapshot.documents, len(parts), False, time.monotonic() - started)
         side = self._adapted(commit, manifest, parts, encoder, progress) if refresh else manifest.encoder
         entries = []
         for number, run in enumerate(runs):
-            if not refresh and _is_compact(run, building):
+            if not refresh and is_compact(run, building):
                 entries.append(run[0].entry)
                 continue
             entries.append(self._rewritten(commit, run, number, building, refresh, side, progress))
@@ -354,26 +319,6 @@ class Writer:
         reason = reason_to_compact(manifest)
         if reason is not None:
             logger.info("%s: %s; compact it", self._folder, reason)
-
-
-def _is_compact(run: Sequence[Remaining], building: Building) -> bool:
-    """Whether writing some parts anew would change nothing."""
-    if len(run) != 1 or run[0].entry.deleted:
-        return False
-    blocks = building.blocks(run[0].live)
-    return run[0].entry.block_size == (0 if blocks is None else blocks.block_size)
-
-
-def _taken_up(parts: Sequence[Remaining], new: SegmentEntry) -> int:
-    """How many of the last parts a new segment takes up; see the module."""
-    total, count = new.documents, 0
-    for part in reversed(parts):
-        alike = not (part.entry.block_size or new.block_size) and part.entry.scale == new.scale
-        if not alike or part.live > max(SMALL, total) or total + part.live > MOST:
-            break
-        total += part.live
-        count += 1
-    return count
 
 
 def _entries(commit: Commit, parts: Sequence[Remaining]) -> list[SegmentEntry]:

@@ -13,7 +13,7 @@ import pytest
 
 from lsr import Index, SparseVectors, write_vectors
 from lsr.errors import CorruptIndex, DuplicateId, IndexLocked, InvalidInput, StorageError
-from lsr.index import segments, writer
+from lsr.index import policy, segments
 from lsr.index.query_side import term_weights
 from lsr.index.storage import disk, locks
 from lsr.index.storage.check import check_index
@@ -37,8 +37,8 @@ def index(request: pytest.FixtureRequest, tmp_path: Path) -> Index:
 @pytest.fixture
 def in_segments(monkeypatch: pytest.MonkeyPatch) -> None:
     """Additions are not merged with what was added before."""
-    monkeypatch.setattr(writer, "SMALL", 0)
-    monkeypatch.setattr(writer, "MOST", 0)
+    monkeypatch.setattr(policy, "SMALL", 0)
+    monkeypatch.setattr(policy, "MOST", 0)
 
 
 def named(folder: Path, start: str) -> list[str]:
@@ -106,8 +106,8 @@ def test_weights_out_of_range_of_the_step_are_not_cut(tmp_path: Path) -> None:
 
 
 def test_many_small_additions_make_few_segments(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writer, "SMALL", 4)
-    monkeypatch.setattr(writer, "MOST", 16)
+    monkeypatch.setattr(policy, "SMALL", 4)
+    monkeypatch.setattr(policy, "MOST", 16)
     for one in MANY[150:]:
         index.add(source([one]))
     sizes = [entry.live for entry in index.manifest.segments]

@@ -15,7 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from lsr import Index
 from lsr.errors import DuplicateId, InvalidInput
-from lsr.index import segments, writer
+from lsr.index import policy, segments
 from lsr.index.storage.check import check_index
 from tests.reliability.collections import DIM, Doc, expected, source, vectors_of
 
@@ -158,7 +158,7 @@ class LivingInSegments(Living):
 
     def __init__(self) -> None:
         super().__init__()
-        self.patches = [patch.object(writer, "SMALL", 0), patch.object(segments, "MORE", 0)]
+        self.patches = [patch.object(policy, "SMALL", 0), patch.object(segments, "MORE", 0)]
         for one in self.patches:
             one.start()
 
