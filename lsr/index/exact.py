@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lsr.index.engines import TopK, in_pieces, query_arrays
-from lsr.index.kernels import compile_once
+from lsr.index.kernels import compile_once, compiled_form
 from lsr.index.storage.segment import WINDOW, Segment, window_count
 from lsr.index.survivors import SurvivorsEngine
 from lsr.sparse import SparseVectors
@@ -100,6 +100,7 @@ class ExactEngine:
         memory = (np.zeros(WINDOW, np.float32), np.zeros(0, np.uint32))
         out = (np.zeros((0, 1), np.float32), np.zeros((0, 1), np.int64), query[0])
         kinds = "-".join(str(array.dtype) for array in self._arrays[4])
-        compile_once(f"exact-{kinds}", lambda: search(*query, *self._arrays, _ALL, *memory, *out))
-        self._search = search
-        return search  # type: ignore[no-any-return]
+        arguments = (*query, *self._arrays, _ALL, *memory, *out)
+        compile_once(f"exact-{kinds}", lambda: search(*arguments))
+        form = self._search = compiled_form(search, arguments)
+        return form

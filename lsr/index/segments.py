@@ -8,17 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
-from typing import NamedTuple
+from functools import cached_property, reduce
 
 import numpy as np
 import numpy.typing as npt
 
 from lsr.index.blocked.parameters import SearchSettings
 from lsr.index.engines import TopK
-from lsr.index.filters.columns import Mask
 from lsr.index.filters.expression import Filter
 from lsr.index.filters.masks import Masks
+from lsr.index.kernels import compile_once
 from lsr.index.searcher import Searcher, take
 from lsr.index.storage.manifest import SegmentEntry
 from lsr.index.storage.segment import Segment
@@ -28,7 +27,6 @@ __all__ = ["Part", "Remaining", "search_parts"]
 
 Rows = npt.NDArray[np.int64]
 
-_HITS = 1 << 20  # merged at a time
 MORE = 8  # hits asked for beyond k where some documents are deleted
 
 
@@ -82,7 +80,9 @@ class Part(Remaining):
 
     def rows(self, inside: Rows) -> Rows:
         """Rows of the index, from rows of the segment that were not deleted."""
-        return inside + (self.first - (np.searchsorted(self.deleted, inside) if len(self.deleted) else 0))
+        if self.entry.deleted:
+            inside = inside - self.deleted.searchsorted(inside)
+        return inside + self.first if self.first else inside
 
 
 def search_parts(
@@ -98,53 +98,42 @@ def search_parts(
     masks = None if filter is None else [part.masks.allowed(filter) for part in parts]  # all of them: it may be wrong
     tops = []
     for number, part in enumerate(parts):
-        asked = _Asked(k, recall, threads, settings if part.searcher.blocked is not None else None)
-        if masks is not None:
-            top = _search(part, queries, asked, masks[number])
-        elif len(part.deleted):
-            top = _search_undeleted(part, queries, asked)
+        chosen = settings if part.searcher.blocked is not None else None
+        if masks is None and part.entry.deleted:
+            top = _search_undeleted(part, queries, k, recall, threads, chosen)
         else:
-            top = _search(part, queries, asked, None)
+            mask = None if masks is None else masks[number]
+            top = part.searcher.search(queries, k, recall, threads, chosen, mask)
         tops.append((top[0], part.rows(top[1]), top[2]))
     if not tops:
-        return (
-            np.empty((len(queries), 0), np.float32),
-            np.empty((len(queries), 0), np.int64),
-            np.zeros(len(queries), np.int64),
-        )
-    return tops[0] if len(tops) == 1 else _merged(tops, len(queries), k)
+        n = len(queries)
+        return np.empty((n, 0), np.float32), np.empty((n, 0), np.int64), np.zeros(n, np.int64)
+    return reduce(lambda best, top: _merged(best, top, k), tops)
 
 
-class _Asked(NamedTuple):
-    k: int
-    recall: float
-    threads: int
-    settings: SearchSettings | None
-
-
-def _search(part: Part, queries: SparseVectors, asked: _Asked, mask: Mask | None) -> TopK:
-    k, recall, threads, settings = asked
-    return part.searcher.search(queries, k, recall, threads, settings, mask)
-
-
-def _search_undeleted(part: Part, queries: SparseVectors, asked: _Asked) -> TopK:
+def _search_undeleted(
+    part: Part, queries: SparseVectors, k: int, recall: float, threads: int, settings: SearchSettings | None
+) -> TopK:
     """Top-k of what is left of a part.
 
     The exact engine is asked for some more, among which those that are left are looked for: a mask would cost it as much as
     the search itself. Only where too few are left is it asked with the mask. The hits are the same.
     """
-    k, deleted = asked.k, len(part.deleted)
+    deleted = len(part.deleted)
     more = k + MORE + 2 * k * deleted // max(1, part.live)
-    approximate = part.searcher.blocked is not None and (asked.recall < 1 or asked.settings is not None)
+    approximate = part.searcher.blocked is not None and (recall < 1 or settings is not None)
     if approximate or more > 4 * k + MORE:
-        return _search(part, queries, asked, part.masks.undeleted)
-    scores, rows, counts = _search(part, queries, asked._replace(k=more), None)
+        return part.searcher.search(queries, k, recall, threads, settings, part.masks.undeleted)
+    scores, rows, counts = part.searcher.search(queries, more, recall, threads)
     if len(queries) == 1:  # waits for every line of Python
         size = int(counts[0])
-        kept = np.flatnonzero(part.is_left[rows[0, :size]])
-        if len(kept) >= k or size < scores.shape[1]:
-            kept = kept[:k]
-            return scores[:, kept], rows[:, kept], np.array([len(kept)])
+        left = part.is_left[rows[0, :size]]
+        if left.all():
+            size = min(size, k)
+            return scores[:, :size], rows[:, :size], np.array([size])
+        kept = left.nonzero()[0][:k]
+        if len(kept) == k or size < scores.shape[1]:
+            return scores[0, kept][None], rows[0, kept][None], np.array([len(kept)])
     width = rows.shape[1]
     left = np.zeros(rows.shape, bool)
     there = np.arange(width) < counts[:, None]
@@ -155,37 +144,21 @@ def _search_undeleted(part: Part, queries: SparseVectors, asked: _Asked) -> TopK
     few = np.flatnonzero((found < k) & (counts == width))
     counts = np.minimum(found, k)
     if len(few):
-        some = _search(part, take(queries, few), asked, part.masks.undeleted)
+        some = part.searcher.search(take(queries, few), k, recall, threads, settings, part.masks.undeleted)
         width = some[0].shape[1]
         scores[few, :width], rows[few, :width], counts[few] = some
     return scores, rows, counts
 
 
-def _merged(tops: Sequence[TopK], queries: int, k: int) -> TopK:
-    """The best of the hits of each part. Parts come in the order of their rows, and each has its hits in the right order, so
-    a stable sort by score alone breaks ties by row."""
-    width = sum(scores.shape[1] for scores, _, _ in tops)
-    k = min(k, width)
-    if queries == 1:  # a single query waits for every line of Python
-        scores = np.concatenate([scores[0, : counts[0]] for scores, _, counts in tops])
-        rows = np.concatenate([rows[0, : counts[0]] for _, rows, counts in tops])
-        best = np.argsort(-scores, kind="stable")[:k]
-        return scores[best][None], rows[best][None], np.array([len(best)])
-    all_scores, all_rows = np.empty((queries, k), np.float32), np.empty((queries, k), np.int64)
-    counts = np.minimum(sum((counts for _, _, counts in tops), np.zeros(queries, np.int64)), k)
-    step = max(1, _HITS // max(1, width))
-    for first in range(0, queries, step):
-        part = slice(first, first + step)
-        scores = np.concatenate([_or_nothing(top, part) for top in tops], axis=1)
-        rows = np.concatenate([top[1][part] for top in tops], axis=1)
-        best = np.argsort(-scores, axis=1, kind="stable")[:, :k]
-        all_scores[part] = np.take_along_axis(scores, best, axis=1)
-        all_rows[part] = np.take_along_axis(rows, best, axis=1)
-    return all_scores, all_rows, counts
+def _merged(first: TopK, second: TopK, k: int) -> TopK:
+    """The best of the hits of two parts. At equal scores those of the first part come first: its rows are the lower ones."""
+    from lsr.index.kernels.merge import merge_hits
 
-
-def _or_nothing(top: TopK, part: slice) -> npt.NDArray[np.float32]:
-    """The scores of some queries, below all others where there is no hit."""
-    scores, _, counts = top
-    there = np.arange(scores.shape[1]) < counts[part, None]
-    return np.where(there, scores[part], np.float32(-1))
+    queries, width = len(first[2]), min(k, first[0].shape[1] + second[0].shape[1])
+    best = np.empty((queries, width), np.float32), np.empty((queries, width), np.int64), np.empty(queries, np.int64)
+    # One type each, so that the kernel is compiled once.
+    given = [np.ascontiguousarray(array) for array in (*first, *second)]
+    nothing = [array[:0] for array in given]
+    compile_once("merge-hits", lambda: merge_hits(*nothing, *(array[:0] for array in best)))
+    merge_hits(*given, *best)
+    return best
