@@ -17,6 +17,7 @@ __all__ = ["order_documents"]
 HEAVIEST = 24  # terms by which documents are compared
 MEMBERS = 24  # documents of a cluster, on average; larger where MAX_CLUSTERS would be exceeded
 MAX_CLUSTERS = 1 << 15  # below 2^16; the time of assigning a document grows with it
+MAX_ADDS = 1 << 16  # to assign a document, on average: in a small vocabulary every document has terms of every cluster
 GROUP = 8  # documents of a group within a cluster, on average; larger where MAX_GROUPS would be exceeded
 MAX_GROUPS = 64
 _ROWS = 1 << 14
@@ -38,7 +39,7 @@ def order_documents(
     indptr, terms, values: a CSR batch, which may be a memory map. The result does not depend on the number of threads.
     Memory: 140 bytes a document.
     """
-    from lsr.index.kernels.clustering import assign, chain, heaviest, index_centroids, order_within
+    from lsr.index.kernels.clustering import assign, chain, heaviest, order_within
 
     documents = len(indptr) - 1
     threads = threads or available_cores()
@@ -54,12 +55,13 @@ def order_documents(
         start = np.ascontiguousarray(indptr[first : first + _ROWS + 1])
         low, high = int(start[0]), int(start[-1])
         heaviest(start - low, terms[low:high], values[low:high], top_terms[part], top_codes[part], counts[part])
-    clusters = min(MAX_CLUSTERS, max(1, documents // MEMBERS))
-    centroids = np.sort(np.random.default_rng(SEED).choice(documents, clusters, replace=False)).astype(np.int64)
     heavy = (top_terms, top_codes, counts)
-    size = int(counts[centroids].sum())
-    index = (np.zeros(dim + 1, np.int64), np.zeros(size, np.uint16), np.zeros(size, np.uint16))
-    index_centroids(centroids, *heavy, *index)
+    clusters = min(MAX_CLUSTERS, max(1, documents // MEMBERS))
+    centroids, index = _centroids(clusters, *heavy, dim)
+    adds = float(np.square(np.diff(index[0]).astype(np.float64)).sum()) / clusters
+    if adds > MAX_ADDS:
+        clusters = max(1, int(clusters * MAX_ADDS / adds))
+        centroids, index = _centroids(clusters, *heavy, dim)
     nearest = np.zeros(documents, np.int32)
     compile_once(f"assign-{name}", lambda: assign(0, 0, clusters, *heavy, index, nearest))
     progress("clustering", documents // 3, documents)
@@ -78,3 +80,17 @@ def order_documents(
     in_pieces(clusters, threads, order)
     progress("clustering", documents, documents)
     return members.astype(np.uint32)
+
+
+def _centroids(
+    clusters: int, top_terms: Array, top_codes: Array, counts: Array, dim: int
+) -> tuple[npt.NDArray[np.int64], tuple[Array, Array, Array]]:
+    """Documents drawn as centroids, and their inverted index (`kernels.clustering.index_centroids`)."""
+    from lsr.index.kernels.clustering import index_centroids
+
+    drawn = np.random.default_rng(SEED).choice(len(counts), clusters, replace=False)
+    centroids = np.sort(drawn).astype(np.int64)
+    size = int(counts[centroids].sum())
+    index = (np.zeros(dim + 1, np.int64), np.zeros(size, np.uint16), np.zeros(size, np.uint16))
+    index_centroids(centroids, top_terms, top_codes, counts, *index)
+    return centroids, index
