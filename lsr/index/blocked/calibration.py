@@ -35,6 +35,8 @@ _BLOCKS = tuple(round(40 * 2 ** (step / 2)) for step in range(13))  # 40 to 2560
 _CANDIDATES = (1.5, 2, 3, 6)  # for each hit
 _LEAST_RECALL = 0.7
 _STEP = 0.004  # of recall, between points
+_GAIN = 0.001  # of recall: where half as many blocks again gain less, still more are not tried
+_TIMED = 64  # queries, one after another on one thread
 _CAUTION = 1.05  # more hits are missed with real queries than with those made from documents
 _SEED = 20240711
 _LEVEL = 1 - 1e-6  # scores that differ by less are level
@@ -145,6 +147,7 @@ def _curve(exact: ExactEngine, blocked: BlockedEngine, sample: _Sample, short: b
         return Curve(short, depth, 0.0, ())
     tried = []
     for cut, candidates in product(_CUTS, _CANDIDATES):
+        before = -1.0
         for blocks in _BLOCKS:
             settings = SearchSettings(query_cut=cut, n_blocks=blocks, candidates=int(k * candidates))
             work = np.zeros(4, np.int64)
@@ -155,16 +158,19 @@ def _curve(exact: ExactEngine, blocked: BlockedEngine, sample: _Sample, short: b
             found = np.minimum(np.count_nonzero(_without_sources(top, sample.sources) >= last[:, None], axis=1), wanted)
             missed = 1 - float(found.sum() / max(1, wanted.sum()))
             tried.append((cost, 1 - missed * (_CAUTION if sample.made else 1.0), settings))
+            if 1 - missed < before + _GAIN:
+                break
+            before = 1 - missed
     points: list[Point] = []
     for _, recall, settings in sorted(tried, key=lambda one: (one[0], -one[1])):
         if recall >= (points[-1].recall + _STEP if points else _LEAST_RECALL):
             points.append(Point(recall, 0.0, settings))
-    size = len(queries)
+    few = queries[:_TIMED]
     timed = []
     for point in points:
-        search = partial(blocked.search, queries, k, point.settings)
-        timed.append(Point(round(point.recall, 4), _microseconds(search, size), point.settings))
-    return Curve(short, depth, _microseconds(partial(exact.search, queries, k), size), tuple(timed))
+        search = partial(blocked.search, few, k, point.settings)
+        timed.append(Point(round(point.recall, 4), _microseconds(search, len(few)), point.settings))
+    return Curve(short, depth, _microseconds(partial(exact.search, few, k), len(few)), tuple(timed))
 
 
 def _without_sources(top: tuple[Any, ...], sources: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:

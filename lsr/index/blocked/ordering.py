@@ -49,12 +49,16 @@ def order_documents(
     nothing = (top_terms[:0], top_codes[:0], counts[:0])
     name = str(terms.dtype)
     compile_once(f"heaviest-{name}", lambda: heaviest(np.zeros(1, np.int64), terms[:0], values[:0], *nothing))
-    for first in range(0, documents, _ROWS):
-        progress("clustering", first // 3, documents)
-        part = slice(first, first + _ROWS)
-        start = np.ascontiguousarray(indptr[first : first + _ROWS + 1])
-        low, high = int(start[0]), int(start[-1])
-        heaviest(start - low, terms[low:high], values[low:high], top_terms[part], top_codes[part], counts[part])
+    progress("clustering", 0, documents)
+
+    def find_heaviest(first: int, last: int) -> None:
+        for start in range(first, last, _ROWS):
+            part = slice(start, min(start + _ROWS, last))
+            edges = np.ascontiguousarray(indptr[part.start : part.stop + 1])
+            low, high = int(edges[0]), int(edges[-1])
+            heaviest(edges - low, terms[low:high], values[low:high], top_terms[part], top_codes[part], counts[part])
+
+    in_pieces(documents, threads, find_heaviest)
     heavy = (top_terms, top_codes, counts)
     clusters = min(MAX_CLUSTERS, max(1, documents // MEMBERS))
     centroids, index = _centroids(clusters, *heavy, dim)
