@@ -1,6 +1,6 @@
 """What changing an index costs, and what it costs its searches: `python -m benchmarks.living [--documents N]`.
 
-Random vectors of 120 terms; searches of 8 terms, one at a time, the median of 400, the best of 5 rounds.
+The vectors of benchmarks/vectors.py and its inference-free queries, one at a time: the median of 400, the best of 5 rounds.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.vectors import documents, queries
 from lsr import Index, SparseVectors
-from tests.conftest import random_vectors
 
-DIM, TERMS = 30_522, 120
+MORE = 1000
 
 
 def named(vectors: SparseVectors, start: str) -> SparseVectors:
@@ -33,8 +33,8 @@ def seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def told(what: str, index: Index, queries: list[SparseVectors], took: float = 0.0) -> None:
-    rounds = [np.median([seconds(partial(index.search, query)) for query in queries]) for _ in range(5)]
+def told(what: str, index: Index, asked: list[SparseVectors], took: float = 0.0) -> None:
+    rounds = [np.median([seconds(partial(index.search, query)) for query in asked]) for _ in range(5)]
     opening = min(seconds(lambda: Index.open(index.path)) for _ in range(9))
     print(
         f"| {what} | {took * 1e3:,.0f} | {float(min(rounds)) * 1e6:,.0f} | {opening * 1e3:.1f} |"
@@ -44,26 +44,26 @@ def told(what: str, index: Index, queries: list[SparseVectors], took: float = 0.
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--documents", type=int, default=20_000)
-    parser.add_argument("--engine", default="exact")
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--documents", type=int, default=100_000)
+    parser.add_argument("--engine", default="auto")
     parser.add_argument("--small", type=int, default=1000, help="additions of one document")
     options = parser.parse_args()
-    made = random_vectors(options.documents, DIM, TERMS, seed=1, levels=200, skew=0.8)
-    more = random_vectors(1000, DIM, TERMS, seed=2, levels=200, skew=0.8)
-    asked = random_vectors(400, DIM, 8, seed=3, levels=20, skew=0.8)
-    queries = [asked[row : row + 1] for row in range(len(asked))]
+    vectors = documents(options.documents + MORE)
+    made, more = vectors[: options.documents], vectors[options.documents :]
+    batch = queries("inference-free", 400)
+    asked = [batch[row : row + 1] for row in range(len(batch))]
     with tempfile.TemporaryDirectory() as folder:
         index = Index.build(named(made, "d"), Path(folder) / "my.idx", engine=options.engine)
         print("| | took, ms | search, us | open, ms | segments |\n|---|--:|--:|--:|--:|")
-        told("built", index, queries)
-        told("1,000 added at once", index, queries, seconds(lambda: index.add(named(more, "a"))))
+        told("built", index, asked)
+        told("1,000 added at once", index, asked, seconds(lambda: index.add(named(more, "a"))))
         small = named(more, "s")
         times = [seconds(partial(index.add, small[row : row + 1])) for row in range(options.small)]
-        told(f"{options.small:,} added one by one, each", index, queries, float(np.median(times)))
+        told(f"{options.small:,} added one by one, each", index, asked, float(np.median(times)))
         gone = [f"d{row}" for row in range(0, options.documents, 50)]
-        told("2 % deleted", index, queries, seconds(lambda: index.delete(gone)))
-        told("compacted", index, queries, seconds(index.compact))
+        told("2 % deleted", index, asked, seconds(lambda: index.delete(gone)))
+        told("compacted", index, asked, seconds(index.compact))
 
 
 if __name__ == "__main__":

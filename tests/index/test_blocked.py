@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import xxhash
 from hypothesis import HealthCheck, given, settings
@@ -14,7 +15,9 @@ from hypothesis import strategies as st
 
 from lsr import Hits, Index, SparseVectors
 from lsr.errors import CorruptIndex, InvalidInput
+from lsr.index.blocked import ordering
 from lsr.index.blocked.parameters import SearchSettings, default_block_size
+from lsr.index.kernels.summaries import REACH, summary_code
 from lsr.index.storage.check import check_index
 from tests.conftest import random_vectors
 from tests.index.test_exact import brute_force, found
@@ -370,3 +373,40 @@ def test_a_filter_is_heeded_before_documents_are_scored(index: Index, documents:
         recall(index.search(queries, 10, settings=few, filter=ids), index.search(queries, 10, recall=1, filter=ids))
         > 0.9
     )
+
+
+# -- the parts ---------------------------------------------------------------------------------------------------------
+
+
+@given(st.lists(st.integers(1, 255), min_size=1, max_size=256))
+@settings(deadline=None)
+def test_a_summary_reaches_every_code_and_rises_with_each(codes: list[int]) -> None:
+    array = np.array(codes, np.uint8)
+    summary = summary_code(array, 0, len(array))
+    assert 1 <= summary <= 255
+    assert max(codes) <= REACH[summary]
+    assert summary_code(array, 0, len(array) - 1) <= summary or len(codes) == 1
+    # In a row it is kept in 4 bits of the largest, rounded up.
+    for top in (summary, (summary + 255) // 2, 255):
+        assert max(codes) <= REACH[(top * ((summary * 15 + top - 1) // top) + 14) // 15]
+
+
+@pytest.mark.parametrize("dim", [70, 2_000])
+def test_the_order_brings_similar_documents_together_whatever_the_threads(
+    dim: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also in a small vocabulary, where fewer clusters are made, and where a cluster has several groups."""
+    monkeypatch.setattr(ordering, "MAX_ADDS", 500)
+    monkeypatch.setattr(ordering, "MAX_CLUSTERS", 20)
+    documents = topical(3_000, 30, seed=21, dim=dim)
+    parts = (documents.indptr, documents.indices, documents.values, documents.dim, lambda *_: None)
+    orders = [ordering.order_documents(*parts, threads=threads) for threads in (1, 3)]
+    np.testing.assert_array_equal(orders[0], orders[1])
+    np.testing.assert_array_equal(np.sort(orders[0]), np.arange(3_000))
+
+    def shared(order: npt.NDArray[np.uint32]) -> float:
+        """The sum of the dot products of neighbours."""
+        matrix = documents.to_scipy()[order]
+        return float(matrix[:-1].multiply(matrix[1:]).sum())
+
+    assert shared(orders[0]) > 1.1 * shared(np.arange(3_000, dtype=np.uint32))

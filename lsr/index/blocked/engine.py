@@ -144,17 +144,13 @@ class BlockedEngine:
         )
         query = (np.zeros(1, np.int64), np.zeros(0, np.uint32), np.zeros(0, np.float32), 0)
         out = (np.zeros((0, 1), np.float32), np.zeros((0, 1), np.int64), np.zeros(1, np.int64), np.zeros(4, np.int64))
-        bound: list[Any] = []
 
-        def empty_call() -> None:
-            bound.append(bind(*arrays))
-            search(*query, 1.0, 1, 1, bound[0], allocate(64, STRIP, 64), _NONE, _NONE, *out)
+        def nothing() -> tuple[Any, ...]:
+            return (*query, 1.0, 1, 1, bind(*arrays), allocate(64, STRIP, 64), _NONE, _NONE, *out)
 
         name = "-".join(str(array.dtype) for array in (blocks.lists[2], *arrays[7]))
-        compile_once(f"blocked-{name}", empty_call)
-        segment_bound = bound[0] if bound else bind(*arrays)
-        arguments = (*query, 1.0, 1, 1, segment_bound, allocate(64, STRIP, 64), _NONE, _NONE, *out)
-        self._kernel = _Kernel(compiled_form(search, arguments), allocate, segment_bound)
+        compile_once(f"blocked-{name}", lambda: search(*nothing()))
+        self._kernel = _Kernel(compiled_form(search, nothing()), allocate, bind(*arrays))
         return self._kernel
 
 

@@ -7,7 +7,7 @@ a query's terms is large where different documents have one term each. What is s
 
 the 10-norm, which is the largest code and a little more where several documents are near it (then one of them is more
 likely to have the query's other terms too), to the power 1.25, which favours blocks with few heavy matches over those with
-many light ones. Blocks ranked by it hold the same hits in a third fewer blocks; norms of 8 to 12 and powers of 1.2 to 1.5
+many light ones. The same hits lie in about a quarter fewer blocks so ranked; norms of 8 to 12 and powers of 1.2 to 1.5
 do the same (docs/performance.md). Shared by the writing and the searching kernel (see `hits` on Numba's cache).
 """
 
