@@ -24,8 +24,9 @@ LEAST_ROOM = 16
 def passages(documents: Iterable[Document], encoder: Encoder, stride: int | None = None) -> Iterator[Document]:
     """Documents cut into passages of at most the encoder's `max_length` tokens, title included, which each passage keeps.
 
-    Passages begin about `stride` tokens apart, three quarters of a passage when None, at the beginning of a word. A document
-    that fits stays as it is; the passages of another have the ids ID#1, ID#2, ... and the metadata "parent": ID.
+    Passages begin about `stride` tokens apart, three quarters of a passage when None, at the beginning of a word; one that
+    would hold no word more than the one before is left out. A document that fits stays as it is; the passages of another
+    have the ids ID#1, ID#2, ... and the metadata "parent": ID.
 
     Raises `InvalidInput` when the stride is longer than a passage.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from functools import cache
 from itertools import chain, pairwise
@@ -111,13 +112,23 @@ def test_passages_cover_the_text_and_begin_and_end_between_words(text: str, titl
         assert not text[place].isspace()
 
 
+BETWEEN = {31: "semi-colon;", 32: "pneumonoultramicroscopic", 39: "pneumonoultramicroscopic"}
+# The passage that begins 16 tokens after another would end where that one does.
+WITHIN = " ".join(f"{number:03}{BETWEEN.get(number, 'dog')}" for number in range(40))
+
+
 @settings(max_examples=40, deadline=None)
 @given(text=texts(), stride=st.integers(LONGEST, ROOM))
+@example(text=WITHIN, stride=16)
 def test_passages_begin_at_most_a_stride_apart_and_nearly_that(text: str, stride: int) -> None:
-    begins = [start for start, _ in spans(text, cut(text, stride=stride))]
-    for start, following in pairwise(begins):
+    words = [word.span() for word in re.finditer(r"\S+", text)]
+    for (start, end), (following, _) in pairwise(spans(text, cut(text, stride=stride))):
         apart = tokens(text[start:following]) - 2
-        assert stride - LONGEST < apart <= stride
+        assert stride - LONGEST < apart
+        if apart > stride:  # only where one in between would hold no word more than the one before
+            between = max(begin for begin, _ in words if start < begin and tokens(text[start:begin]) - 2 <= stride)
+            one_more = min(stop for begin, stop in words if begin >= end)
+            assert tokens(text[between:one_more]) > LIMIT
 
 
 @pytest.mark.parametrize("stride", [None, 1, 7, ROOM])
