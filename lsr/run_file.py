@@ -17,8 +17,8 @@ from typing import IO, Any, NamedTuple, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from lsr.disk import atomic_write
 from lsr.errors import EvaluationError, InvalidInput, one_line
-from lsr.files import atomic_write
 
 __all__ = ["Ranking", "read_run", "trec_order", "write_run"]
 

@@ -228,7 +228,7 @@ class SparseVectors:
             encoded = [i.encode() for i in self.ids]
             offsets = np.cumsum([0] + [len(e) for e in encoded], dtype=np.int64)
             ids = np.frombuffer(b"".join(encoded), np.uint8), offsets
-        from lsr.files import atomic_write
+        from lsr.disk import atomic_write
 
         with atomic_write(Path(path)) as file:
             write_arrays(file, self.indptr, self.indices, self.values, self.dim, ids)

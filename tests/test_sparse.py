@@ -18,7 +18,7 @@ import scipy.sparse as sp
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-import lsr.files
+import lsr.disk
 from lsr.errors import InvalidVectors, LsrError, StorageError, UnsupportedVersion
 from lsr.sparse import SparseVectors
 
@@ -622,7 +622,7 @@ def test_the_content_is_on_the_disk_before_the_name_changes(tmp_path: Path, monk
         seen.append(path.read_bytes())
         real(descriptor)
 
-    monkeypatch.setattr("lsr.files.os.fsync", fsync)
+    monkeypatch.setattr("lsr.disk.os.fsync", fsync)
     batch([{2: 1.0}], 5).save(path)
     assert seen[0] == before
     assert path.read_bytes() != before
@@ -648,7 +648,7 @@ def test_a_name_as_long_as_the_file_system_allows_can_be_written(tmp_path: Path)
 def test_an_error_of_lsr_itself_passes_through_a_write(tmp_path: Path) -> None:
     with (
         pytest.raises(lsr.errors.IndexNotFound, match="my words"),
-        lsr.files.atomic_write(tmp_path / "out"),
+        lsr.disk.atomic_write(tmp_path / "out"),
     ):
         raise lsr.errors.IndexNotFound("my words")
     assert list(tmp_path.iterdir()) == []

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from lsr.disk import atomic_write
 from lsr.errors import EvaluationError, InvalidInput, LsrError, OutputExists
 from lsr.eval.assemble import Scored, compared, corrected, report_body
 from lsr.eval.datasets import open_dataset, survey
@@ -19,7 +20,6 @@ from lsr.eval.report import load_report, load_summary, require, write_report, wr
 from lsr.eval.significance import Comparison
 from lsr.eval.system_run import Depth, SystemRun, file_names, kept_run, new_run
 from lsr.eval.systems import System, UnderTest, open_system
-from lsr.files import atomic_write
 from lsr.index.index import MAX_K
 
 __all__ = ["Evaluation", "Outcome", "evaluate_collections", "report_again"]

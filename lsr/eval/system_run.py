@@ -16,9 +16,9 @@ from typing import Any
 
 import xxhash
 
+from lsr.disk import atomic_write
 from lsr.eval.systems import System, UnderTest
 from lsr.eval.timing import Stopwatch, throughput, time_stages
-from lsr.files import atomic_write
 from lsr.run_file import Ranking, read_run, write_run
 
 __all__ = ["Depth", "SystemRun", "file_names", "kept_run", "new_run"]

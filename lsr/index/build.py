@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import lsr
+from lsr import disk
 from lsr.errors import CorpusError, InvalidInput
 from lsr.index.blocked.calibration import calibrate
 from lsr.index.blocked.parameters import Building
@@ -24,7 +25,6 @@ from lsr.index.new_segment import (
 from lsr.index.query_side import term_weights, write_encoder
 from lsr.index.reading import Reading
 from lsr.index.segment_writer import Progress
-from lsr.index.storage import disk
 from lsr.index.storage.folder import new_folder
 from lsr.index.storage.manifest import Manifest, SegmentEntry, manifest_name
 from lsr.index.storage.segment import Segment

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import xxhash
 
 from lsr.corpus import Document
+from lsr.disk import atomic_write
 from lsr.errors import StorageError
-from lsr.files import atomic_write
 from lsr.index.filters.collect import FieldsWriter
 from lsr.index.segment_writer import Progress, Spool
 from lsr.index.storage.folder import CHECKPOINT

@@ -15,12 +15,12 @@ import numpy as np
 import numpy.typing as npt
 
 import lsr
+from lsr import disk
 from lsr.errors import DuplicateId, InvalidInput, StorageError
 from lsr.index.blocked.parameters import BLOCKED_FROM, Building
 from lsr.index.policy import building_of, is_compact, reason_to_compact, taken_up
 from lsr.index.query_side import document_encoder, term_weights, write_adapted
 from lsr.index.segments import Remaining
-from lsr.index.storage import disk
 from lsr.index.storage.commit import Commit
 from lsr.index.storage.manifest import FORMAT_VERSION, EncoderEntry, Manifest, SegmentEntry
 from lsr.index.storage.segment import Segment, deletion_bits

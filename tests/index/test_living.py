@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lsr import Index, SparseVectors, write_vectors
+from lsr import Index, SparseVectors, disk, write_vectors
 from lsr.errors import CorruptIndex, DuplicateId, IndexLocked, InvalidInput, StorageError
 from lsr.index import policy, segments
 from lsr.index.query_side import term_weights
-from lsr.index.storage import disk, locks
+from lsr.index.storage import locks
 from lsr.index.storage.check import check_index
 from tests.conftest import random_vectors
 from tests.reliability.collections import Doc, expected, source, vectors_of
@@ -320,7 +320,7 @@ def test_the_newest_generation_is_never_passed_over(index: Index) -> None:
 def test_a_failing_disk_changes_nothing(index: Index, step: str, monkeypatch: pytest.MonkeyPatch) -> None:
     failing = OSError(errno.EIO, os.strerror(errno.EIO))
 
-    def fail(now: str, path: Path) -> None:
+    def fail(now: str, path: Path, detail: disk.Detail) -> None:
         if now == step:
             raise failing
 

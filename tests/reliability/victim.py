@@ -13,8 +13,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from lsr import Index
-from lsr.index.storage import disk
+from lsr import Index, disk
 from tests.reliability.collections import Doc, source
 
 NEW = [Doc("new1", {0: 3, 5: 1}, {"year": 2030}), Doc("d1", {0: 9}, {"year": 2031})]
@@ -43,7 +42,7 @@ def steps(index: Path, change: str) -> int:
     """How many steps a change takes, when nobody interrupts it."""
     count = 0
 
-    def counted(step: str, path: Path) -> None:
+    def counted(step: str, path: Path, detail: disk.Detail) -> None:
         nonlocal count
         count += 1
 
@@ -58,7 +57,7 @@ def die_at(point: int, index: Path, change: str, log: int) -> None:
     """Does the change up to a step; does not return."""
     count = 0
 
-    def deadly(step: str, path: Path) -> None:
+    def deadly(step: str, path: Path, detail: disk.Detail) -> None:
         nonlocal count
         if count == point:
             os.write(log, f"{step} {path.name}".encode())

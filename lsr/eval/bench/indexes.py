@@ -9,10 +9,10 @@ from typing import Any
 
 import xxhash
 
+from lsr.disk import atomic_write
 from lsr.eval.bench.peers import version_of
 from lsr.eval.bench.peers.peer import Peer, Settings
 from lsr.eval.bench.worker import SMALL, Worker
-from lsr.files import atomic_write
 from lsr.sparse import SparseVectors
 
 __all__ = ["Indexes"]

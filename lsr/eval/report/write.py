@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from lsr.disk import atomic_write
 from lsr.errors import InvalidInput, StorageError, one_line
 from lsr.eval.report.html import report_html, summary_html
 from lsr.eval.report.latex import report_latex
 from lsr.eval.report.markdown import report_markdown, summary_markdown
 from lsr.eval.report.schema import schema, validate_report, validate_summary
 from lsr.eval.report.texts import UNFIT
-from lsr.files import atomic_write
 
 __all__ = ["json_text", "write_files", "write_report", "write_summary"]
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from lsr.corpus.streams import COMPRESSED, shown
+from lsr.disk import atomic_write
 from lsr.errors import CorpusError, InvalidInput, OutputExists
-from lsr.files import atomic_write
 from lsr.index.formats.bigann import open_bigann, write_bigann
 from lsr.index.formats.ciff import open_ciff, write_ciff
 from lsr.index.formats.outgoing import Outgoing

@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 import xxhash
 
+from lsr import disk
 from lsr.errors import CorruptIndex
-from lsr.index.storage import disk
 from lsr.index.storage.manifest import FileEntry
 
 __all__ = ["AppendFile", "checksum", "map_array", "read_file", "write_array", "write_bytes"]
@@ -35,12 +35,13 @@ class AppendFile:
     def __init__(self, folder: Path, name: str, *, keep: int = 0) -> None:
         self.name = name
         self.path = folder / name
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        disk.make_folder(self.path.parent, exist_ok=True)
         self._hash = xxhash.xxh3_128()
         self.bytes = 0
         self._file: BinaryIO
         if not (keep and self.path.exists()):
-            self.path.unlink(missing_ok=True)  # of a run that was interrupted
+            if os.path.lexists(self.path):  # of a run that was interrupted
+                disk.remove(self.path)
             self._file = disk.create(self.path)
             return
         self._file = self.path.open("r+b")

@@ -26,8 +26,8 @@ from types import TracebackType
 import numpy as np
 import numpy.typing as npt
 
+from lsr import disk
 from lsr.errors import LsrError, StorageError
-from lsr.index.storage import disk
 from lsr.index.storage.folder import Workplace
 from lsr.index.storage.locks import LOCK, open_newest, remove_unless_pinned, writing
 from lsr.index.storage.manifest import FileEntry, Manifest, manifest_name, manifests

@@ -5,12 +5,12 @@ from __future__ import annotations
 import secrets
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from lsr import disk
 from lsr.errors import LsrError, OutputExists, StorageError
-from lsr.index.storage import disk
 from lsr.index.storage.locks import AVAILABLE, writing
 from lsr.index.storage.manifest import is_index
 
@@ -57,11 +57,11 @@ def new_folder(path: Path, overwrite: bool, resume: bool = False) -> Iterator[Wo
     done = False
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        work.mkdir(exist_ok=resume)
+        disk.make_folder(work, exist_ok=resume)
         if place.target.exists():  # of a run that was killed
-            shutil.rmtree(place.target)
-        place.target.mkdir()
-        place.scratch.mkdir(exist_ok=resume)
+            disk.remove_tree(place.target)
+        disk.make_folder(place.target)
+        disk.make_folder(place.scratch, exist_ok=resume)
         yield place
         _replace(place.target, path)
         done = True
@@ -92,9 +92,9 @@ def scratch_folder(path: Path, resume: bool) -> Iterator[Path]:
     done = False
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        scratch.mkdir(exist_ok=resume)
+        disk.make_folder(scratch, exist_ok=resume)
         yield scratch
-        (scratch / path.name).replace(path)
+        disk.replace(scratch / path.name, path)
         disk.sync_folder(path.parent)
         done = True
     except OSError as error:
@@ -126,7 +126,8 @@ def _replace(new: Path, path: Path) -> None:
                     old.rename(path)
                 raise
             disk.sync_folder(path.parent)
-        shutil.rmtree(old, ignore_errors=True)
+        with suppress(OSError):
+            disk.remove_tree(old)
         return
     if path.exists():
         path.rmdir()

@@ -17,8 +17,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from lsr import disk
 from lsr.errors import CorruptIndex, IndexLocked, IndexNotFound, StorageError
-from lsr.index.storage import disk
 from lsr.index.storage.manifest import Manifest, newest
 
 try:

@@ -1,16 +1,20 @@
-"""Every change to an index folder: making and writing files, syncing, renaming, removing. Nothing else touches the disk.
+"""Every change to the disk: making and writing files, syncing, renaming, removing. Nothing else in lsr does any of it to a
+file that is to last.
 
 One place, so that one rule holds: a file is made under a name that nobody has (never through a link), what is to last is
 synced before it is named, and a sync that failed is never tried again, since the system may have dropped what it could not
 write.
 
-`hook`, when set, is called before each step as hook(step, path), with the step "create", "write", "sync", "rename" or
-"remove": tests raise an error there, or kill the process.
+`hook`, when set, is called before each step as hook(step, path, detail): tests raise an error there, kill the process, or
+keep a record. The steps are "create" (a file), "folder", "write" (detail: the data), "sync" (of a file or a folder), "rename"
+(path: the new name, detail: the old one), "replace" (the same, where the new name may be taken) and "remove" (a file, or a
+folder with all that is in it).
 """
 
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -21,24 +25,27 @@ from typing import BinaryIO
 
 import xxhash
 
-from lsr.errors import StorageError
+from lsr.errors import LsrError, StorageError
 
 __all__ = [
     "Deferred",
     "SyncFailed",
+    "atomic_write",
     "create",
     "deferred",
     "make_folder",
     "remove",
     "remove_tree",
     "rename",
+    "replace",
     "sync",
     "sync_folder",
     "write",
     "write_new",
 ]
 
-hook: Callable[[str, Path], None] | None = None
+Detail = bytes | memoryview | Path | None
+hook: Callable[[str, Path, Detail], None] | None = None
 _later: ContextVar[Deferred | None] = ContextVar("later", default=None)
 _OPEN = 128  # files that wait open, at most
 
@@ -47,9 +54,9 @@ class SyncFailed(StorageError):
     """The disk did not take what was written. Whether any of it arrived cannot be known, so nothing is tried again."""
 
 
-def _step(step: str, path: Path) -> None:
+def _step(step: str, path: Path, detail: Detail = None) -> None:
     if hook is not None:
-        hook(step, path)
+        hook(step, path, detail)
 
 
 class Deferred:
@@ -99,7 +106,7 @@ def create(path: Path) -> BinaryIO:
 
 
 def write(file: BinaryIO, path: Path, data: bytes | memoryview) -> None:
-    _step("write", path)
+    _step("write", path, data)
     file.write(data)
 
 
@@ -152,15 +159,22 @@ def write_new(path: Path, data: bytes) -> str:
 
 def rename(old: Path, new: Path) -> None:
     """Raises FileExistsError where something is at the new name, rather than replace it."""
-    _step("rename", new)
+    _step("rename", new, old)
     if os.path.lexists(new):
         raise FileExistsError(17, "something is there already", str(new))
     old.rename(new)
 
 
-def make_folder(path: Path) -> None:
-    _step("create", path)
-    path.mkdir()
+def replace(old: Path, new: Path) -> None:
+    """Gives a file a name that another file may have, which is then gone."""
+    _step("replace", new, old)
+    old.replace(new)
+
+
+def make_folder(path: Path, *, exist_ok: bool = False) -> None:
+    if not (exist_ok and path.is_dir()):
+        _step("folder", path)
+        path.mkdir()
 
 
 def remove(path: Path) -> None:
@@ -171,3 +185,31 @@ def remove(path: Path) -> None:
 def remove_tree(path: Path) -> None:
     _step("remove", path)
     shutil.rmtree(path)
+
+
+@contextmanager
+def atomic_write(path: Path) -> Iterator[BinaryIO]:
+    """Opens a temporary file beside `path`; on success flushes it to the disk and renames it to `path`.
+
+    On any failure the temporary file is removed and `path` is as it was. An OSError becomes a `StorageError` that names
+    the path.
+    """
+    if not path.name or "\0" in str(path):
+        raise StorageError(f"{str(path)!r}: not the name of a file")
+    # Not made from path.name: that may be as long as the file system allows.
+    temporary = path.with_name(f".lsr-{secrets.token_hex(8)}.tmp")
+    try:
+        with create(temporary) as file:
+            yield file
+            file.flush()
+            _step("sync", temporary)
+            os.fsync(file.fileno())
+        replace(temporary, path)
+        sync_folder(path.parent)
+    except LsrError:
+        raise  # some are OSErrors too, and say already what is wrong
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be written ({error.strerror or error})") from error
+    finally:
+        with suppress(OSError):  # gone when renamed; unreachable when the folder is a file
+            temporary.unlink()
