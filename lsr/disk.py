@@ -7,12 +7,13 @@ write.
 
 `hook`, when set, is called before each step as hook(step, path, detail): tests raise an error there, kill the process, or
 keep a record. The steps are "create" (a file), "folder", "write" (detail: the data), "sync" (of a file or a folder), "rename"
-(path: the new name, detail: the old one), "replace" (the same, where the new name may be taken) and "remove" (a file, or a
-folder with all that is in it).
+(path: the new name, detail: the old one), "replace" (the same, where the new name may be taken), "exchange" (of two
+names) and "remove" (a file, or a folder with all that is in it).
 """
 
 from __future__ import annotations
 
+import ctypes
 import os
 import secrets
 import shutil
@@ -33,6 +34,7 @@ __all__ = [
     "atomic_write",
     "create",
     "deferred",
+    "exchange",
     "make_folder",
     "remove",
     "remove_tree",
@@ -169,6 +171,18 @@ def replace(old: Path, new: Path) -> None:
     """Gives a file a name that another file may have, which is then gone."""
     _step("replace", new, old)
     old.replace(new)
+
+
+def exchange(first: Path, second: Path) -> bool:
+    """Two folders take each other's name, in one step. Returns whether they did: not every system and file system can."""
+    _step("exchange", first, second)
+    try:
+        renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
+    except (AttributeError, OSError, TypeError):  # no such function; Windows has no such library
+        return False
+    here, exchanging = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+    names = (ctypes.c_char_p(os.fsencode(first)), ctypes.c_char_p(os.fsencode(second)))
+    return bool(renameat2(here, names[0], here, names[1], ctypes.c_uint(exchanging)) == 0)
 
 
 def make_folder(path: Path, *, exist_ok: bool = False) -> None:

@@ -6,7 +6,7 @@ form of BM25 in Lucene and of the inference-free encoders of OpenSearch.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -63,6 +63,18 @@ class TokenCounts:
             raise InvalidInput(f"a document has term {int(terms.max())}: the counts are for {self.dim} terms")
         rows = np.repeat(np.arange(len(documents)), [len(d) for d in documents])
         self.df += np.bincount(np.unique(rows * self.dim + terms) % self.dim, minlength=self.dim)
+
+    def to_json(self) -> dict[str, Any]:
+        """The counts as JSON can say them."""
+        return {name: getattr(self, name) for name in ("documents", "tokens", "truncated")} | {"df": self.df.tolist()}
+
+    @classmethod
+    def from_json(cls, facts: Mapping[str, Any]) -> TokenCounts:
+        """Counts that `to_json` gave."""
+        counts = cls(0)
+        counts.documents, counts.tokens, counts.truncated = facts["documents"], facts["tokens"], facts["truncated"]
+        counts.df = np.array(facts["df"], np.int64)
+        return counts
 
     def __repr__(self) -> str:
         return f"TokenCounts({self.documents:,} documents, {self.tokens:,} tokens, {self.truncated:,} truncated)"

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 import xxhash
 
 from lsr.corpus import Document
-from lsr.disk import atomic_write
 from lsr.errors import StorageError
 from lsr.index.filters.collect import FieldsWriter
 from lsr.index.segment_writer import Progress, Spool
+from lsr.index.storage.checkpoint import read_checkpoint, write_checkpoint
 from lsr.index.storage.folder import CHECKPOINT
 from lsr.index.storage.records import IdsWriter, TextsWriter
 
@@ -98,6 +98,7 @@ class EncodingRun:
 
     def _save(self, done: int) -> None:
         self._spool.sync()
+        # Not `asdict`: it would copy the counts, number by number, after each batch.
         state = _Checkpoint(
             encoder=self._encoder.hash,
             reading=self._encoder.reading,
@@ -105,12 +106,9 @@ class EncodingRun:
             nnz=self._spool.nnz,
             content=self._content.hexdigest(),
             spool=list(self._spool.digests),
-            counted=[self.counts.documents, self.counts.tokens, self.counts.truncated],
-            frequencies=self.counts.df.tolist(),
+            counts=self.counts.to_json(),
         )
-        # One file: an interruption finds either this state or the one before, never parts of both.
-        with atomic_write(self._checkpoint) as file:
-            file.write(state.to_bytes())
+        write_checkpoint(self._checkpoint, {field.name: getattr(state, field.name) for field in fields(state)})
 
     def _restore(self, documents: Iterator[Document], batch_size: int) -> None:
         state = self._read_checkpoint() if self._resume else None
@@ -128,16 +126,15 @@ class EncodingRun:
             left -= len(batch)
         if left or self._content.hexdigest() != state.content:
             raise self._refusal("the interrupted run had other documents")
-        self.counts.documents, self.counts.tokens, self.counts.truncated = state.counted
-        self.counts.df[:] = state.frequencies
+        self.counts = type(self.counts).from_json(state.counts)
         self.resumed = state.documents
         self._progress("encoding", self.resumed, None)
 
     def _read_checkpoint(self) -> _Checkpoint | None:
         """None when there is nothing to go on from: no checkpoint, a damaged one, or one of another version."""
         try:
-            return _Checkpoint.from_bytes(self._checkpoint.read_bytes())
-        except (OSError, ValueError, TypeError, RecursionError):
+            return _Checkpoint(**(read_checkpoint(self._checkpoint) or {}))
+        except TypeError:
             return None
 
     def _refusal(self, what: str) -> StorageError:
@@ -147,7 +144,7 @@ class EncodingRun:
 
 @dataclass(frozen=True, slots=True)
 class _Checkpoint:
-    """Where a run stood after a batch. On disk it is JSON after a line with the digest of that JSON."""
+    """Where a run stood after a batch."""
 
     encoder: str
     reading: dict[str, Any]  # `Encoder.reading`
@@ -155,18 +152,4 @@ class _Checkpoint:
     nnz: int
     content: str  # digest of ids and texts
     spool: list[str]  # digests of its files
-    counted: list[int]  # documents, tokens, truncated
-    frequencies: list[int]  # documents that contain each term [dim]
-
-    def to_bytes(self) -> bytes:
-        # Not `asdict`: it would copy the frequencies, number by number, after each batch.
-        body = json.dumps({field.name: getattr(self, field.name) for field in fields(self)}).encode()
-        return xxhash.xxh3_128_hexdigest(body).encode() + b"\n" + body
-
-    @classmethod
-    def from_bytes(cls, data: bytes) -> _Checkpoint:
-        """Raises ValueError or TypeError for what is no checkpoint, or was altered."""
-        digest, _, body = data.partition(b"\n")
-        if xxhash.xxh3_128_hexdigest(body).encode() != digest:
-            raise ValueError("altered since it was written")
-        return cls(**json.loads(body))
+    counts: dict[str, Any]  # `TokenCounts.to_json`

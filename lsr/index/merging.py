@@ -14,8 +14,9 @@ from lsr.index.filters.collect import FieldsWriter
 from lsr.index.filters.columns import Column, Fields
 from lsr.index.segment_writer import Progress, Quantize, Spool, write_arrays
 from lsr.index.segments import Remaining
+from lsr.index.storage.checkpoint import Stages
 from lsr.index.storage.folder import Workplace
-from lsr.index.storage.manifest import SegmentEntry
+from lsr.index.storage.manifest import FileEntry, SegmentEntry
 from lsr.index.storage.records import IdsWriter, TextsWriter
 from lsr.sparse import SparseVectors
 
@@ -35,14 +36,32 @@ def merge(
     blocks: BlockOptions | None,
     quantize: Quantize,
     progress: Progress,
+    stages: Stages | None = None,
 ) -> SegmentEntry:
     """Writes the documents of some parts that were not deleted, in their order, as a segment below `place.target`.
 
     All parts keep texts, or none does. The bytes are those of a segment that was built of the stored vectors and records.
+    stages: where an interrupted run notes how far it came.
     """
+    spool = Spool(place.scratch, dim)
+
+    def copied() -> tuple[list[FileEntry], dict[str, Any]]:
+        files = _copy(parts, spool, place, name, progress)
+        return files, {"documents": spool.documents, "nnz": spool.nnz, "digests": spool.digests}
+
+    try:
+        records, _ = (stages or Stages()).run(f"{name}: copied", copied, lambda facts: spool.reopen(**facts))
+        files, scale, nnz = write_arrays(spool, place.target, name, blocks, progress, quantize, stages)
+    finally:
+        spool.close()
+    block_size = 0 if blocks is None else blocks.block_size
+    return SegmentEntry(name, spool.documents, nnz, scale, block_size, (*files, *records))
+
+
+def _copy(parts: Sequence[Remaining], spool: Spool, place: Workplace, name: str, progress: Progress) -> list[FileEntry]:
+    """Spools the vectors of the documents, and writes their ids, texts and fields. Returns the files of these."""
     work, scratch = place
     total = sum(part.live for part in parts)
-    spool = Spool(scratch, dim)
     ids = texts = None
     fields = FieldsWriter(work, name, scratch)
     try:
@@ -61,16 +80,14 @@ def merge(
                 if texts is not None:
                     texts.append(documents)
                 fields.append(documents)
-                spool.append(SparseVectors(indptr=indptr, indices=terms, values=weights, dim=dim), names)
+                spool.append(SparseVectors(indptr=indptr, indices=terms, values=weights, dim=spool.dim), names)
+        spool.sync()
         progress("copying documents", total, total)
-        files, scale, nnz = write_arrays(spool, work, name, blocks, progress, quantize)
-        files += ids.finish() + (texts.finish() if texts else []) + fields.finish()
+        return [*ids.finish(), *(texts.finish() if texts else []), *fields.finish()]
     finally:
-        for writer in (spool, ids, texts):
+        for writer in (ids, texts):
             if writer is not None:
                 writer.close()
-    block_size = 0 if blocks is None else blocks.block_size
-    return SegmentEntry(name, total, nnz, float(scale), block_size, tuple(files))
 
 
 def stored_documents(part: Remaining) -> Iterator[list[Document]]:

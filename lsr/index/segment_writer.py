@@ -22,6 +22,7 @@ from lsr.index.blocked.writer import Postings, write_blocks
 from lsr.index.kernels import compile_once
 from lsr.index.quantize import Quantizer, choose_quantizer
 from lsr.index.storage.arrays import AppendFile, map_array, write_array
+from lsr.index.storage.checkpoint import Stages
 from lsr.index.storage.manifest import FileEntry
 from lsr.index.storage.segment import WINDOW, largest_codes, window_count
 from lsr.sparse import SparseVectors, term_type
@@ -104,6 +105,12 @@ class Spool:
         for file in self._files:
             file.sync()
 
+    def reopen(self, documents: int, nnz: int, digests: Sequence[str]) -> bool:
+        """Opens what another run has written. Returns whether it is all there."""
+        self.close()
+        self.open(documents, nnz)
+        return list(self.digests) == list(digests)
+
     def close(self) -> None:
         for file in self._files:
             file.close()
@@ -126,15 +133,37 @@ def write_arrays(
     blocks: BlockOptions | None,
     progress: Progress,
     quantize: Quantize = choose_quantizer,
-) -> tuple[list[FileEntry], np.float32, int]:
+    stages: Stages | None = None,
+) -> tuple[list[FileEntry], float, int]:
     """Writes forward index, postings and, with options for them, blocks. Returns the files, the scale of the codes, and nnz.
 
     With blocks the documents are stored in another order, which the files order_* tell.
     quantize: chooses scale and width of the codes for values float32 [nnz] and indptr [documents + 1].
+    stages: where an interrupted run notes how far it came.
     """
+    stages = stages or Stages()
+
+    def exact() -> tuple[list[FileEntry], dict[str, Any]]:
+        files, scale, nnz = _write_exact(spool, folder, segment, blocks is not None, progress, quantize)
+        return files, {"scale": scale, "nnz": nnz}
+
+    files, facts = stages.run(f"{segment}: inverted", exact)
+    if blocks is not None:
+        written, documents = files, spool.documents
+        more, _ = stages.run(
+            f"{segment}: blocks", lambda: (_write_blocked(written, folder, segment, documents, blocks, progress), {})
+        )
+        files = [*files, *more]
+    return files, facts["scale"], facts["nnz"]
+
+
+def _write_exact(
+    spool: Spool, folder: Path, segment: str, ordered: bool, progress: Progress, quantize: Quantize
+) -> tuple[list[FileEntry], float, int]:
+    """Forward index and postings, of documents ordered for blocks if asked."""
     arrays = spool.arrays()
     quantizer = quantize(arrays.values, arrays.indptr)
-    order = None if blocks is None else order_documents(*arrays, spool.dim, progress)
+    order = order_documents(*arrays, spool.dim, progress) if ordered else None
     files, new_indptr, counts, present = _write_forward(arrays, order, spool.dim, folder, segment, quantizer, progress)
     nnz = int(new_indptr[-1])
     forward = _Forward(
@@ -145,22 +174,24 @@ def write_arrays(
     frequent = counts.sum(axis=1) * DENSE > spool.documents
     files += _write_postings(forward, present[~frequent], counts[~frequent], spool.dim, folder, segment, progress)
     files += _write_dense(forward, present[frequent], spool.dim, folder, segment)
-    if blocks is not None and order is not None:
+    if order is not None:
         places = np.empty_like(order)
         places[order] = np.arange(len(order), dtype=np.uint32)
         files += [
             write_array(folder, f"{segment}/order_rows", order),
             write_array(folder, f"{segment}/order_places", places),
         ]
-        postings = _written_postings(files, folder, segment, spool.documents)
-        files += write_blocks(postings, new_indptr, forward.codes, blocks, folder, segment, progress)
-    return files, quantizer.scale, nnz
+    return files, float(quantizer.scale), nnz
 
 
-def _written_postings(files: list[FileEntry], folder: Path, segment: str, documents: int) -> Postings:
-    named = {entry.name.removeprefix(f"{segment}/"): entry for entry in files}
+def _write_blocked(
+    files: Sequence[FileEntry], folder: Path, segment: str, documents: int, blocks: BlockOptions, progress: Progress
+) -> list[FileEntry]:
+    """The arrays of the blocked engine, from those of the exact one."""
+    named = {entry.name.removeprefix(f"{segment}/"): map_array(folder, entry) for entry in files}
     kinds = ("postings_terms", "postings_offsets", "postings_docs", "postings_codes", "dense_terms", "dense_codes")
-    return Postings(documents, WINDOW, *(map_array(folder, named[kind]) for kind in kinds))
+    postings = Postings(documents, WINDOW, *(named[kind] for kind in kinds))
+    return write_blocks(postings, named["forward_indptr"], named["forward_codes"], blocks, folder, segment, progress)
 
 
 class _Forward(NamedTuple):

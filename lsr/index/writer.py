@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+import xxhash
 
 import lsr
 from lsr import disk
@@ -21,8 +22,9 @@ from lsr.index.blocked.parameters import BLOCKED_FROM, Building
 from lsr.index.policy import building_of, is_compact, reason_to_compact, taken_up
 from lsr.index.query_side import document_encoder, term_weights, write_adapted
 from lsr.index.segments import Remaining
+from lsr.index.storage.checkpoint import Stages
 from lsr.index.storage.commit import Commit
-from lsr.index.storage.manifest import FORMAT_VERSION, EncoderEntry, Manifest, SegmentEntry
+from lsr.index.storage.manifest import FORMAT_VERSION, EncoderEntry, FileEntry, Manifest, SegmentEntry
 from lsr.index.storage.segment import Segment, deletion_bits
 
 if TYPE_CHECKING:
@@ -220,56 +222,68 @@ class Writer:
         dirty = refresh or len(parts) < len(snapshot.parts) or any(not is_compact(run, building) for run in runs)
         if not dirty:
             return CompactReport(snapshot.documents, len(parts), False, time.monotonic() - started)
-        side = self._adapted(commit, manifest, parts, encoder, progress) if refresh else manifest.encoder
+        place = commit.unfinished()
+        stages = Stages(place, _plan(manifest, refresh))
+        made = []  # segments, which are taken into the index when all are there: until then they can be gone on with
+        side = manifest.encoder
+        if refresh:
+            side = self._adapted(commit, place, parts, encoder, stages, progress)
         entries = []
         for number, run in enumerate(runs):
             if not refresh and is_compact(run, building):
                 entries.append(run[0].entry)
                 continue
-            entries.append(self._rewritten(commit, run, number, building, refresh, side, progress))
+            name = commit.name("segment") + (f"-{number}" if number else "")
+            entries.append(self._rewritten(place, name, manifest, run, building, refresh, side, stages, progress))
+            made.append(name)
+        for name in made:
+            commit.take(place, name)
         scale = entries[0].scale if refresh and snapshot.nnz else manifest.scale
         self._publish(commit, tuple(entries), scale=scale, encoder=side)
         return CompactReport(snapshot.documents, len(snapshot.parts), True, time.monotonic() - started)
 
     def _rewritten(
         self,
-        commit: Commit,
+        place: Workplace,
+        name: str,
+        manifest: Manifest,
         run: Sequence[Remaining],
-        number: int,
         building: Building,
         refresh: bool,
         side: EncoderEntry | None,
+        stages: Stages,
         progress: Progress,
     ) -> SegmentEntry:
-        """Some parts as one segment, which is in the index already."""
+        """Some parts as one segment below `place.target`."""
         from lsr.index.merging import merge
         from lsr.index.quantize import at_scale, chosen_anew
 
-        manifest = commit.manifest
-        place, name = commit.workplace(), commit.name("segment") + (f"-{number}" if number else "")
         scales = {part.entry.scale for part in run}
+        scratch = place.scratch / name
+        disk.make_folder(scratch, exist_ok=True)
         entry = merge(
             run,
-            place,
+            place._replace(scratch=scratch),
             name,
             dim=manifest.dim,
             blocks=building.blocks(sum(part.live for part in run)),
             quantize=chosen_anew(scales) if refresh else at_scale(run[0].entry.scale),
             progress=progress,
+            stages=stages,
         )
-        entry = self._calibrated(place, entry, manifest, side, progress)
-        commit.take(place, name)
-        return entry
+        return self._calibrated(place, entry, manifest, side, progress)
 
     def _adapted(
         self,
         commit: Commit,
-        manifest: Manifest,
+        place: Workplace,
         parts: Sequence[Remaining],
         encoder: Encoder | None,
+        stages: Stages,
         progress: Progress,
     ) -> EncoderEntry | None:
         """The query side, its term weights adapted to the documents that there are now, where an index does so."""
+        manifest = commit.manifest
         side = manifest.encoder
         if side is None or side.reading is None or not manifest.building.get("adapt"):
             return side
@@ -281,13 +295,18 @@ class Writer:
         from lsr.encoders.idf import TokenCounts
         from lsr.index.merging import stored_documents
 
-        self._encoder = document_encoder(self._folder, side, encoder or self._encoder)
-        counts, total = TokenCounts(manifest.dim), sum(part.live for part in parts)
-        for documents in (some for part in parts for some in stored_documents(part)):
-            progress("counting words", counts.documents, total)
-            self._encoder.count([document.content for document in documents], counts)
-        place, name = commit.workplace(), commit.name("encoder")
-        side = write_adapted(place.target, name, side, self._encoder, counts)
+        known = self._encoder = document_encoder(self._folder, side, encoder or self._encoder)
+
+        def count() -> tuple[list[FileEntry], dict[str, Any]]:
+            counts, total = TokenCounts(manifest.dim), sum(part.live for part in parts)
+            for documents in (some for part in parts for some in stored_documents(part)):
+                progress("counting words", counts.documents, total)
+                known.count([document.content for document in documents], counts)
+            return [], counts.to_json()
+
+        _, facts = stages.run("words counted", count)
+        name = commit.name("encoder")
+        side = write_adapted(place.target, name, side, known, TokenCounts.from_json(facts))
         commit.take(place, name)
         return side
 
@@ -332,6 +351,11 @@ def _entries(commit: Commit, parts: Sequence[Remaining]) -> list[SegmentEntry]:
             entry = replace(entry, deletions=file)
         entries.append(entry)
     return entries
+
+
+def _plan(manifest: Manifest, refresh: bool) -> str:
+    """What compacting is about to do, as a digest."""
+    return xxhash.xxh3_128_hexdigest(f"{lsr.__version__} {FORMAT_VERSION} {refresh} ".encode() + manifest.to_json())
 
 
 class _Gone:

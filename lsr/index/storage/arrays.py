@@ -15,8 +15,8 @@ import numpy.typing as npt
 import xxhash
 
 from lsr import disk
-from lsr.errors import CorruptIndex
-from lsr.index.storage.manifest import FileEntry
+from lsr.errors import CorruptIndex, StorageError
+from lsr.index.storage.manifest import FileEntry, unopened
 
 __all__ = ["AppendFile", "checksum", "map_array", "read_file", "write_array", "write_bytes"]
 
@@ -110,7 +110,11 @@ def map_array(folder: Path, entry: FileEntry) -> Array:
             empty.flags.writeable = False  # as the mapped ones are: Numba tells them apart
             return empty
         mapped = mmap.mmap(descriptor, entry.bytes, access=mmap.ACCESS_READ)
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise StorageError(
+            f"{path}: cannot be mapped into memory ({error.strerror}); free some, and open it again"
+        ) from None
+    except ValueError as error:
         raise CorruptIndex(f"{path}: cannot be mapped into memory ({error})") from None
     finally:
         os.close(descriptor)
@@ -152,7 +156,7 @@ def _open(path: Path, entry: FileEntry) -> int:
     except FileNotFoundError:
         raise CorruptIndex(f"{path}: missing; build the index again or restore a copy") from None
     except OSError as error:
-        raise CorruptIndex(f"{path}: cannot be opened ({error.strerror})") from None
+        raise unopened(path, error) from None
     status = os.fstat(descriptor)
     if not stat.S_ISREG(status.st_mode) or status.st_size != entry.bytes:
         os.close(descriptor)

@@ -27,7 +27,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lsr import disk
-from lsr.errors import LsrError, StorageError
+from lsr.errors import CorruptIndex, LsrError, StorageError
 from lsr.index.storage.folder import Workplace
 from lsr.index.storage.locks import LOCK, open_newest, remove_unless_pinned, writing
 from lsr.index.storage.manifest import FileEntry, Manifest, manifest_name, manifests
@@ -38,8 +38,9 @@ logger = logging.getLogger(__name__)
 
 _KEPT = 2  # generations
 _TEMPORARY = "tmp-"
+_UNFINISHED = "unfinished-"
 # What a commit may have made; anything else in the folder is left alone.
-_OURS = re.compile(r"(segment|encoder)-\d{4,}(-\d+)?|deleted(-\d+){2,}|tmp-.+")
+_OURS = re.compile(r"(segment|encoder)-\d{4,}(-\d+)?|deleted(-\d+){2,}|(tmp|unfinished)-.+")
 
 
 class Commit:
@@ -50,6 +51,7 @@ class Commit:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._stack = ExitStack()
+        self._failed = False
 
     def __enter__(self) -> Commit:
         self.manifest, _ = open_newest(self.folder)  # before a file is made in a folder that is none
@@ -65,6 +67,7 @@ class Commit:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """An OSError becomes a `StorageError` that names the index; what was written for nothing is removed."""
+        self._failed = kind is not None and issubclass(kind, Exception)
         self._stack.close()
         if isinstance(error, OSError) and not isinstance(error, LsrError):
             where = f"{error.filename}: " if error.filename else ""
@@ -94,6 +97,15 @@ class Commit:
         disk.make_folder(place.scratch)
         return place
 
+    def unfinished(self) -> Workplace:
+        """A folder to work in that stays when this process ends before the commit, until the index changes: the next one
+        that asks for it goes on there (`checkpoint.Stages`)."""
+        work = self.folder / f"{_UNFINISHED}{self.generation:04}"
+        place = Workplace(work / "target", work / "scratch")
+        for folder in (work, *place):
+            disk.make_folder(folder, exist_ok=True)
+        return place
+
     def take(self, place: Workplace, name: str) -> None:
         """Moves a folder, whose files are synced, from the workplace into the index."""
         disk.sync_folder(place.target / name)
@@ -121,13 +133,17 @@ class Commit:
     def _kept(self) -> set[str]:
         """The names that are needed in the folder. Removes the manifests that are not."""
         kept = {LOCK}
+        if not self._failed:  # only interrupted: a full disk needs the space
+            kept.add(f"{_UNFINISHED}{self.generation:04}")
         found = manifests(self.folder)
         for generation in sorted(found):
             path = found[generation]
             if generation <= self.manifest.generation - _KEPT and remove_unless_pinned(path):
                 continue
             kept.add(path.name)
-            kept.update(_names(Manifest.parse(path).files()))
+            # One that is damaged keeps nothing: nobody can open it.
+            with suppress(CorruptIndex):
+                kept.update(_names(Manifest.parse(path).files()))
         return kept
 
     def _remove(self, kept: set[str]) -> None:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import NamedTuple
 
 from lsr import disk
 from lsr.errors import LsrError, OutputExists, StorageError
-from lsr.index.storage.locks import AVAILABLE, writing
+from lsr.index.storage.locks import AVAILABLE, claimed, is_claimed, writing
 from lsr.index.storage.manifest import is_index
 
 __all__ = ["CHECKPOINT", "check_output", "new_folder", "scratch_folder"]
@@ -55,9 +56,12 @@ def new_folder(path: Path, overwrite: bool, resume: bool = False) -> Iterator[Wo
     work = path.with_name(name)
     place = Workplace(work / "target", work / "scratch")
     done = False
+    claim = ExitStack()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _clear_away(path)
         disk.make_folder(work, exist_ok=resume)
+        claim.enter_context(claimed(work))
         if place.target.exists():  # of a run that was killed
             disk.remove_tree(place.target)
         disk.make_folder(place.target)
@@ -72,6 +76,7 @@ def new_folder(path: Path, overwrite: bool, resume: bool = False) -> Iterator[Wo
         rest = f"what was done is kept in {work} for --resume" if resume else "nothing was left behind"
         raise StorageError(f"{path}: the index cannot be written ({reason}); {rest}") from error
     finally:
+        claim.close()
         if done or not resume:
             shutil.rmtree(work, ignore_errors=True)
         else:
@@ -111,20 +116,33 @@ def scratch_folder(path: Path, resume: bool) -> Iterator[Path]:
                 shutil.rmtree(scratch, ignore_errors=True)
 
 
+def _clear_away(path: Path) -> None:
+    """Removes what builds of this index left that were killed. Those with --resume are kept."""
+    left = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]{{8}}\.(building|replaced)")
+    for folder in sorted(path.parent.iterdir()):
+        # Where it cannot be removed, building fails for a better reason, or not at all.
+        with suppress(OSError):
+            if left.fullmatch(folder.name) and not folder.is_symlink() and not is_claimed(folder):
+                disk.remove_tree(folder)
+
+
 def _replace(new: Path, path: Path) -> None:
     for folder in [new, *(child for child in new.iterdir() if child.is_dir())]:
         disk.sync_folder(folder)
     if path.exists() and any(path.iterdir()):
+        old = path.with_name(f".{path.name}.{secrets.token_hex(4)}.replaced")
         # Nobody may be adding to what goes away.
         with writing(path) if AVAILABLE else nullcontext():
-            old = path.with_name(f".{path.name}.{secrets.token_hex(4)}.replaced")
-            disk.rename(path, old)
-            try:
-                disk.rename(new, path)
-            except BaseException:
-                if not path.exists():
-                    old.rename(path)
-                raise
+            if disk.exchange(new, path):
+                old = new
+            else:  # for a moment there is no index
+                disk.rename(path, old)
+                try:
+                    disk.rename(new, path)
+                except BaseException:
+                    if not path.exists():
+                        old.rename(path)
+                    raise
             disk.sync_folder(path.parent)
         with suppress(OSError):
             disk.remove_tree(old)

@@ -18,15 +18,24 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from lsr import disk
-from lsr.errors import CorruptIndex, IndexLocked, IndexNotFound, StorageError
-from lsr.index.storage.manifest import Manifest, newest
+from lsr.errors import IndexLocked, IndexNotFound, StorageError
+from lsr.index.storage.manifest import Manifest, newest, unopened
 
 try:
     import fcntl
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["AVAILABLE", "LOCK", "Pin", "open_newest", "remove_unless_pinned", "writing"]
+__all__ = [
+    "AVAILABLE",
+    "LOCK",
+    "Pin",
+    "claimed",
+    "is_claimed",
+    "open_newest",
+    "remove_unless_pinned",
+    "writing",
+]
 
 AVAILABLE = fcntl is not None
 LOCK = "LOCK"
@@ -94,7 +103,7 @@ def open_newest(folder: Path) -> tuple[Manifest, Pin | None]:
         except FileNotFoundError:
             continue
         except OSError as error:
-            raise CorruptIndex(f"{path}: cannot be opened ({error.strerror})") from None
+            raise unopened(path, error) from None
         pin = Pin(descriptor)
         if fcntl is not None:
             # A file system without locks: what is mapped stays readable all the same when it is collected.
@@ -105,6 +114,35 @@ def open_newest(folder: Path) -> tuple[Manifest, Pin | None]:
             continue
         return Manifest.parse(path), pin
     raise IndexNotFound(f"{folder}: its manifests come and go faster than they can be read; is it being replaced?")
+
+
+@contextmanager
+def claimed(folder: Path) -> Iterator[None]:
+    """Marks a folder that is worked in, as long as the block runs or its process lives: `is_claimed` tells."""
+    if not AVAILABLE:
+        yield
+        return
+    descriptor = os.open(folder, os.O_RDONLY | _FLAGS)
+    try:
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(descriptor, fcntl.LOCK_SH)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def is_claimed(folder: Path) -> bool:
+    """Whether someone may still be working in a folder."""
+    if not AVAILABLE:
+        return True
+    descriptor = os.open(folder, os.O_RDONLY | _FLAGS)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
 
 
 def remove_unless_pinned(manifest: Path) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import re
@@ -11,7 +12,7 @@ from typing import Any
 
 import xxhash
 
-from lsr.errors import CorruptIndex, IndexNotFound, UnsupportedVersion
+from lsr.errors import CorruptIndex, IndexNotFound, StorageError, UnsupportedVersion
 
 __all__ = [
     "FORMAT_VERSION",
@@ -19,10 +20,12 @@ __all__ = [
     "FileEntry",
     "Manifest",
     "SegmentEntry",
+    "file_entries",
     "is_index",
     "manifest_name",
     "manifests",
     "newest",
+    "unopened",
 ]
 
 MAGIC = "lsr-index"
@@ -148,7 +151,9 @@ class Manifest:
             if path.stat().st_size > MANIFEST_LIMIT:
                 raise CorruptIndex(f"{path}: larger than a manifest can be; restore it from a copy")
             body = json.loads(path.read_bytes())
-        except (OSError, ValueError, RecursionError) as error:
+        except OSError as error:
+            raise unopened(path, error) from None
+        except (ValueError, RecursionError) as error:
             raise CorruptIndex(f"{path}: cannot be read ({error}); build the index again or restore a copy") from None
         if not isinstance(body, dict) or body.get("magic") != MAGIC:
             raise CorruptIndex(f"{path}: not a manifest of lsr; build the index again or restore a copy")
@@ -164,6 +169,13 @@ class Manifest:
             return found
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise CorruptIndex(f"{path}: {error!r} is wrong or missing in it; build the index again") from None
+
+
+def unopened(path: Path, error: OSError) -> StorageError:
+    """Why a file of an index cannot be read: something else than a file is in its place, or the system is to blame."""
+    if error.errno in (errno.ELOOP, errno.EISDIR, errno.ENXIO, errno.ENOTDIR):
+        return CorruptIndex(f"{path}: not a regular file ({error.strerror}); build the index again or restore a copy")
+    return StorageError(f"{path}: cannot be read ({error.strerror}); put that right, and open the index again")
 
 
 def manifest_name(generation: int) -> str:
@@ -239,7 +251,7 @@ def _parse(body: dict[str, Any]) -> Manifest:
             reading=_mapping(encoder["reading"]),
             term_weights=_text(encoder["term_weights"]),
             policy=_mapping(encoder["policy"]) or {},
-            files=_files(encoder["files"]),
+            files=file_entries(encoder["files"]),
         ),
         segments=tuple(
             SegmentEntry(
@@ -248,10 +260,10 @@ def _parse(body: dict[str, Any]) -> Manifest:
                 nnz=_count(segment["nnz"]),
                 scale=float(segment["scale"]),
                 block_size=_count(segment["block_size"]),
-                files=_files(segment["files"]),
+                files=file_entries(segment["files"]),
                 curves=tuple(dict(curve) for curve in segment["curves"]),
                 deleted=_count(segment["deleted"]),
-                deletions=None if segment["deletions"] is None else _files([segment["deletions"]])[0],
+                deletions=None if segment["deletions"] is None else file_entries([segment["deletions"]])[0],
             )
             for segment in body["segments"]
         ),
@@ -259,13 +271,14 @@ def _parse(body: dict[str, Any]) -> Manifest:
         scale=_scale(body["scale"]),
         building=dict(body["building"]),
         numbered=_count(body["numbered"]),
-        vocabulary=_files(body["vocabulary"]),
+        vocabulary=file_entries(body["vocabulary"]),
         source=dict(body["source"]),
         format_version=(body["format_version"][0], body["format_version"][1]),
     )
 
 
-def _files(entries: list[dict[str, Any]]) -> tuple[FileEntry, ...]:
+def file_entries(entries: list[dict[str, Any]]) -> tuple[FileEntry, ...]:
+    """Entries from their JSON. Raises KeyError, TypeError or ValueError for what is none."""
     return tuple(
         FileEntry(
             name=_plain(entry["name"]),
