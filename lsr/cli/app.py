@@ -19,6 +19,7 @@ from lsr.cli import (
     import_vectors,
     index,
     info,
+    repair,
     search,
 )
 from lsr.cli.run import guarded
@@ -61,6 +62,7 @@ for command in (
     compact.compact,
     info.info,
     check.check,
+    repair.repair,
     encode.encode,
     export.export,
 ):

@@ -13,10 +13,11 @@ from lsr.index.filters.columns import Column
 from lsr.index.storage.arrays import checksum
 from lsr.index.storage.blocks import find_fault
 from lsr.index.storage.locks import open_newest
+from lsr.index.storage.manifest import Manifest
 from lsr.index.storage.segment import WINDOW, Segment, largest_codes, open_deletions, window_count
 from lsr.index.storage.vocabulary import StoredVocabulary
 
-__all__ = ["check_index"]
+__all__ = ["check_generation", "check_index"]
 
 _ROWS = 1 << 15
 
@@ -29,6 +30,11 @@ def check_index(path: Path, full: bool) -> Iterator[str]:
     distinct and readable, every text opens.
     """
     manifest, _pin = open_newest(path)  # held to the end: its files are not collected meanwhile
+    yield from check_generation(path, manifest, full)
+
+
+def check_generation(path: Path, manifest: Manifest, full: bool) -> Iterator[str]:
+    """The same for a generation that need not be the newest."""
     yield f"manifest: generation {manifest.generation}, checksum matches"
     segments = [Segment(path, entry, manifest.dim, manifest.texts) for entry in manifest.segments]
     deletions = [open_deletions(path, entry) for entry in manifest.segments]

@@ -32,7 +32,7 @@ from lsr.index.storage.folder import Workplace
 from lsr.index.storage.locks import LOCK, open_newest, remove_unless_pinned, writing
 from lsr.index.storage.manifest import FileEntry, Manifest, manifest_name, manifests
 
-__all__ = ["Commit"]
+__all__ = ["Commit", "publish"]
 
 logger = logging.getLogger(__name__)
 
@@ -118,10 +118,8 @@ class Commit:
 
     def publish(self, manifest: Manifest) -> None:
         """Makes a manifest the newest, which is the commit: before it a reader finds the old generation, after it the new."""
-        disk.sync_folder(self.folder)  # what it names is there for good first
-        disk.write_new(self.folder / manifest_name(manifest.generation), manifest.to_json())
+        publish(self.folder, manifest)
         self.manifest = manifest
-        disk.sync_folder(self.folder)
 
     def _collect(self) -> None:
         """Removes what no generation needs that is kept. A failure is no failure of the commit: the next one tries again."""
@@ -154,6 +152,13 @@ class Commit:
                         disk.remove_tree(path)
                     else:
                         disk.remove(path)
+
+
+def publish(folder: Path, manifest: Manifest) -> None:
+    """Makes a manifest the newest of a folder that is locked, once what it names is there for good."""
+    disk.sync_folder(folder)
+    disk.write_new(folder / manifest_name(manifest.generation), manifest.to_json())
+    disk.sync_folder(folder)
 
 
 def _names(files: Iterable[FileEntry]) -> set[str]:
