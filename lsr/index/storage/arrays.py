@@ -6,7 +6,7 @@ import math
 import mmap
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -18,7 +18,7 @@ from lsr import disk
 from lsr.errors import CorruptIndex, StorageError
 from lsr.index.storage.manifest import FileEntry, unopened
 
-__all__ = ["AppendFile", "checksum", "map_array", "read_file", "write_array", "write_bytes"]
+__all__ = ["AppendFile", "checksum", "map_array", "read_file", "verified", "write_array", "write_bytes"]
 
 Array = npt.NDArray[Any]
 DTYPES = frozenset({"|u1", "<u2", "<u4", "<i8", "<u8", "<f4", "<f8"})
@@ -141,6 +141,24 @@ def checksum(folder: Path, entry: FileEntry) -> str:
         for chunk in _chunks(file):
             running.update(chunk)
     return running.hexdigest()
+
+
+def verified(folder: Path, entry: FileEntry) -> Iterator[bytes]:
+    """The content of a file in pieces, and after the last one its checksum: raises `CorruptIndex` where it does not match."""
+    path, running = folder / entry.name, xxhash.xxh3_128()
+    with os.fdopen(_open(path, entry), "rb") as file:
+        pieces = iter(_chunks(file))
+        while True:
+            try:
+                piece = next(pieces, None)
+            except OSError as error:
+                raise unopened(path, error) from None
+            if piece is None:
+                break
+            running.update(piece)
+            yield piece
+    if running.hexdigest() != entry.xxh3_128:
+        raise CorruptIndex(f"{path}: altered since it was written; build the index again or restore a copy")
 
 
 def _chunks(file: BinaryIO) -> Iterable[bytes]:
