@@ -38,7 +38,7 @@ from lsr.index.storage.manifest import MANIFEST_LIMIT, FileEntry, Manifest, gene
 if TYPE_CHECKING:
     from lsr.index.segment_writer import Progress
 
-__all__ = ["SUFFIX", "read_snapshot", "write_snapshot"]
+__all__ = ["SUFFIX", "member_header", "read_snapshot", "write_snapshot"]
 
 logger = logging.getLogger(__name__)
 
@@ -83,9 +83,9 @@ def write_snapshot(folder: Path, manifest: Manifest, path: Path, overwrite: bool
                 disk.write(file, path, data)
                 packed += len(data)
 
-        add(_header(source.name, len(first)) + first + _padding(len(first)))
+        add(member_header(source.name, len(first)) + first + _padding(len(first)))
         for entry in entries:
-            add(_header(entry.name, entry.bytes))
+            add(member_header(entry.name, entry.bytes))
             for piece in verified(folder, entry):
                 add(piece)
             add(_padding(entry.bytes))
@@ -135,7 +135,7 @@ def read_snapshot(
             extract(place.target, first, iter([data]))
             for entry in entries:
                 found = frame.read(_UNIT)
-                if found != _header(entry.name, entry.bytes):
+                if found != member_header(entry.name, entry.bytes):
                     raise frame.damaged(f"{_described(found)} where {entry.name} of {entry.bytes:,} bytes belongs")
                 if extract(place.target, entry.name, frame.pieces(entry.bytes)) != entry.xxh3_128:
                     raise frame.damaged(f"{entry.name} is not what its checksum says")
@@ -159,10 +159,11 @@ def _opened(file: Path) -> Iterator[tuple[BinaryIO, int]]:
         raise IndexNotFound(f"{shown(file)}: no such file; `lsr export INDEX -o FILE{SUFFIX}` writes one") from None
     except (OSError, ValueError) as error:
         raise StorageError(f"{shown(file)}: cannot be opened ({getattr(error, 'strerror', None) or error})") from None
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
+        os.close(descriptor)
+        raise StorageError(f"{shown(file)}: not a regular file, and a snapshot is one")
     with os.fdopen(descriptor, "rb") as raw:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise StorageError(f"{shown(file)}: not a regular file, and a snapshot is one")
         yield raw, status.st_size
 
 
@@ -171,7 +172,7 @@ def _manifest(frame: Frame, name: str) -> tuple[str, bytes]:
     found = frame.read(_UNIT)
     first = found[:100].rstrip(b"\0").decode("ascii", "replace")
     size = int(found[124:135], 8) if _OCTAL.fullmatch(found[124:136]) else -1
-    if not generation_of(Path(first)) or not 0 <= size <= MANIFEST_LIMIT or found != _header(first, size):
+    if not generation_of(Path(first)) or not 0 <= size <= MANIFEST_LIMIT or found != member_header(first, size):
         raise CorruptIndex(
             f"{name}: begins with {_described(found)}, not with the manifest of an index, so it is no snapshot;"
             f" `lsr export INDEX -o FILE{SUFFIX}` writes one"
@@ -200,7 +201,7 @@ def _skip(frame: Frame, expected: bytes) -> None:
 # -- the form of an archive --------------------------------------------------------------------------------------------
 
 
-def _header(name: str, size: int) -> bytes:
+def member_header(name: str, size: int) -> bytes:
     """The header of a plain file (POSIX ustar; a size of 8 GiB or more as GNU tar writes it)."""
     folder, _, last = name.rpartition("/") if len(name) > 100 else ("", "", name)
     length = b"%011o\0" % size if size < 8**11 else b"\x80" + size.to_bytes(11, "big")

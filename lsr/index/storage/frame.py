@@ -22,6 +22,7 @@ _MAGIC = b"\x28\xb5\x2f\xfd"
 _LONGEST_HEADER = 18
 _BLOCK = 128 << 10  # bytes that a block may have and become
 _WINDOW = 8 << 20  # bytes that the decompressor keeps: what the RFC asks every reader to allow
+_UNUSED = 0x10  # the bit of the header that means nothing
 _RLE, _RESERVED = 1, 3
 
 
@@ -43,6 +44,8 @@ class Frame:
             length = zstandard.frame_header_size(start)
         except zstandard.ZstdError as error:
             raise self.damaged(one_line(error)) from None
+        if start[4] & _UNUSED:
+            raise self.damaged("has a header that zstd does not write")
         if parameters.window_size > _WINDOW:
             raise StorageError(
                 f"{name}: needs a window of {parameters.window_size:,} bytes to be unpacked, more than the {_WINDOW:,} of"
