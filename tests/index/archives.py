@@ -76,7 +76,7 @@ def packed(members: list[Member], end: bytes = END) -> bytes:
 
 
 def compressed(raw: bytes) -> bytes:
-    return zstandard.ZstdCompressor(level=3, write_checksum=True).compress(raw)  # type: ignore[no-any-return]
+    return zstandard.ZstdCompressor(level=3, write_checksum=True).compress(raw)
 
 
 def with_manifest(members: list[Member], change: Callable[[dict[str, Any]], None]) -> list[Member]:

@@ -1,13 +1,15 @@
-"""A snapshot: an index in one file, the same bytes each time, and back; whatever the file says, all of an index or nothing."""
+"""A snapshot: an index in one file, and back; whatever the file says, all of an index or nothing."""
 
 from __future__ import annotations
 
 import errno
 import json
 import os
+import shutil
 import tarfile
 import tracemalloc
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
@@ -306,7 +308,11 @@ def links_and_paths(members: list[Member]) -> Iterator[tuple[str, list[Member], 
     for name, kind in {"symlink": "2", "hardlink": "1"}.items():
         yield name, at(members, 4, nothing.with_header(type=kind, link="/etc/passwd")), "no plain file"
         # A link first, then the file that would be written through it.
-        yield f"{name}, then the file", at(members, 4, nothing.with_header(type=kind, link="/tmp"), good), "no plain file"
+        yield (
+            f"{name}, then the file",
+            at(members, 4, nothing.with_header(type=kind, link="/tmp"), good),
+            "no plain file",
+        )
     for name, kind in {"device": "3", "block device": "4", "folder": "5", "fifo": "6", "contiguous": "7"}.items():
         yield name, at(members, 4, nothing.with_header(type=kind)), "no plain file"
     yield "old type", at(members, 4, good.with_header(type="\0")), "where segment"
@@ -330,26 +336,19 @@ def links_and_paths(members: list[Member]) -> Iterator[tuple[str, list[Member], 
     yield "other order", [*members[:4], members[5], members[4], *members[6:]], "where segment-0001"
     yield "short", at(members, 4, replace(good.with_header(size=len(good.data) - 1), data=good.data[:-1])), "belongs"
     yield "long", at(members, 4, replace(good.with_header(size=len(good.data) + 1), data=good.data + b"x")), "belongs"
-    yield "altered", at(members, 4, replace(good, data=good.data[:-1] + bytes([good.data[-1] ^ 1]))), "its checksum says"
+    yield (
+        "altered",
+        at(members, 4, replace(good, data=good.data[:-1] + bytes([good.data[-1] ^ 1]))),
+        "its checksum says",
+    )
     yield "header without checksum", at(members, 4, replace(good, header=good.header[:-1] + b"x")), "no header of tar"
 
 
-ATTACKS = [
-    "symlink", "symlink, then the file", "hardlink", "hardlink, then the file", "device", "block device", "folder", "fifo",
-    "contiguous", "old type", "sparse", "pax", "pax of 8 GiB", "global pax of 8 GiB", "long name of 8 GiB", "long link of 8 GiB",
-    "absolute", "parent", "parent inside", "unknown name", "one more", "duplicate", "duplicate at the end", "manifest again",
-    "missing", "last missing", "no files", "other order", "short", "long", "altered", "header without checksum",
-]  # fmt: skip
-
-
-@pytest.mark.parametrize("attack", ATTACKS)
-def test_an_archive_holds_the_files_of_its_manifest_and_nothing_else(
-    members: list[Member], tmp_path: Path, attack: str
-) -> None:
-    made = {name: (archive, says) for name, archive, says in links_and_paths(members)}
-    assert list(made) == ATTACKS
-    archive, says = made[attack]
-    refused(packed(archive), tmp_path, CorruptIndex, says)
+def test_an_archive_holds_the_files_of_its_manifest_and_nothing_else(members: list[Member], tmp_path: Path) -> None:
+    made = list(links_and_paths(members))
+    assert len(made) == 32
+    for _, archive, says in made:
+        refused(packed(archive), tmp_path, CorruptIndex, says)
 
 
 def refused(content: bytes, tmp_path: Path, kind: type[LsrError], says: str = ".") -> None:
@@ -401,7 +400,9 @@ def test_a_manifest_in_an_archive_is_as_suspect_as_one_in_a_folder(members: list
         renamed[1] = renamed[1].with_header(name=name)
         refused(packed(renamed), tmp_path, CorruptIndex, f"may not name {name}")
     again = members[2].name
-    refused(manifest(lambda body: first_file(body, name=again)), tmp_path, CorruptIndex, f"may not name {again}, or not")
+    refused(
+        manifest(lambda body: first_file(body, name=again)), tmp_path, CorruptIndex, f"may not name {again}, or not"
+    )
     refused(manifest(lambda body: first_file(body, name="../x")), tmp_path, CorruptIndex, "file name '../x'")
     refused(manifest(lambda body: body.update(generation=4)), tmp_path, CorruptIndex, "generation 4")
     refused(manifest(lambda body: first_file(body, dtype="|O")), tmp_path, CorruptIndex, "type '|O' is none")
@@ -470,11 +471,32 @@ def cut_off(content: bytes, points: range, tmp_path: Path) -> None:
         refused(content[:point], tmp_path, CorruptIndex)
 
 
-def flipped(content: bytes, points: range, tmp_path: Path) -> None:
+def flipped(content: bytes, points: range, tmp_path: Path) -> int:
+    """Refused; or, where zstd has two ways to say the same, the same index. Returns how often the latter."""
+    whole = {member.name: member.data for member in unpacked(content)}
+    same = 0
     for point in points:
         damaged = bytearray(content)
         damaged[point // 8] ^= 1 << point % 8
-        refused(bytes(damaged), tmp_path, LsrError)
+        if zstandard_reads(bytes(damaged)):
+            (tmp_path / "same.tar.zst").write_bytes(damaged)
+            index = Index.from_snapshot(tmp_path / "same.tar.zst", tmp_path / "same.idx")
+            assert files(index.path) == whole
+            shutil.rmtree(index.path)
+            (tmp_path / "same.tar.zst").unlink()
+            same += 1
+        else:
+            refused(bytes(damaged), tmp_path, LsrError)
+    return same
+
+
+def zstandard_reads(content: bytes) -> bool:
+    """Whether it decompresses to what its checksum says, and ends there. The bit that a reader may ignore is to be 0."""
+    decompressor = zstandard.ZstdDecompressor().decompressobj()
+    with suppress(zstandard.ZstdError):
+        decompressor.decompress(content)
+        return bool(decompressor.eof and not decompressor.unused_data and not content[4] & 0x10)
+    return False
 
 
 def test_a_file_that_is_cut_off_is_refused_wherever_it_is_cut(small: Path, tmp_path: Path) -> None:
@@ -485,15 +507,15 @@ def test_a_file_that_is_cut_off_is_refused_wherever_it_is_cut(small: Path, tmp_p
 
 def test_a_bit_that_flipped_is_noticed_wherever_it_is(small: Path, tmp_path: Path) -> None:
     content = small.read_bytes()
-    flipped(content, range(18 * 8), tmp_path)
-    flipped(content, range(18 * 8, 8 * len(content), 8 * len(content) // 120 | 1), tmp_path)
+    points = range(18 * 8, 8 * len(content), 8 * len(content) // 120 | 1)
+    assert flipped(content, range(18 * 8), tmp_path) + flipped(content, points, tmp_path) < 20
 
 
 @pytest.mark.slow
 def test_all_cuts_and_all_flips(small: Path, tmp_path: Path) -> None:
     content = small.read_bytes()
     cut_off(content, range(len(content)), tmp_path)
-    flipped(content, range(8 * len(content)), tmp_path)
+    assert flipped(content, range(8 * len(content)), tmp_path) < 100
 
 
 # -- a full disk -------------------------------------------------------------------------------------------------------
