@@ -1,7 +1,7 @@
-"""A process that dies at each step of a change to an index: `python -m tests.reliability.victim INDEX CHANGE EVERY FOLDER`.
+"""A process that dies at each step of a change: `python -m tests.reliability.victim INDEX ENGINE CHANGE EVERY FOLDER`.
 
-For each point it copies the index into FOLDER, forks, and lets the child do the change up to that point. A line for each says
-the number of the point, the step and the file, and how the child ended.
+For each point it copies the index into a folder in FOLDER, forks, and lets the child do the change up to that point. A line
+for each says the number of the point, the step and the file, and how the child ended.
 """
 
 from __future__ import annotations
@@ -10,35 +10,13 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
-from lsr import Index, disk
-from tests.reliability.collections import Doc, source
-
-NEW = [Doc("new1", {0: 3, 5: 1}, {"year": 2030}), Doc("d1", {0: 9}, {"year": 2031})]
+from lsr import disk
+from tests.reliability.changes import CHANGES, NAME
 
 
-def add(index: Index) -> None:
-    index.add(source(NEW[:1]))
-
-
-def upsert(index: Index) -> None:
-    index.upsert(source(NEW))
-
-
-def delete(index: Index) -> None:
-    index.delete(["d0", "d2"])
-
-
-def compact(index: Index) -> None:
-    index.compact(refresh=True)
-
-
-CHANGES: dict[str, Callable[[Index], None]] = {f.__name__: f for f in (add, upsert, delete, compact)}
-
-
-def steps(index: Path, change: str) -> int:
+def steps(path: Path, engine: str, change: str) -> int:
     """How many steps a change takes, when nobody interrupts it."""
     count = 0
 
@@ -46,14 +24,13 @@ def steps(index: Path, change: str) -> int:
         nonlocal count
         count += 1
 
-    opened = Index.open(index)
     disk.hook = counted
-    CHANGES[change](opened)
+    CHANGES[change](path, engine)
     disk.hook = None
     return count
 
 
-def die_at(point: int, index: Path, change: str, log: int) -> None:
+def die_at(point: int, path: Path, engine: str, change: str, log: int) -> None:
     """Does the change up to a step; does not return."""
     count = 0
 
@@ -64,23 +41,27 @@ def die_at(point: int, index: Path, change: str, log: int) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         count += 1
 
-    opened = Index.open(index)
     disk.hook = deadly
-    CHANGES[change](opened)
+    CHANGES[change](path, engine)
     os._exit(0)
 
 
-def main(index: Path, change: str, every: int, folder: Path) -> None:
-    rehearsal = folder / "rehearsal"
-    shutil.copytree(index, rehearsal)
-    total = steps(rehearsal, change)
-    shutil.rmtree(rehearsal)
+def copy(index: Path, change: str, folder: Path) -> Path:
+    """The index in a folder of its own, where it is before the change."""
+    folder.mkdir()
+    if change != "build":
+        shutil.copytree(index, folder / NAME)
+    return folder / NAME
+
+
+def main(index: Path, engine: str, change: str, every: int, folder: Path) -> None:
+    total = steps(copy(index, change, folder / "whole"), engine, change)
     for point in sorted({*range(0, total, every), total - 1}):  # the last: what is no longer needed is removed
-        shutil.copytree(index, folder / str(point))
+        path = copy(index, change, folder / str(point))
         reading, writing = os.pipe()
         child = os.fork()
         if child == 0:
-            die_at(point, folder / str(point), change, writing)
+            die_at(point, path, engine, change, writing)
         os.close(writing)
         step = os.read(reading, 1000).decode()
         os.close(reading)
@@ -89,4 +70,4 @@ def main(index: Path, change: str, every: int, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), Path(sys.argv[4]))
+    main(Path(sys.argv[1]), sys.argv[2], sys.argv[3], int(sys.argv[4]), Path(sys.argv[5]))

@@ -6,7 +6,9 @@ import math
 import mmap
 import os
 import stat
+import weakref
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -43,8 +45,10 @@ class AppendFile:
             if os.path.lexists(self.path):  # of a run that was interrupted
                 disk.remove(self.path)
             self._file = disk.create(self.path)
+            weakref.finalize(self, _close, self._file)
             return
         self._file = self.path.open("r+b")
+        weakref.finalize(self, _close, self._file)
         if self.path.stat().st_size > keep:
             self._file.truncate(keep)
         for chunk in _chunks(self._file):
@@ -76,6 +80,12 @@ class AppendFile:
         if dtype and math.prod(shape) * np.dtype(dtype).itemsize != self.bytes:
             raise AssertionError(f"{self.name}: {self.bytes} bytes are not {shape} of {dtype}")
         return FileEntry(self.name, self.bytes, dtype, shape, self.digest)
+
+
+def _close(file: BinaryIO) -> None:
+    """Closes a file that nobody will finish: another one, or the disk, failed."""
+    with suppress(OSError):
+        file.close()
 
 
 def write_array(folder: Path, name: str, array: Array) -> FileEntry:

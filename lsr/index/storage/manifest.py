@@ -219,7 +219,10 @@ def newest(folder: Path) -> Path:
 
 def manifests(folder: Path) -> dict[int, Path]:
     """The manifests of a folder by generation."""
-    return {int(match[1]): path for path in folder.iterdir() if (match := _NAME.fullmatch(path.name))}
+    try:
+        return {int(match[1]): path for path in folder.iterdir() if (match := _NAME.fullmatch(path.name))}
+    except OSError as error:
+        raise unopened(folder, error) from None
 
 
 def generation_of(path: Path) -> int:
