@@ -12,7 +12,7 @@
     │   ├── IndexNotFound          no index at that path (also a FileNotFoundError)
     │   ├── OutputExists           something is already there, and nobody said to overwrite it (also a FileExistsError)
     │   ├── IndexLocked            someone else is changing the index at this moment
-    │   ├── UnsupportedVersion     the index was written by a newer lsr
+    │   ├── UnsupportedVersion     the index was written by an lsr too new, or too old
     │   └── CorruptIndex           files are missing, truncated, altered, or contradict each other
     ├── EvaluationError            a collection, judgments or a run cannot be evaluated; names file and line
     │   └── DatasetNotFound        no collection by that name or at that path (also a FileNotFoundError)
@@ -97,7 +97,7 @@ class IndexLocked(StorageError):
 
 
 class UnsupportedVersion(StorageError):
-    """The index was written in a newer format than this version of lsr reads."""
+    """The index was written in a format newer, or older, than this version of lsr reads."""
 
 
 class CorruptIndex(StorageError):

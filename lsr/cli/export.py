@@ -1,4 +1,4 @@
-"""`lsr export`: an index or vectors for another program, or a model in another form. --format says which."""
+"""`lsr export`: an index as one file, its vectors for another program, or a model in another form. --format says which."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from lsr.cli.options import MaxLength
+from lsr.cli.snapshots import SNAPSHOT, export_snapshot, is_snapshot
 
 __all__ = ["export"]
 
@@ -30,14 +31,16 @@ def export(
         ),
     ],
     form: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--format",
-            help="Of an index or vectors: scipy, bigann, seismic-jsonl, seismic-bin, ciff, anserini or safetensors. Of a"
-            " model: onnx (runs without torch) or sentence-transformers (versions 5 and 6, and OpenSearch's tables).",
+            help="Of an index: snapshot, all of it in one file. Of an index or vectors: scipy, bigann, seismic-jsonl,"
+            " seismic-bin, ciff, anserini or safetensors. Of a model: onnx (runs without torch) or sentence-transformers"
+            " (versions 5 and 6, and OpenSearch's tables). (default: snapshot where OUTPUT ends in .tar.zst; else it is"
+            " required)",
             show_default=False,
         ),
-    ],
+    ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a file, or an ONNX export, that is there.")
     ] = False,
@@ -111,7 +114,9 @@ def export(
         typer.Option(help="Branch, tag or commit on the hub.", show_default=False, rich_help_panel=_MODELS),
     ] = None,
 ) -> None:
-    """Write an index, vectors or a model for another program. docs/formats.md says what each format holds.
+    """Write an index as one file (a snapshot), or an index, vectors or a model for another program.
+
+    docs/formats.md says what each format holds. `lsr import` makes an index of a snapshot again.
 
     A model is compared after it was written: the export gives the same vectors.
     """
@@ -128,6 +133,14 @@ def export(
         "revision": revision,
     }
     of_vectors: dict[str, Any] = {"encoder": encoder, "scale": scale}
+    if is_snapshot(output, form):
+        _refuse(of_model | of_vectors, "not with a snapshot, which holds the index as it is")
+        export_snapshot(source, output, overwrite=overwrite)
+        return
+    if form is None:
+        raise typer.BadParameter(
+            f"name the format of {output}; only an ending of .tar.zst tells one (a snapshot)", param_hint="--format"
+        )
     _check(source, form, of_model, of_vectors)
     from lsr.cli.export_model import MODEL_FORMATS, export_model
     from lsr.cli.export_vectors import export_vectors
@@ -157,7 +170,16 @@ def _check(source: str, form: str, of_model: dict[str, Any], of_vectors: dict[st
     elif form in FORMATS:
         wrong, kind = of_model, "a model"
     else:
-        raise InvalidInput(f"format {form!r} is not known: choose one of {', '.join([*FORMATS, *MODEL_FORMATS])}")
-    given = [f"--{name.replace('_', '-')}" for name, value in wrong.items() if value and value != "fp32"]
+        raise InvalidInput(
+            f"format {form!r} is not known: choose one of {', '.join([*FORMATS, SNAPSHOT, *MODEL_FORMATS])}"
+        )
+    _refuse(wrong, f"for {kind}, not with --format {form}")
+
+
+def _refuse(options: dict[str, Any], why: str) -> None:
+    """Raises `InvalidInput` when one of the options was given."""
+    from lsr.errors import InvalidInput
+
+    given = [f"--{name.replace('_', '-')}" for name, value in options.items() if value and value != "fp32"]
     if given:
-        raise InvalidInput(f"{', '.join(given)}: for {kind}, not with --format {form}")
+        raise InvalidInput(f"{', '.join(given)}: {why}")

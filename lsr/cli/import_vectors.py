@@ -1,4 +1,4 @@
-"""`lsr import`: vectors that another program wrote, to an index."""
+"""`lsr import`: vectors that another program wrote, or a snapshot, to an index."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import typer
 
 from lsr.cli.options import Engine
 from lsr.cli.run import note
+from lsr.cli.snapshots import import_snapshot, is_snapshot
 
 __all__ = ["import_vectors"]
 
@@ -17,7 +18,9 @@ def import_vectors(
     file: Annotated[
         Path,
         typer.Argument(
-            metavar="FILE", help="File of vectors; of anserini and seismic-jsonl also a folder.", show_default=False
+            metavar="FILE",
+            help="File of vectors (of anserini and seismic-jsonl also a folder), or a snapshot.",
+            show_default=False,
         ),
     ],
     output: Annotated[
@@ -27,8 +30,8 @@ def import_vectors(
         str | None,
         typer.Option(
             "--format",
-            help="scipy, bigann, seismic-jsonl, seismic-bin, ciff, anserini, safetensors or torch. (default: as the file's"
-            " ending or its first bytes say)",
+            help="scipy, bigann, seismic-jsonl, seismic-bin, ciff, anserini, safetensors, torch, or snapshot. (default: as"
+            " the file's ending or its first bytes say; .tar.zst is a snapshot)",
             show_default=False,
         ),
     ] = None,
@@ -53,7 +56,21 @@ def import_vectors(
     keep_text: Annotated[bool, typer.Option(help="Store texts that the file has, to show them with hits.")] = True,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an index that is there.")] = False,
 ) -> None:
-    """Build an index from vectors that another program wrote. docs/formats.md says what is read of each format."""
+    """Build an index from vectors that another program wrote, or restore one from a snapshot.
+
+    docs/formats.md says what is read of each format.
+    """
+    if is_snapshot(file, form):
+        _check_plain(
+            encoder=encoder is not None,
+            engine=engine != "auto",
+            dim=dim is not None,
+            scale=scale != 1,
+            drop_unknown=drop_unknown,
+            no_keep_text=not keep_text,
+        )
+        import_snapshot(file, output, overwrite=overwrite)
+        return
     from lsr.cli.index import say_built
     from lsr.cli.progress import showing_progress
     from lsr.index import Index
@@ -97,3 +114,12 @@ def import_vectors(
         "made without an encoder: search it from Python with SparseVectors"
         + ("" if opened.tokens is None else " (lsr.read_vectors(queries, vocabulary=index.tokens) reads them)")
     )
+
+
+def _check_plain(**given: bool) -> None:
+    """Raises `InvalidInput` for options that say how vectors are read."""
+    from lsr.errors import InvalidInput
+
+    named = [f"--{name.replace('_', '-')}" for name, value in given.items() if value]
+    if named:
+        raise InvalidInput(f"{', '.join(named)}: not with a snapshot, which brings the index as it was")

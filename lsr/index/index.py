@@ -24,7 +24,7 @@ from lsr.processors import available_cores
 from lsr.sparse import SparseVectors
 
 if TYPE_CHECKING:
-    from lsr.corpus import Document
+    from lsr.corpus import Document, Limits
     from lsr.encoders import Encoder
     from lsr.index.build import BuildReport
     from lsr.index.formats import VectorFile
@@ -170,6 +170,31 @@ class Index:
         if encoder is not None:
             check_encoder(path, manifest.encoder, encoder, manifest.dim)
         return cls(path, manifest, pin, encoder)
+
+    @classmethod
+    def from_snapshot(
+        cls,
+        file: str | Path,
+        path: str | Path,
+        *,
+        limits: Limits | None = None,
+        overwrite: bool = False,
+        progress: Progress | None = None,
+    ) -> Index:
+        """Makes an index of a file that `save_snapshot` wrote, and opens it: the same generation, file by file.
+
+        path: the folder to make. It appears when all files are there, their checksums match and their structure is sound.
+        limits: `archive_ratio` is how many bytes one of the file may become, 200 unless given.
+
+        Raises `IndexNotFound` when there is no such file, `OutputExists`, `UnsupportedVersion` for another format,
+        `CorruptIndex` for a damaged or hostile file, `StorageError` for one that becomes too large, or a disk that does not
+        take it.
+        """
+        from lsr.corpus import Limits
+        from lsr.index.storage.archive import read_snapshot
+
+        read_snapshot(Path(file), Path(path), overwrite, limits or Limits(), cls.open, progress or _no_progress)
+        return cls.open(path)
 
     # -- searching -----------------------------------------------------------------------------------------------------
 
@@ -404,6 +429,17 @@ class Index:
             result = change(commit)
         self.refresh()
         return result
+
+    def save_snapshot(self, path: str | Path, *, overwrite: bool = False, progress: Progress | None = None) -> None:
+        """Writes the generation that is open as one file, FILE.tar.zst by habit; `from_snapshot` makes an index of it.
+
+        Others may change the index meanwhile. The checksum of every file is compared, and the same generation gives the
+        same bytes. Raises `OutputExists`, `CorruptIndex` for an index that is damaged, `StorageError`; then no file is made.
+        """
+        from lsr.index.storage.archive import write_snapshot
+
+        snapshot = self._snapshot  # held to the end: its files are not collected meanwhile
+        write_snapshot(snapshot.path, snapshot.manifest, Path(path), overwrite, progress or _no_progress)
 
     # -- what is inside ------------------------------------------------------------------------------------------------
 

@@ -196,8 +196,25 @@ def test_an_index_of_a_newer_format_is_refused_by_name_and_version(index_path: P
 
 
 def test_a_minor_addition_to_the_format_is_read(index_path: Path) -> None:
-    edit_manifest(index_path, lambda body: body.update(format_version=[1, 4], addition="ignored"))
-    assert len(Index.open(index_path)) == 400
+    def newer_minor(body: dict[str, Any]) -> None:
+        body.update(format_version=[4, 9], addition="ignored")
+        body["segments"][0]["addition"] = {"ignored": [1]}
+        body["segments"][0]["files"][0]["addition"] = None
+
+    edit_manifest(index_path, newer_minor)
+    index = Index.open(index_path)
+    assert len(index) == 400
+    assert index.info()["format_version"] == "4.9"
+
+
+@pytest.mark.parametrize("version", [[3, 9], [1, 0], [0, 0]])
+def test_an_index_of_a_format_that_is_no_longer_read_is_refused_by_its_version(
+    index_path: Path, version: list[int]
+) -> None:
+    edit_manifest(index_path, lambda body: body.update(format_version=version, oldest_reader=[version[0], 0]))
+    says = rf"my\.idx: written in index format {version[0]}\.{version[1]} by lsr .* from 4\.0 on: build it again"
+    with pytest.raises(UnsupportedVersion, match=says):
+        Index.open(index_path)
 
 
 def test_every_truncated_or_missing_file_is_found_on_opening(index_path: Path) -> None:

@@ -9,5 +9,5 @@
 
 `manifest` is the data, `arrays` writes and maps files, `segment` names the arrays and checks how they fit together,
 `records` holds ids and texts, `folder` makes a folder appear as a whole or not at all, `commit` changes one that is there,
-with `locks` and `disk`.
+with `locks` and `disk`. `archive` writes a generation as one file and makes a folder of it again, with `frame`.
 """

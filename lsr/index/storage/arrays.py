@@ -7,7 +7,7 @@ import mmap
 import os
 import stat
 import weakref
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -20,7 +20,7 @@ from lsr import disk
 from lsr.errors import CorruptIndex, StorageError
 from lsr.index.storage.manifest import FileEntry, unopened
 
-__all__ = ["AppendFile", "checksum", "map_array", "read_file", "write_array", "write_bytes"]
+__all__ = ["AppendFile", "checksum", "map_array", "read_file", "verified", "write_array", "write_bytes"]
 
 Array = npt.NDArray[Any]
 DTYPES = frozenset({"|u1", "<u2", "<u4", "<i8", "<u8", "<f4", "<f8"})
@@ -151,6 +151,25 @@ def checksum(folder: Path, entry: FileEntry) -> str:
         for chunk in _chunks(file):
             running.update(chunk)
     return running.hexdigest()
+
+
+def verified(folder: Path, entry: FileEntry) -> Iterator[bytes]:
+    """The content of a file in pieces, and after the last one its checksum: raises `CorruptIndex` where it does not match."""
+    path, running, size = folder / entry.name, xxhash.xxh3_128(), 0
+    with os.fdopen(_open(path, entry), "rb") as file:
+        pieces = iter(_chunks(file))
+        while True:
+            try:
+                piece = next(pieces, None)
+            except OSError as error:
+                raise unopened(path, error) from None
+            size += len(piece or b"")
+            if piece is None or size > entry.bytes:  # it grows, and nobody should be writing to it
+                break
+            running.update(piece)
+            yield piece
+    if running.hexdigest() != entry.xxh3_128:
+        raise CorruptIndex(f"{path}: altered since it was written; build the index again or restore a copy")
 
 
 def _chunks(file: BinaryIO) -> Iterable[bytes]:

@@ -21,7 +21,9 @@ __all__ = [
     "Manifest",
     "SegmentEntry",
     "file_entries",
+    "generation_of",
     "is_index",
+    "manifest_bytes",
     "manifest_name",
     "manifests",
     "newest",
@@ -30,6 +32,7 @@ __all__ = [
 
 MAGIC = "lsr-index"
 FORMAT_VERSION = (4, 0)  # major: who reads it must know it; minor: additions that older readers may ignore
+OLDEST_READ = (4, 0)  # the oldest version that this code reads
 MANIFEST_LIMIT = 64 << 20  # bytes; a larger one is not ours
 _NAME = re.compile(r"manifest-(\d{6,12})\.json")
 _PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}(/[A-Za-z0-9_][A-Za-z0-9_.-]{0,99})?")
@@ -147,12 +150,13 @@ class Manifest:
     @classmethod
     def parse(cls, path: Path) -> Manifest:
         """The manifest in a file. Raises `UnsupportedVersion` or `CorruptIndex`."""
+        return cls.decode(path, manifest_bytes(path))
+
+    @classmethod
+    def decode(cls, path: Path, data: bytes) -> Manifest:
+        """The manifest in the bytes of a file. Raises as `parse` does."""
         try:
-            if path.stat().st_size > MANIFEST_LIMIT:
-                raise CorruptIndex(f"{path}: larger than a manifest can be; restore it from a copy")
-            body = json.loads(path.read_bytes())
-        except OSError as error:
-            raise unopened(path, error) from None
+            body = json.loads(data)
         except (ValueError, RecursionError) as error:
             raise CorruptIndex(f"{path}: cannot be read ({error}); build the index again or restore a copy") from None
         if not isinstance(body, dict) or body.get("magic") != MAGIC:
@@ -162,13 +166,23 @@ class Manifest:
             raise CorruptIndex(f"{path}: its checksum does not match; build the index again or restore a copy")
         try:
             found = _parse(body)
-            if found.generation != _generation(path):
+            if found.generation != generation_of(path):
                 raise ValueError(f"generation {found.generation}")
             if broken := next((segment for segment in found.segments if segment.live < 0), None):
                 raise ValueError(f"{broken.deleted} deleted of {broken.documents} documents")
             return found
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise CorruptIndex(f"{path}: {error!r} is wrong or missing in it; build the index again") from None
+
+
+def manifest_bytes(path: Path) -> bytes:
+    """What is in the file of a manifest. Raises `CorruptIndex` for one that is too large, or `StorageError`."""
+    try:
+        if path.stat().st_size > MANIFEST_LIMIT:
+            raise CorruptIndex(f"{path}: larger than a manifest can be; restore it from a copy")
+        return path.read_bytes()
+    except OSError as error:
+        raise unopened(path, error) from None
 
 
 def unopened(path: Path, error: OSError) -> StorageError:
@@ -211,7 +225,8 @@ def manifests(folder: Path) -> dict[int, Path]:
         raise unopened(folder, error) from None
 
 
-def _generation(path: Path) -> int:
+def generation_of(path: Path) -> int:
+    """The number in the name of a manifest, 0 for another name."""
     match = _NAME.fullmatch(path.name)
     return int(match[1]) if match else 0
 
@@ -233,6 +248,11 @@ def _check_version(path: Path, body: dict[str, Any]) -> None:
         raise UnsupportedVersion(
             f"{path.parent}: written in index format {version[0]}.{version[1]} by lsr {body.get('lsr_version')}; this lsr"
             f" reads up to {FORMAT_VERSION[0]}.{FORMAT_VERSION[1]}: pip install --upgrade lsr-engine"
+        )
+    if tuple(version) < OLDEST_READ:
+        raise UnsupportedVersion(
+            f"{path.parent}: written in index format {version[0]}.{version[1]} by lsr {body.get('lsr_version')}; this lsr"
+            f" reads from {OLDEST_READ[0]}.{OLDEST_READ[1]} on: build it again"
         )
 
 

@@ -1,0 +1,597 @@
+"""A snapshot: an index in one file, and back; whatever the file says, all of an index or nothing."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import tarfile
+import tracemalloc
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import replace
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+import zstandard
+
+from lsr import Index, SparseVectors, disk, open_vectors
+from lsr.corpus import Limits
+from lsr.errors import CorruptIndex, IndexNotFound, LsrError, OutputExists, StorageError, UnsupportedVersion
+from lsr.index.storage import arrays
+from lsr.index.storage.archive import member_header
+from lsr.index.storage.check import check_index
+from tests.conftest import random_vectors
+from tests.index.archives import (
+    END,
+    Member,
+    compressed,
+    frame_of_zeros,
+    packed,
+    small_segments,
+    unpacked,
+    with_fields,
+    with_manifest,
+)
+
+QUERIES = random_vectors(8, 120, 6, seed=9)
+TEXTS = [
+    {"id": "gzip", "text": "Compress a file with gzip, and rotate the log.", "year": 2001},
+    {"id": "atexit", "text": "Run a function when the interpreter exits.", "year": 2002},
+    {"id": "sort", "text": "Sort the items of a list in order.", "year": 2003},
+]
+
+
+def named(vectors: SparseVectors, first: int = 0) -> SparseVectors:
+    ids = [f"id{i}" for i in range(first, first + len(vectors))]
+    return SparseVectors(
+        indptr=vectors.indptr, indices=vectors.indices, values=vectors.values, dim=vectors.dim, ids=ids
+    )
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.fixture(autouse=True)
+def _no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What survives a loss of power is not tested here, and hundreds of archives are unpacked."""
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A snapshot of two segments, of which a document is deleted."""
+    folder = tmp_path_factory.mktemp("small")
+    index = Index.build(named(random_vectors(60, 120, 6, seed=1)), folder / "my.idx")
+    with small_segments():
+        index.add(named(random_vectors(10, 120, 6, seed=2), 60))
+    index.delete("id7")
+    assert len(index.manifest.segments) == 2
+    index.save_snapshot(folder / "my.tar.zst")
+    return folder / "my.tar.zst"
+
+
+@pytest.fixture(scope="module")
+def members(small: Path) -> list[Member]:
+    return unpacked(small.read_bytes())
+
+
+# -- there and back ----------------------------------------------------------------------------------------------------
+
+
+def exact(path: Path) -> Index:
+    return Index.build(random_vectors(300, 120, 12, seed=1), path)
+
+
+def blocked(path: Path) -> Index:
+    return Index.build(named(random_vectors(600, 120, 12, seed=1)), path, engine="blocked")
+
+
+def changed(path: Path) -> Index:
+    index = Index.build(named(random_vectors(300, 120, 12, seed=1)), path)
+    with small_segments():
+        index.add(named(random_vectors(40, 120, 12, seed=2), 300))
+    index.delete(["id3", "id310"])
+    assert len(index.manifest.segments) == 2
+    return index
+
+
+def of_words(path: Path) -> Index:
+    source = path.with_name("words.jsonl")
+    lines = [{"id": "1", "vector": {"dog": 2, "cat": 1}}, {"id": "2", "vector": {"eel": 1}}]
+    source.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return Index.build(open_vectors(source), path)
+
+
+def of_texts(path: Path) -> Index:
+    return Index.build(TEXTS, path)
+
+
+def emptied(path: Path) -> Index:
+    index = Index.build(named(random_vectors(3, 120, 6, seed=1)), path)
+    index.delete(["id0", "id1", "id2"])
+    return index
+
+
+KINDS = [exact, blocked, changed, of_words, of_texts, emptied]
+
+
+@pytest.mark.parametrize("make", KINDS, ids=lambda make: make.__name__)
+def test_an_index_comes_back_file_by_file(make: Callable[[Path], Index], tmp_path: Path) -> None:
+    index = make(tmp_path / "my.idx")
+    index.save_snapshot(tmp_path / "my.tar.zst")
+    again = Index.from_snapshot(tmp_path / "my.tar.zst", tmp_path / "again.idx")
+    assert again.manifest == index.manifest
+    before = files(index.path)
+    manifest = f"manifest-{index.generation:06}.json"
+    assert files(again.path) == {
+        name: before[name] for name in [manifest, *(file.name for file in index.manifest.files())]
+    }
+    list(check_index(again.path, full=True))
+    if make is of_texts:
+        assert again.search("how to sort a list")[0].text == TEXTS[2]["text"]
+        again.add([{"id": "new", "text": "Send a request to a server."}])
+        assert again.search("send a request")[0].id == "new"
+        return
+    queries = QUERIES if index.dim == 120 else random_vectors(3, index.dim, 2, seed=3)
+    for one, other in zip(index.search(queries), again.search(queries), strict=True):
+        assert one.ids == other.ids
+        assert one.scores.tolist() == other.scores.tolist()
+    assert again.tokens == index.tokens
+    assert names(tmp_path)[:2] == ["again.idx", "my.idx"]
+
+
+def test_the_same_index_gives_the_same_bytes_which_any_tar_reads(small: Path, tmp_path: Path) -> None:
+    index = Index.open(small.with_name("my.idx"))
+    index.save_snapshot(tmp_path / "again.tar.zst")
+    assert (tmp_path / "again.tar.zst").read_bytes() == small.read_bytes()
+    Index.from_snapshot(small, tmp_path / "copy.idx").save_snapshot(tmp_path / "of-copy.tar.zst")
+    assert (tmp_path / "of-copy.tar.zst").read_bytes() == small.read_bytes()
+    raw = zstandard.ZstdDecompressor().decompress(small.read_bytes())
+    with tarfile.open(fileobj=BytesIO(raw)) as archive:
+        assert archive.getnames() == ["manifest-000003.json", *(file.name for file in index.manifest.files())]
+        for member in archive:
+            assert (member.isreg(), member.mode, member.uid, member.gid, member.mtime) == (True, 0o644, 0, 0, 0)
+            file = archive.extractfile(member)
+            assert file is not None
+            assert file.read() == (index.path / member.name).read_bytes()
+    parameters = zstandard.get_frame_parameters(small.read_bytes())
+    assert (parameters.has_checksum, parameters.content_size) == (True, len(raw))
+
+
+@pytest.mark.parametrize("name", ["segment-0001/x", "s" * 100, f"{'f' * 100}/{'n' * 100}"])
+@pytest.mark.parametrize("size", [0, 1, 8**11 - 1, 8**11, 1 << 45])
+def test_long_names_and_large_files_have_headers_that_any_tar_reads(name: str, size: int) -> None:
+    header = member_header(name, size)
+    found = tarfile.TarInfo.frombuf(header, "ascii", "strict")
+    assert (len(header), found.name, found.size, found.isreg()) == (512, name, size, True)
+
+
+def test_the_generation_that_is_open_is_written_whatever_a_writer_does(tmp_path: Path) -> None:
+    index = exact(tmp_path / "my.idx")
+    index.save_snapshot(tmp_path / "before.tar.zst")
+    writer = Index.open(index.path)
+    for number in range(3):
+        writer.add(named(random_vectors(20, 120, 12, seed=number), 1000 * number))
+    writer.delete("5")
+    writer.compact()
+    assert (index.generation, writer.generation) == (1, 6)
+    index.save_snapshot(tmp_path / "beside.tar.zst")
+    assert (tmp_path / "beside.tar.zst").read_bytes() == (tmp_path / "before.tar.zst").read_bytes()
+    assert len(Index.from_snapshot(tmp_path / "beside.tar.zst", tmp_path / "again.idx")) == 300
+    writer.save_snapshot(tmp_path / "newest.tar.zst")
+    assert Index.from_snapshot(tmp_path / "newest.tar.zst", tmp_path / "newest.idx").generation == 6
+
+
+def test_a_restored_index_goes_on_from_its_generation(small: Path, tmp_path: Path) -> None:
+    index = Index.from_snapshot(small, tmp_path / "my.idx")
+    assert (index.generation, len(index)) == (3, 69)
+    index.add(named(random_vectors(5, 120, 6, seed=5), 500))
+    index.delete("id8")
+    assert (index.generation, len(index)) == (5, 73)
+    index.compact()
+    list(check_index(index.path, full=True))
+
+
+def test_progress_goes_to_the_end(small: Path, tmp_path: Path) -> None:
+    seen: list[tuple[str, int, int | None]] = []
+    index = Index.from_snapshot(small, tmp_path / "my.idx", progress=lambda *step: seen.append(step))
+    index.save_snapshot(tmp_path / "my.tar.zst", progress=lambda *step: seen.append(step))
+    assert {stage for stage, _, _ in seen} == {"unpacking, MB", "packing, MB"}
+    assert all(total is not None and done <= total for _, done, total in seen)
+
+
+# -- what is there already ---------------------------------------------------------------------------------------------
+
+
+def test_nothing_is_overwritten_unless_asked(small: Path, tmp_path: Path) -> None:
+    index = exact(tmp_path / "my.idx")
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(OutputExists, match="a file is there already; --overwrite"):
+        index.save_snapshot(tmp_path / "file")
+    with pytest.raises(OutputExists, match="a folder; give the name of a file"):
+        index.save_snapshot(tmp_path, overwrite=True)
+    assert (tmp_path / "file").read_text() == "mine"
+    with pytest.raises(OutputExists, match="an index is there already; --overwrite"):
+        Index.from_snapshot(tmp_path / "not looked for", index.path)
+    with pytest.raises(OutputExists, match="is not an index, so it is left alone"):
+        Index.from_snapshot(small, tmp_path / "file", overwrite=True)
+    index.save_snapshot(tmp_path / "file", overwrite=True)
+    assert len(Index.from_snapshot(small, index.path, overwrite=True)) == 69
+    assert len(Index.from_snapshot(tmp_path / "file", index.path, overwrite=True)) == 300
+    assert names(tmp_path) == ["file", "my.idx"]
+
+
+def test_what_is_no_snapshot_is_named(small: Path, tmp_path: Path) -> None:
+    def refused(file: Path, kind: type[LsrError], says: str) -> None:
+        with pytest.raises(kind, match=says):
+            Index.from_snapshot(file, tmp_path / "out.idx")
+        assert not (tmp_path / "out.idx").exists()
+
+    refused(tmp_path / "none.tar.zst", IndexNotFound, r"none\.tar\.zst: no such file; `lsr export INDEX -o FILE")
+    refused(tmp_path, StorageError, "not a regular file")
+    os.mkfifo(tmp_path / "fifo")
+    refused(tmp_path / "fifo", StorageError, "not a regular file")
+    refused(tmp_path / "a\nb\0", StorageError, r"a\\nb\\x00: cannot be opened")
+    archive = tmp_path / "other.tar.zst"
+    for content, says in [
+        (b"", "not compressed by zstd"),
+        (b"\x1f\x8b" + bytes(40), "not compressed by zstd"),
+        (b"\x28\xb5\x2f\xfd", "damaged or no snapshot"),
+        (compressed(b""), "ends too early"),
+        (compressed(b"text " * 1000), "begins with no header of tar, not with the manifest of an index"),
+        (compressed(END), "begins with the end of the archive, not with"),
+        (compressed(tarfile.TarInfo("docs.jsonl").tobuf() + END), "begins with 'docs.jsonl' of 0 bytes, not with"),
+    ]:
+        archive.write_bytes(content)
+        refused(archive, CorruptIndex, rf"other\.tar\.zst: .*{says}")
+
+
+# -- a damaged index is never exported ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("existing", [False, True])
+def test_a_damaged_index_is_not_exported(tmp_path: Path, existing: bool) -> None:
+    index = changed(tmp_path / "my.idx")
+    out = tmp_path / "my.tar.zst"
+    if existing:
+        out.write_text("mine")
+    before = names(tmp_path)
+    for entry in index.manifest.files():
+        file = index.path / entry.name
+        content = file.read_bytes()
+        damages = [(content[:-1] + bytes([content[-1] ^ 1]), "altered since")] if content else []
+        for damaged, says in [*damages, (content + b"x", "bytes where")]:
+            file.write_bytes(damaged)
+            with pytest.raises(CorruptIndex, match=f"{file.name}: .*{says}"):
+                index.save_snapshot(out, overwrite=True)
+        file.unlink()
+        with pytest.raises(CorruptIndex, match=f"{file.name}: missing"):
+            index.save_snapshot(out, overwrite=True)
+        assert names(tmp_path) == before
+        file.write_bytes(content)
+    if existing:
+        assert out.read_text() == "mine"
+    index.save_snapshot(out, overwrite=True)
+
+
+def test_an_index_that_grows_while_it_is_read_is_not_exported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    index = exact(tmp_path / "my.idx")
+    file = index.path / index.manifest.files()[0].name
+    monkeypatch.setattr(arrays, "_CHUNK", 16)
+    steps = 0
+
+    def change(*step: object) -> None:
+        nonlocal steps
+        steps += 1
+        if steps == 3:  # after the manifest, a header, and the first 16 bytes
+            file.write_bytes(file.read_bytes() + b"x" * 40_000)
+
+    with pytest.raises(CorruptIndex, match=f"{file.name}: altered since"):
+        index.save_snapshot(tmp_path / "my.tar.zst", progress=change)
+    assert steps > 3
+    assert names(tmp_path) == ["my.idx"]
+
+
+def test_an_index_that_took_the_place_of_the_one_that_is_open_is_not_exported_for_it(tmp_path: Path) -> None:
+    index = exact(tmp_path / "my.idx")
+    Index.build(QUERIES, index.path, overwrite=True)
+    with pytest.raises(StorageError, match="another index is there since it was opened; open it again"):
+        index.save_snapshot(tmp_path / "my.tar.zst")
+    assert names(tmp_path) == ["my.idx"]
+
+
+# -- hostile archives --------------------------------------------------------------------------------------------------
+
+
+def elsewhere(tmp_path: Path) -> Path:
+    return tmp_path.parent / "stolen"
+
+
+def at(members: list[Member], place: int, *new: Member) -> list[Member]:
+    return [*members[:place], *new, *members[place + 1 :]]
+
+
+def links_and_paths(members: list[Member]) -> Iterator[tuple[str, list[Member], str]]:
+    """(name, archive, what is said of it): in the place of the fifth member, or before it."""
+    good = members[4]
+    nothing = Member(with_fields(good.header, size=0), b"")
+    for name, kind in {"symlink": "2", "hardlink": "1"}.items():
+        yield name, at(members, 4, nothing.with_header(type=kind, link="/etc/passwd")), "no plain file"
+        # A link first, then the file that would be written through it.
+        yield (
+            f"{name}, then the file",
+            at(members, 4, nothing.with_header(type=kind, link="/tmp"), good),
+            "no plain file",
+        )
+    for name, kind in {"device": "3", "block device": "4", "folder": "5", "fifo": "6", "contiguous": "7"}.items():
+        yield name, at(members, 4, nothing.with_header(type=kind)), "no plain file"
+    yield "old type", at(members, 4, good.with_header(type="\0")), "where segment"
+    yield "sparse", at(members, 4, good.with_header(type="S")), "no plain file"
+    pax = b"30 path=../../stolen/escaped!!\n"
+    yield "pax", at(members, 4, Member(nothing.with_header(type="x", size=len(pax)).header, pax), good), "no plain file"
+    for name, kind in {"pax": "x", "global pax": "g", "long name": "L", "long link": "K"}.items():
+        huge = nothing.with_header(type=kind, size=8**11 - 1)
+        yield f"{name} of 8 GiB", at(members, 4, huge, good), "no plain file.* of 8,589,934,591 bytes"
+    yield "absolute", at(members, 4, good.with_header(name="/tmp/stolen")), "'/tmp/stolen' of"
+    yield "parent", at(members, 4, good.with_header(name="../stolen")), r"'\.\./stolen' of"
+    yield "parent inside", at(members, 4, good.with_header(name="segment-0001/../../stolen")), "stolen' of"
+    yield "unknown name", at(members, 4, good.with_header(name="segment-0001/evil")), "'segment-0001/evil' of"
+    yield "one more", [*members, good.with_header(name="segment-0001/evil")], "something between or after"
+    yield "duplicate", at(members, 4, good, good), "where segment-0001"
+    yield "duplicate at the end", [*members, good], "something between or after"
+    yield "manifest again", at(members, 4, members[0], good), "'manifest-000003.json' of"
+    yield "missing", at(members, 4), "where segment-0001"
+    yield "last missing", members[:-1], "the end of the archive where deleted-0001-0003"
+    yield "no files", members[:1], "the end of the archive where segment-0001"
+    yield "other order", [*members[:4], members[5], members[4], *members[6:]], "where segment-0001"
+    yield "short", at(members, 4, replace(good.with_header(size=len(good.data) - 1), data=good.data[:-1])), "belongs"
+    yield "long", at(members, 4, replace(good.with_header(size=len(good.data) + 1), data=good.data + b"x")), "belongs"
+    yield (
+        "altered",
+        at(members, 4, replace(good, data=good.data[:-1] + bytes([good.data[-1] ^ 1]))),
+        "its checksum says",
+    )
+    yield "header without checksum", at(members, 4, replace(good, header=good.header[:-1] + b"x")), "no header of tar"
+
+
+def test_an_archive_holds_the_files_of_its_manifest_and_nothing_else(members: list[Member], tmp_path: Path) -> None:
+    made = list(links_and_paths(members))
+    assert len(made) == 32
+    for _, archive, says in made:
+        refused(packed(archive), tmp_path, CorruptIndex, says)
+
+
+def refused(content: bytes, tmp_path: Path, kind: type[LsrError], says: str = ".") -> None:
+    """The file is refused in one line that names it, and nothing is left of it anywhere."""
+    (tmp_path / "work").mkdir(exist_ok=True)
+    file = tmp_path / "work" / "hostile.tar.zst"
+    file.write_bytes(content)
+    with pytest.raises(kind, match=says) as caught:
+        Index.from_snapshot(file, tmp_path / "work" / "my.idx")
+    message = str(caught.value)
+    assert message.startswith(str(file))
+    assert "\n" not in message
+    assert "building" not in message  # the name of the folder that is gone
+    assert names(tmp_path / "work") == ["hostile.tar.zst"]
+    assert names(tmp_path) == ["work"]
+
+
+def test_an_archive_ends_where_its_last_file_does(small: Path, members: list[Member], tmp_path: Path) -> None:
+    sound = small.read_bytes()
+    for end, says in [
+        (b"", "ends too early"),
+        (END[:-1], "ends too early"),
+        (END + b"\0", "goes on after its end"),
+        (END + bytes(9 * 1024), "goes on after its end"),
+        (END[:-1] + b"x", "something between or after"),
+    ]:
+        refused(packed(members, end), tmp_path, CorruptIndex, says)
+    skippable = b"\x50\x2a\x4d\x18" + (4).to_bytes(4, "little") + b"free"
+    for after in (b"x", sound, compressed(b"x"), compressed(b""), skippable, b"\0" * 8):
+        refused(sound + after, tmp_path, CorruptIndex, "goes on after its end")
+    refused(skippable + sound, tmp_path, CorruptIndex, "not compressed by zstd")
+    unsound = packed([*members[:4], replace(members[4], data=members[4].data + b"x" * 9), *members[5:]])
+    refused(unsound, tmp_path, CorruptIndex)  # something in the padding
+
+
+def test_a_manifest_in_an_archive_is_as_suspect_as_one_in_a_folder(members: list[Member], tmp_path: Path) -> None:
+    def manifest(change: Callable[[dict[str, Any]], None]) -> bytes:
+        return packed(with_manifest(members, change))
+
+    def first_file(body: dict[str, Any], **values: Any) -> None:
+        body["segments"][0]["files"][0].update(values)
+
+    newer = manifest(lambda body: body.update(format_version=[9, 1], oldest_reader=[9, 0], lsr_version="8.0"))
+    refused(newer, tmp_path, UnsupportedVersion, r"hostile\.tar\.zst: written in index format 9\.1 by lsr 8\.0")
+    older = manifest(lambda body: body.update(format_version=[3, 0], oldest_reader=[3, 0]))
+    refused(older, tmp_path, UnsupportedVersion, r"index format 3\.0 .*build it again")
+    for name in ("LOCK", "LOCK/x", "manifest-000009.json", "manifest-000000.json", "segment-0001"):
+        renamed = with_manifest(members, lambda body, name=name: first_file(body, name=name))  # type: ignore[misc]
+        renamed[1] = renamed[1].with_header(name=name)
+        refused(packed(renamed), tmp_path, CorruptIndex, f"may not name {name}")
+    again = members[2].name
+    refused(
+        manifest(lambda body: first_file(body, name=again)), tmp_path, CorruptIndex, f"may not name {again}, or not"
+    )
+    refused(manifest(lambda body: first_file(body, name="../x")), tmp_path, CorruptIndex, "file name '../x'")
+    refused(manifest(lambda body: body.update(generation=4)), tmp_path, CorruptIndex, "generation 4")
+    refused(manifest(lambda body: first_file(body, dtype="|O")), tmp_path, CorruptIndex, "type '|O' is none")
+    refused(manifest(lambda body: body.update(dim=3)), tmp_path, CorruptIndex, "hostile")
+    spoiled = replace(members[0], data=members[0].data.replace(b'"dim": 120', b'"dim": 121'))
+    refused(packed([spoiled, *members[1:]]), tmp_path, CorruptIndex, r"manifest-000003\.json: its checksum")
+
+
+def test_a_bomb_is_refused_before_it_takes_memory_or_space(members: list[Member], tmp_path: Path) -> None:
+    size = 40 << 30
+
+    def claim(body: dict[str, Any]) -> None:
+        body["segments"][0]["files"][0].update(bytes=size, shape=[size // 8])
+
+    agreeing = with_manifest(members, claim)
+    start = agreeing[0].bytes() + member_header(agreeing[1].name, size)
+    manifest = with_fields(members[0].header, size=60 << 20)
+    steps: list[str] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(disk, "hook", lambda step, path, detail: steps.append(step))
+        tracemalloc.start()
+        refused(frame_of_zeros(start, 4 << 30), tmp_path, StorageError, "one byte of it becomes more than 200")
+        # Not even the manifest is what it says: it is the zeros.
+        refused(frame_of_zeros(manifest, 1 << 30)[:3000], tmp_path, StorageError, "becomes more than 200")
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert steps == []
+    assert peak < 40 << 20
+
+
+def test_a_window_larger_than_a_snapshot_needs_is_not_given(members: list[Member], tmp_path: Path) -> None:
+    raw = zstandard.ZstdDecompressor().decompress(packed(members))
+    parameters = zstandard.ZstdCompressionParameters(window_log=27, compression_level=3)
+    wide = zstandard.ZstdCompressor(compression_params=parameters).compressobj()
+    refused(wide.compress(raw) + wide.flush(), tmp_path, StorageError, "a window of 134,217,728 bytes")
+    narrow = zstandard.ZstdCompressor(level=19, write_checksum=True).compressobj()  # whoever compresses it again
+    (tmp_path / "again.tar.zst").write_bytes(narrow.compress(raw) + narrow.flush())
+    assert len(Index.from_snapshot(tmp_path / "again.tar.zst", tmp_path / "again.idx")) == 69
+
+
+def test_an_index_that_compresses_too_well_says_so_when_it_is_written(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Four thousand times the same document: its snapshot is a bomb, in all but intent."""
+    rows, terms = 4_000, 1_000
+    vectors = SparseVectors(
+        indptr=[i * terms for i in range(rows + 1)],
+        indices=list(range(terms)) * rows,
+        values=[1.0] * (rows * terms),
+        dim=terms,
+    )
+    index = Index.build(vectors, tmp_path / "my.idx")
+    file = tmp_path / "my.tar.zst"
+    index.save_snapshot(file)
+    assert "becomes more than 200" in caplog.text
+    with pytest.raises(StorageError, match=r"limits=Limits\(archive_ratio"):
+        Index.from_snapshot(file, tmp_path / "again.idx")
+    assert len(Index.from_snapshot(file, tmp_path / "again.idx", limits=Limits(archive_ratio=2_000))) == rows
+
+
+# -- damage ------------------------------------------------------------------------------------------------------------
+
+
+def cut_off(content: bytes, points: range, tmp_path: Path) -> None:
+    for point in points:
+        refused(content[:point], tmp_path, CorruptIndex)
+
+
+def flipped(content: bytes, points: range, tmp_path: Path) -> int:
+    """Refused; or, where zstd has two ways to say the same, the same index. Returns how often the latter."""
+    whole = {member.name: member.data for member in unpacked(content)}
+    same = 0
+    for point in points:
+        damaged = bytearray(content)
+        damaged[point // 8] ^= 1 << point % 8
+        if zstandard_reads(bytes(damaged)):
+            (tmp_path / "same.tar.zst").write_bytes(damaged)
+            index = Index.from_snapshot(tmp_path / "same.tar.zst", tmp_path / "same.idx")
+            assert files(index.path) == whole
+            shutil.rmtree(index.path)
+            (tmp_path / "same.tar.zst").unlink()
+            same += 1
+        else:
+            refused(bytes(damaged), tmp_path, LsrError)
+    return same
+
+
+def zstandard_reads(content: bytes) -> bool:
+    """Whether it decompresses to what its checksum says, and ends there. The bit that a reader may ignore is to be 0."""
+    decompressor = zstandard.ZstdDecompressor().decompressobj()
+    with suppress(zstandard.ZstdError):
+        decompressor.decompress(content)
+        return bool(decompressor.eof and not decompressor.unused_data and not content[4] & 0x10)
+    return False
+
+
+def test_a_file_that_is_cut_off_is_refused_wherever_it_is_cut(small: Path, tmp_path: Path) -> None:
+    content = small.read_bytes()
+    cut_off(content, range(0, len(content), len(content) // 60), tmp_path)
+    cut_off(content, range(len(content) - 9, len(content)), tmp_path)
+
+
+def test_a_bit_that_flipped_is_noticed_wherever_it_is(small: Path, tmp_path: Path) -> None:
+    content = small.read_bytes()
+    points = range(18 * 8, 8 * len(content), 8 * len(content) // 120 | 1)
+    assert flipped(content, range(18 * 8), tmp_path) + flipped(content, points, tmp_path) < 20
+
+
+@pytest.mark.slow
+def test_all_cuts_and_many_flips(small: Path, tmp_path: Path) -> None:
+    content = small.read_bytes()
+    cut_off(content, range(len(content)), tmp_path)
+    assert flipped(content, range(0, 8 * len(content), 7), tmp_path) < 100
+
+
+# -- a full disk -------------------------------------------------------------------------------------------------------
+
+
+def full_disk_at(number: int) -> Callable[[str, Path, disk.Detail], None]:
+    left = number
+
+    def hook(step: str, path: Path, detail: disk.Detail) -> None:
+        nonlocal left
+        left -= 1
+        if left < 0 and step != "remove":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    return hook
+
+
+def steps_of(job: Callable[[], object], monkeypatch: pytest.MonkeyPatch) -> int:
+    count: list[str] = []
+    monkeypatch.setattr(disk, "hook", lambda step, path, detail: count.append(step))
+    job()
+    monkeypatch.setattr(disk, "hook", None)
+    return len(count)
+
+
+@pytest.mark.parametrize("replacing", [False, True])
+def test_a_disk_that_is_full_leaves_what_was_there(
+    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, replacing: bool
+) -> None:
+    index, out, file = exact(tmp_path / "my.idx"), tmp_path / "out.idx", tmp_path / "out.tar.zst"
+
+    def unpack() -> Index:
+        return Index.from_snapshot(small, out, overwrite=True)
+
+    def pack() -> None:
+        index.save_snapshot(file, overwrite=True)
+
+    packing, unpacking = steps_of(pack, monkeypatch), steps_of(unpack, monkeypatch)
+    assert packing >= 4
+    assert unpacking > 90
+    if replacing:
+        Index.build(QUERIES, out, overwrite=True)
+        file.write_text("mine")
+        unpacking -= 1  # the first was into nothing, as this ends with two names exchanged and one folder gone
+    else:
+        file.unlink()
+        Index.build(QUERIES, tmp_path / "spare.idx")
+        out.rename(tmp_path / "aside.idx")
+    before = {name: content for name, content in files(tmp_path).items() if not name.endswith("LOCK")}
+    for job, steps in ((pack, packing - 1), (unpack, unpacking - 1)):
+        for number in range(0, steps, 1 if steps < 20 else 5):
+            monkeypatch.setattr(disk, "hook", full_disk_at(number))
+            with pytest.raises(StorageError, match="No space left on device"):
+                job()
+            monkeypatch.setattr(disk, "hook", None)
+            now = {name: content for name, content in files(tmp_path).items() if not name.endswith("LOCK")}
+            assert now == before, number
+            assert not [name for name in names(tmp_path) if name.startswith(".")]
+    pack()
+    unpack()
