@@ -83,7 +83,7 @@ def write_segment(
     blocks: how to build blocks for so many documents, None for none. quantize: chooses scale and width of the codes.
     """
     work, scratch = place
-    spool = Spool(scratch, given.dim)
+    spool = Spool(scratch, given.dim, given.reading.limits.document_terms)
     ids = texts = fields = run = None
     try:
         # In messages, documents of files are counted from 1, as their lines are, and Python objects from 0.

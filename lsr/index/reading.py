@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lsr.corpus import Document, given_documents, read_documents
 from lsr.corpus.streams import shown
 from lsr.errors import InvalidInput
+from lsr.limits import Limits
 
 if TYPE_CHECKING:
     from lsr.encoders import Encoder
@@ -34,6 +35,7 @@ class Reading:
     precision: str | None = None
     id_field: str | None = None
     text_fields: tuple[str, ...] = ()
+    limits: Limits = field(default_factory=Limits.default)
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
@@ -72,7 +74,7 @@ class Reading:
 
         fields: dict[str, Any] = {"id_field": self.id_field, "text_fields": self.text_fields}
         if isinstance(source, str | Path):
-            documents = read_documents(source, **fields)
+            documents = read_documents(source, **fields, limits=self.limits)
         else:
             documents = given_documents(source, **fields)
         if numbered != 0:
