@@ -28,7 +28,7 @@ _CEILINGS = MappingProxyType(
         "text": _SIZE,
         "id": _SIZE,
         "document_terms": (MAX_DOCUMENT_TERMS, "an index holds no more of a document"),
-        "query_terms": (MAX_DOCUMENT_TERMS, "no document has more, and the time of a query grows with their square"),
+        "query_terms": (MAX_DOCUMENT_TERMS, "no document has more"),
         "k": ((1 << 32) - 1, "an index holds no more documents"),
         "archive_ratio": _SIZE,
     }
