@@ -29,7 +29,7 @@ def used(cache: Path, *processes: str) -> list[Any]:
         text=True,
         encoding="utf-8",
         cwd=REPOSITORY,
-        env={**os.environ, "NUMBA_CACHE_DIR": str(cache), "NUMBA_OPT": "0"},
+        env={**os.environ, "NUMBA_CACHE_DIR": str(cache)},
         check=False,
     )
     assert done.returncode == 0, done.stderr
