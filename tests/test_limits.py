@@ -350,8 +350,9 @@ def test_as_many_candidates_as_are_asked_for_are_told_apart(tmp_path: Path) -> N
     documents = SparseVectors(indptr=rows, indices=np.zeros(200_000, int), values=weights, dim=4)
     query = SparseVectors(indptr=[0, 1], indices=[0], values=[1.0], dim=4)
     index = Index.build(documents, tmp_path / "my.idx", engine="blocked", limits=Limits(k=200_000))
-    for k in (10_000, 17_000, 20_000, 60_000):
+    for k in (10_000, 17_000, 20_000, 60_000, 100_000):
         (exact,) = index.search(query, k, recall=1)
+        assert exact.rows.tolist() == np.argsort(-weights, kind="stable")[:k].tolist()
         (hits,) = index.search(query, k, settings=SearchSettings(query_cut=1.0, n_blocks=1 << 20))
         assert len(set(hits.rows.tolist()) & set(exact.rows.tolist())) > 0.99 * k
 
@@ -387,6 +388,41 @@ def test_texts_that_are_none_and_ids_given_twice_are_refused_where_they_stand(
     with pytest.raises(CorpusError, match=says):
         Index.build(tmp_path / "d.jsonl", tmp_path / "my.idx")
     assert not (tmp_path / "my.idx").exists()
+
+
+REPEATED = [{"id": name, "text": f"{name} says {number}"} for number, name in enumerate("abacbad")]
+
+
+@pytest.mark.parametrize("long", ["truncate", "passages"])
+@pytest.mark.parametrize("recent", [1, 1 << 16])  # ids that are not yet in a sorted run
+def test_of_documents_with_one_id_the_first_may_be_kept(
+    long: str, recent: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The index is, byte for byte, that of the documents without the others: neither are they encoded, nor counted."""
+    monkeypatch.setattr("lsr.index.storage.records._RECENT", recent)
+    monkeypatch.setattr("lsr.index.new_segment._TOGETHER", 2)
+    path = put(tmp_path / "d.jsonl", "".join(json.dumps(one) + "\n" for one in REPEATED))
+    index = Index.build(path, tmp_path / "my.idx", duplicates="first", long=long, batch_size=3)
+    firsts = [
+        one for number, one in enumerate(REPEATED) if one["id"] not in [other["id"] for other in REPEATED[:number]]
+    ]
+    put(tmp_path / "d.jsonl", "".join(json.dumps(one) + "\n" for one in firsts))
+    plain = Index.build(path, tmp_path / "plain.idx", long=long)
+    assert index.build_report is not None
+    assert (index.build_report.documents, index.build_report.skipped) == (4, 3)
+    assert [file.xxh3_128 for file in index.manifest.files()] == [file.xxh3_128 for file in plain.manifest.files()]
+
+
+def test_what_becomes_of_ids_given_twice_is_said_in_words_that_there_are(tmp_path: Path) -> None:
+    with pytest.raises(CorpusError, match="document 2: the id 'a' is also that of document 0"):
+        Index.build(REPEATED, tmp_path / "my.idx")
+    with pytest.raises(
+        InvalidInput, match=r"duplicates is 'last': it must be one of error, first; .* upsert the others"
+    ):
+        Index.build(REPEATED, tmp_path / "my.idx", duplicates="last")
+    with pytest.raises(InvalidInput, match="vectors whose ids came before are an error"):
+        Index.build(ones(2), tmp_path / "my.idx", duplicates="first")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_empty_documents_and_queries_are_legal_and_find_nothing(tmp_path: Path) -> None:

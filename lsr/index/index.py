@@ -89,6 +89,7 @@ class Index:
         precision: str | None = None,
         id_field: str | None = None,
         text_fields: Sequence[str] = (),
+        duplicates: str = "error",
         keep_text: bool = True,
         corpus_idf: bool | None = None,
         block_size: int | None = None,
@@ -117,6 +118,8 @@ class Index:
           "windows" reads it in windows `stride` tokens apart and keeps each term's largest weight; "passages" makes
           documents of its passages, with ids ID#1, ID#2, ... and the metadata "parent" (see `lsr.encoders.passages`).
         device, precision: where and how the network of an encoder given by name runs; see `lsr.load_encoder`.
+        duplicates: what becomes of a document whose id came before: "error", or "first", which leaves it out
+          (`build_report.skipped` counts them).
         keep_text: store the texts, compressed, for display.
         corpus_idf: adapt the term weights of queries to the documents (see `lsr.encoders.idf`); False keeps the
           encoder's own. None adapts those of encoders that say so, as the bundled one does.
@@ -136,6 +139,7 @@ class Index:
         limits = limits or Limits.default()
         reading = Reading(
             limits=limits,
+            duplicates=duplicates,
             batch_size=batch_size,
             max_length=max_length,
             long=long,
