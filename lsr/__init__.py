@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from lsr.hits import Hit, Hits
     from lsr.index import Index
     from lsr.index.formats import open_vectors, read_vectors, write_vectors
+    from lsr.limits import Limits
     from lsr.sparse import SparseVectors
 
 __version__ = "0.1.0"
@@ -21,6 +22,7 @@ __all__ = [
     "Hit",
     "Hits",
     "Index",
+    "Limits",
     "LsrError",
     "SparseVectors",
     "load_encoder",
@@ -38,6 +40,7 @@ _HOME = {
     "Hit": "lsr.hits",
     "Hits": "lsr.hits",
     "Index": "lsr.index",
+    "Limits": "lsr.limits",
     "LsrError": "lsr.errors",
     "SparseVectors": "lsr.sparse",
     "load_encoder": "lsr.encoders",

@@ -18,7 +18,7 @@ HEAVY = ["numpy", "numba", "torch", "onnxruntime", "scipy"]
 
 # The floors of the house, lowest first. A room imports from floors below its own, and from itself.
 FLOORS = [
-    {"errors", "disk", "npz", "processors", "sparse", "sparse_rules", "torch_tensors"},
+    {"disk", "errors", "limits", "npz", "processors", "sparse", "sparse_rules", "torch_tensors"},
     {"hits"},
     {"corpus", "run_file"},
     {"encoders"},
@@ -106,7 +106,20 @@ def test_no_kernel_imports_a_room_but_its_own() -> None:
 
 @pytest.mark.parametrize(
     "room",
-    ["corpus", "encoders", "errors", "eval", "disk", "hits", "index", "npz", "run_file", "sparse", "sparse_rules"],
+    [
+        "corpus",
+        "disk",
+        "encoders",
+        "errors",
+        "eval",
+        "hits",
+        "index",
+        "limits",
+        "npz",
+        "run_file",
+        "sparse",
+        "sparse_rules",
+    ],
 )
 def test_the_export_list_of_each_room_is_sorted_and_resolves(room: str) -> None:
     module = importlib.import_module(f"lsr.{room}")

@@ -45,6 +45,12 @@ def index(
     precision: Precision = None,
     id_field: IdField = None,
     text_field: TextField = None,
+    duplicates: Annotated[
+        str,
+        typer.Option(
+            metavar="error|first", help="A document whose id came before is an error, or is left out (first)."
+        ),
+    ] = "error",
     keep_text: Annotated[bool, typer.Option(help="Store the texts, compressed, to show them with hits.")] = True,
     corpus_idf: Annotated[
         bool | None,
@@ -78,6 +84,7 @@ def index(
             precision=precision,
             id_field=id_field,
             text_fields=text_field or (),
+            duplicates=duplicates,
             keep_text=keep_text,
             corpus_idf=corpus_idf,
             overwrite=overwrite,
@@ -107,6 +114,8 @@ def say_built(built: object) -> None:
     rate = report.documents / max(report.seconds, 1e-9)
     if report.resumed:
         note(f"went on after the {report.resumed:,} documents of the interrupted run")
+    if report.skipped:
+        note(f"left out, for their ids came before: {report.skipped:,} documents")
     note(
         f"{report.documents:,} documents in {report.seconds:.1f} s ({rate:,.0f} a second), {size(total)}: {built.path}"
     )

@@ -10,9 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from lsr.corpus.records import Limits
 from lsr.corpus.streams import DAMAGED, RATIO_FROM, Opened, Source, reason, shown
 from lsr.errors import CorpusError
+from lsr.limits import Limits, raising
 
 __all__ = ["zip_source"]
 
@@ -35,7 +35,7 @@ def zip_source(path: Path, member: str, limits: Limits) -> Source:
     if info.file_size > RATIO_FROM and info.file_size > limits.archive_ratio * max(info.compress_size, 1):
         raise CorpusError(
             f"{name}: {shown(info.filename)} would grow to {info.file_size:,} bytes, more than {limits.archive_ratio} times "
-            "its size; if that is right, unpack it first, or raise Limits(archive_ratio=...)"
+            f"its size; if that is right, unpack it first, or raise {raising('archive_ratio')}"
         )
 
     @contextmanager

@@ -7,8 +7,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lsr.corpus.records import Document, Limits, Query
+from lsr.corpus.records import Document, Query
 from lsr.errors import CorpusError
+from lsr.limits import Limits, raising
 
 __all__ = ["KNOWN_FIELDS", "FieldNames", "Record", "check_name", "checked_text", "documents", "queries"]
 
@@ -126,7 +127,8 @@ def _id(
         raise CorpusError(f"{where}: the id ({names.id!r}) is empty; give every record an id of its own")
     if len(value) > limits.id or len(_encoded(value, "id", names.id, where)) > limits.id:
         raise CorpusError(
-            f"{where}: the id {value[:40]!r}... is longer than {limits.id:,} bytes; shorten it, or raise Limits(id=...)"
+            f"{where}: the id {value[:40]!r}... is longer than {limits.id:,} bytes; shorten it, or raise"
+            f" {raising('id')}"
         )
     if "\0" in value:
         raise CorpusError(f"{where}: the id {value[:40]!r} has a NUL character; remove it")
@@ -162,7 +164,7 @@ def checked_text(value: Any, field: str, where: str, limits: Limits) -> str:
     if len(value) > limits.text or len(_encoded(value, "text", field, where)) > limits.text:
         raise CorpusError(
             f"{where}: the field {field!r} is longer than {limits.text:,} bytes; split it in passages, "
-            "or raise Limits(text=...)"
+            f"or raise {raising('text')}"
         )
     return value
 

@@ -8,9 +8,10 @@ from pathlib import Path
 from lsr.corpus.blocks import BLOCK_READERS
 from lsr.corpus.passages import passages
 from lsr.corpus.plaintext import no_nul
-from lsr.corpus.records import Document, Limits
+from lsr.corpus.records import Document
 from lsr.corpus.streams import file_source, reason, shown
 from lsr.errors import CorpusError
+from lsr.limits import Limits, raising
 
 __all__ = ["folder_documents", "page_documents", "pages_of"]
 
@@ -24,7 +25,8 @@ def page_documents(path: Path, relative: str, limits: Limits) -> Iterator[Docume
         raise CorpusError(f"{source.name}: the file's name is not UTF-8, so it cannot be an id; rename it") from None
     if longest > limits.id:
         raise CorpusError(
-            f"{source.name}: the path makes ids of more than {limits.id} bytes; index a folder further down"
+            f"{source.name}: the path makes ids of more than {limits.id} bytes; index a folder further down, or raise"
+            f" {raising('id')}"
         )
     blocks = BLOCK_READERS[path.suffix.lower()](no_nul(source.lines(), source.name))
     for number, passage in enumerate(passages(blocks)):

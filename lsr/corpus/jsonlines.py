@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 from lsr.corpus.fields import Record
 from lsr.corpus.streams import Source
 from lsr.errors import CorpusError
+from lsr.limits import raising
 
 __all__ = ["UNCHECKED_FLOATS", "array_records", "json_records", "line_records"]
 
@@ -107,7 +108,7 @@ class _Text:
                 if size > self._limit:
                     raise CorpusError(
                         f"{where}: an object longer than {self._limit:,} bytes, or malformed ({error.msg}); "
-                        "Limits(line=...) raises the limit"
+                        f"{raising('line')} raises the limit"
                     ) from None
                 if not self._more(size):
                     line = self._line + self._window.count("\n", self._at, error.pos)

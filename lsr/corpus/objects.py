@@ -6,9 +6,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from lsr.corpus.fields import Record, check_name, documents
-from lsr.corpus.records import Document, Limits
+from lsr.corpus.records import Document
 from lsr.corpus.streams import shown
 from lsr.errors import CorpusError, InvalidInput
+from lsr.limits import Limits
 
 __all__ = ["given_documents"]
 

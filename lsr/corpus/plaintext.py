@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import chain
 
-from lsr.corpus.records import Document, Limits, Query
+from lsr.corpus.records import Document, Query
 from lsr.corpus.streams import Source
 from lsr.errors import CorpusError
+from lsr.limits import Limits, raising
 
 __all__ = ["line_queries", "no_nul", "text_documents"]
 
@@ -107,5 +108,5 @@ def _check_length(text: str, where: str, limits: Limits) -> None:
 def _too_long(where: str, limits: Limits) -> CorpusError:
     return CorpusError(
         f"{where}: the text that starts here is longer than {limits.text:,} bytes; part it with blank lines, "
-        "or raise Limits(text=...)"
+        f"or raise {raising('text')}"
     )

@@ -1,4 +1,4 @@
-"""What the readers yield, and the limits they hold to."""
+"""What the readers yield."""
 
 from __future__ import annotations
 
@@ -6,11 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from lsr.errors import InvalidInput
-
-__all__ = ["Document", "Limits", "Query"]
-
-MIB = 1 << 20
+__all__ = ["Document", "Query"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,25 +40,3 @@ class Query:
     id: str
     text: str
     where: str = field(default="", compare=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What a source may not exceed. All but `archive_ratio` are in bytes of UTF-8.
-
-    `line` bounds a physical line and one record (of several lines in csv and json), `text` the text or title of a
-    document, `id` an id; `archive_ratio` is how many bytes one compressed byte may become (in .zip, .gz, .xz and .bz2;
-    not asked of the first 10 MB, where a high ratio does no harm).
-
-    Raises `InvalidInput` when a limit is below 1.
-    """
-
-    line: int = 16 * MIB
-    text: int = MIB
-    id: int = 512
-    archive_ratio: int = 200
-
-    def __post_init__(self) -> None:
-        for name in ("line", "text", "id", "archive_ratio"):
-            if getattr(self, name) < 1:
-                raise InvalidInput(f"Limits: {name} is {getattr(self, name)}: it must be at least 1")

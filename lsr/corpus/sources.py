@@ -18,10 +18,11 @@ from lsr.corpus.folders import folder_documents, page_documents, pages_of
 from lsr.corpus.jsonlines import json_records, line_records, parsed_lines
 from lsr.corpus.parquet import parquet_records
 from lsr.corpus.plaintext import line_documents, line_queries, text_documents
-from lsr.corpus.records import Document, Limits, Query
+from lsr.corpus.records import Document, Query
 from lsr.corpus.streams import COMPRESSED, ByteReader, Source, file_source, reason, shown, stream_source
 from lsr.corpus.tables import csv_records, tsv_records
 from lsr.errors import CorpusError, DuplicateId, InvalidInput
+from lsr.limits import Limits
 
 __all__ = ["read_documents", "read_queries"]
 
@@ -29,7 +30,6 @@ RECORD_KINDS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
 READABLE = (
     ".jsonl, .ndjson, .json, .csv, .tsv and .txt (also .gz, .xz, .bz2), .parquet, .md, .rst, a BEIR folder or .zip"
 )
-DEFAULTS = Limits()
 
 T = TypeVar("T")
 
@@ -39,7 +39,7 @@ def read_documents(
     *,
     id_field: str | None = None,
     text_fields: Sequence[str] = (),
-    limits: Limits = DEFAULTS,
+    limits: Limits | None = None,
 ) -> Iterator[Document]:
     """The documents of a source, one after the other, in bounded memory.
 
@@ -61,18 +61,19 @@ def read_documents(
     or the first of text, contents, content, body, passage, document, with title or headline as the title. All other
     fields are metadata.
 
-    Duplicate ids are for the index to refuse: `Document.where` says where each came from.
+    Duplicate ids are for the index to refuse: `Document.where` says where each came from. `limits` are `Limits.default()`
+    where none are given.
 
     Raises `CorpusError`: at once for a source that is missing or of no known kind, on the way for one that cannot be read
     as given (naming file and line) and at its end for one without documents; `MissingExtra` for parquet without pyarrow;
     `InvalidInput` for field names where there are no fields.
     """
     fields = (text_fields,) if isinstance(text_fields, str) else tuple(text_fields)
-    name, found = _documents(source, id_field, fields, limits)
+    name, found = _documents(source, id_field, fields, limits or Limits.default())
     return _not_empty(found, name)
 
 
-def read_queries(source: str | os.PathLike[str] | ByteReader, *, limits: Limits = DEFAULTS) -> Iterator[Query]:
+def read_queries(source: str | os.PathLike[str] | ByteReader, *, limits: Limits | None = None) -> Iterator[Query]:
     """The queries of a source, one after the other.
 
     A BEIR folder or zip (queries.jsonl), .jsonl, .ndjson, .json, .csv, .tsv (id and text; header optional), .parquet,
@@ -81,7 +82,7 @@ def read_queries(source: str | os.PathLike[str] | ByteReader, *, limits: Limits 
 
     Raises as `read_documents` does, and `DuplicateId` naming both places.
     """
-    name, found = _queries(source, limits)
+    name, found = _queries(source, limits or Limits.default())
     return _distinct(_not_empty(found, name))
 
 

@@ -13,8 +13,8 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-from lsr.corpus.records import Limits
 from lsr.errors import CorpusError, one_line
+from lsr.limits import Limits, raising
 
 __all__ = ["COMPRESSED", "ByteReader", "Source", "file_source", "shown", "stream_source"]
 
@@ -71,7 +71,7 @@ class Source:
                 if len(line) > limit:
                     raise CorpusError(
                         f"{self.name}:{number}: the line is longer than {limit:,} bytes; "
-                        "is it one record a line? Limits(line=...) raises the limit"
+                        f"is it one record a line? {raising('line')} raises the limit"
                     )
                 if packed is not None:
                     self._check_ratio(total, packed(), number)
@@ -129,7 +129,7 @@ class Source:
         if total > RATIO_FROM and total > ratio * max(packed, 1):
             raise CorpusError(
                 f"{self.name}:{number}: one compressed byte has become more than {ratio} bytes; "
-                "if that is right, unpack the file first, or raise Limits(archive_ratio=...)"
+                f"if that is right, unpack the file first, or raise {raising('archive_ratio')}"
             )
 
     def _not_text(self, data: bytes, error: UnicodeDecodeError, number: int) -> CorpusError:

@@ -22,6 +22,7 @@ from threading import Lock
 from lsr.corpus.fields import KNOWN_FIELDS, Record
 from lsr.corpus.streams import Source, reason
 from lsr.errors import CorpusError
+from lsr.limits import raising
 
 __all__ = ["csv_records", "tsv_records"]
 
@@ -134,7 +135,7 @@ class _Feed:
         if self._size > self._source.limits.line:
             raise CorpusError(
                 f"{self._source.name}:{self.first}: the row that starts here is longer than "
-                f"{self._source.limits.line:,} characters; is a quote missing?"
+                f"{self._source.limits.line:,} characters; is a quote missing? {raising('line')} raises the limit"
             )
         return line
 

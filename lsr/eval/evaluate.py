@@ -20,7 +20,7 @@ from lsr.eval.report import load_report, load_summary, require, write_report, wr
 from lsr.eval.significance import Comparison
 from lsr.eval.system_run import Depth, SystemRun, file_names, kept_run, new_run
 from lsr.eval.systems import System, UnderTest, open_system
-from lsr.index.index import MAX_K
+from lsr.limits import Limits
 
 __all__ = ["Evaluation", "Outcome", "evaluate_collections", "report_again"]
 
@@ -73,18 +73,19 @@ class Evaluation:
             raise InvalidInput("no system to evaluate: name one with --system")
         if self.resume and self.overwrite:
             raise InvalidInput("--resume keeps what is there and --overwrite removes it: give one of them")
-        if self.depth is not None and not 1 <= self.depth < MAX_K:
-            raise InvalidInput(f"the depth is {self.depth}: it must be 1 to {MAX_K - 1:,}")
+        most = Limits.default().k - 1  # one hit more is asked for than is kept
+        if self.depth is not None and not 1 <= self.depth <= most:
+            raise InvalidInput(f"the depth is {self.depth}: it must be 1 to {most:,}")
         measures = tuple(self.measures) or tuple(
             measure for measure in DEFAULT_MEASURES if self.depth is None or (measure.cutoff or 0) <= self.depth
         )
         deepest = max(((measure.cutoff or 0), str(measure)) for measure in measures) if measures else (0, "")
-        if not measures or deepest[0] > (self.depth or MAX_K - 1):
+        if not measures or deepest[0] > (self.depth or most):
             raise InvalidInput(
-                f"{deepest[1] or 'no measure'} looks at more hits than a depth of {self.depth or MAX_K - 1:,} keeps"
+                f"{deepest[1] or 'no measure'} looks at more hits than a depth of {self.depth or most:,} keeps"
             )
         unique = tuple({str(measure): measure for measure in measures}.values())
-        return replace(self, measures=unique, depth=self.depth or max(1000, deepest[0]))
+        return replace(self, measures=unique, depth=self.depth or max(1, min(most, max(1000, deepest[0]))))
 
 
 @dataclass(slots=True)

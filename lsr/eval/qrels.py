@@ -15,10 +15,10 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
-from lsr.corpus import Limits
 from lsr.corpus.jsonlines import parsed_lines
 from lsr.corpus.streams import Source, file_source, shown
 from lsr.errors import CorpusError, EvaluationError
+from lsr.limits import Limits
 
 __all__ = ["Judgment", "Qrels", "collected", "parsed_qrels", "read_qrels"]
 
@@ -54,7 +54,7 @@ def read_qrels(path: str | Path) -> Qrels:
     path = Path(path)
     if not path.is_file() and not path.is_fifo():
         raise EvaluationError(f"{shown(path)}: no such file of judgments; check the path")
-    return parsed_qrels(file_source(path, Limits()))
+    return parsed_qrels(file_source(path, Limits.default()))
 
 
 def parsed_qrels(source: Source) -> Qrels:

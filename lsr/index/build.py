@@ -63,12 +63,14 @@ class BuildOptions:
 
 @dataclass(frozen=True, slots=True)
 class BuildReport:
-    """What a build did: documents, those cut at the encoder's length limit, seconds for all of it."""
+    """What a build did: documents, those cut at the encoder's length limit, seconds for all of it, those that an interrupted
+    run had encoded, and those left out because their ids came before."""
 
     documents: int
     truncated: int
     seconds: float
     resumed: int
+    skipped: int = 0
 
 
 def build_index(
@@ -82,6 +84,8 @@ def build_index(
     with new_folder(path, options.overwrite, options.resume) as place:
         whose = "" if encoder is None else f"the encoder {encoder.name}"
         vectors = vectors_of(source, None if encoder is None else encoder.dim, whose)
+        if vectors is not None and options.reading.duplicates != "error":
+            raise InvalidInput(f"{vectors.name}: vectors whose ids came before are an error; make ids distinct")
         given = Given(
             source=source,
             vectors=vectors,
@@ -102,6 +106,7 @@ def build_index(
         truncated=made.counts.truncated if made.counts is not None else 0,
         seconds=time.monotonic() - started,
         resumed=made.resumed,
+        skipped=made.skipped,
     )
 
 

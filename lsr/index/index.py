@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from lsr.errors import InvalidInput
 from lsr.hits import Explanation, Hits
+from lsr.index.asking import check_queries, check_search, checked_texts
 from lsr.index.blocked.parameters import SearchSettings
 from lsr.index.facts import facts_of
 from lsr.index.filters.expression import Filter
@@ -20,6 +21,7 @@ from lsr.index.storage.locks import Pin, open_newest
 from lsr.index.storage.manifest import Manifest
 from lsr.index.storage.records import Record
 from lsr.index.writer import Writer
+from lsr.limits import Limits
 from lsr.processors import available_cores
 from lsr.sparse import SparseVectors
 
@@ -33,10 +35,8 @@ if TYPE_CHECKING:
     from lsr.index.storage.commit import Commit
     from lsr.index.writer import AddReport, CompactReport
 
-__all__ = ["MAX_K", "Index"]
+__all__ = ["Index"]
 
-MAX_K = 10_000
-MAX_QUERY_TERMS = 4_096
 DEFAULT_RECALL = 0.98
 
 Changed = TypeVar("Changed")
@@ -55,9 +55,17 @@ class Index:
         print(hits[0].explain())
     """
 
-    def __init__(self, path: Path, manifest: Manifest, pin: Pin | None = None, encoder: Encoder | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        manifest: Manifest,
+        pin: Pin | None = None,
+        encoder: Encoder | None = None,
+        limits: Limits | None = None,
+    ) -> None:
         """For `Index.open`, which see."""
         self.path = path
+        self.limits = limits or Limits.default()
         self.build_report: BuildReport | None = None  # set by `build`
         self._given_encoder = encoder
         self._snapshot = Snapshot(path, manifest, pin, encoder)
@@ -81,6 +89,7 @@ class Index:
         precision: str | None = None,
         id_field: str | None = None,
         text_fields: Sequence[str] = (),
+        duplicates: str = "error",
         keep_text: bool = True,
         corpus_idf: bool | None = None,
         block_size: int | None = None,
@@ -88,6 +97,7 @@ class Index:
         sample_queries: SparseVectors | Sequence[str] | None = None,
         overwrite: bool = False,
         resume: bool = False,
+        limits: Limits | None = None,
         progress: Progress | None = None,
     ) -> Index:
         """Builds an index from documents or vectors and opens it.
@@ -108,6 +118,8 @@ class Index:
           "windows" reads it in windows `stride` tokens apart and keeps each term's largest weight; "passages" makes
           documents of its passages, with ids ID#1, ID#2, ... and the metadata "parent" (see `lsr.encoders.passages`).
         device, precision: where and how the network of an encoder given by name runs; see `lsr.load_encoder`.
+        duplicates: what becomes of a document whose id came before: "error", or "first", which leaves it out
+          (`build_report.skipped` counts them).
         keep_text: store the texts, compressed, for display.
         corpus_idf: adapt the term weights of queries to the documents (see `lsr.encoders.idf`); False keeps the
           encoder's own. None adapts those of encoders that say so, as the bundled one does.
@@ -115,6 +127,7 @@ class Index:
         sample_queries: queries like those to come, from which the blocked engine learns what recall costs: texts, or
           SparseVectors; 100 or more. Queries made from the documents by default.
         resume: keep what is done when interrupted, and go on from there with the next call.
+        limits: what documents may not exceed, and searches of the index that is returned; `Limits.default()` by default.
         progress: called as progress(stage, done, total or None).
 
         Raises `CorpusError` for unreadable documents, `OutputExists` when something is at `path` already,
@@ -123,7 +136,10 @@ class Index:
         from lsr.index.build import BuildOptions, build_index
         from lsr.index.reading import Reading
 
+        limits = limits or Limits.default()
         reading = Reading(
+            limits=limits,
+            duplicates=duplicates,
             batch_size=batch_size,
             max_length=max_length,
             long=long,
@@ -146,18 +162,21 @@ class Index:
         )
         report = build_index(source, Path(path), encoder, options, progress or _no_progress)
         given = None if isinstance(encoder, str | Path) else encoder  # with settings that its name does not tell
-        index = cls.open(path, given)
+        index = cls.open(path, given, limits=limits)
         index.build_report = report
         return index
 
     @classmethod
-    def open(cls, path: str | Path, encoder: str | Path | Encoder | None = None) -> Index:
+    def open(
+        cls, path: str | Path, encoder: str | Path | Encoder | None = None, *, limits: Limits | None = None
+    ) -> Index:
         """Opens the newest generation of an index.
 
         What is opened stays as it is, whatever others do to the index, until `refresh`. The structure of all files is checked
         first; their contents are checked by `lsr check --full`.
         encoder: not needed, unless queries go through a network that is no longer where it was when the index was built; when
           given it must be the one that made the index, else `EncoderMismatch`.
+        limits: of searches, and of documents that are added; `Limits.default()` by default.
 
         Raises `IndexNotFound`, `UnsupportedVersion` (made by a newer lsr) or `CorruptIndex`.
         """
@@ -169,7 +188,7 @@ class Index:
             encoder = load_encoder(encoder)
         if encoder is not None:
             check_encoder(path, manifest.encoder, encoder, manifest.dim)
-        return cls(path, manifest, pin, encoder)
+        return cls(path, manifest, pin, encoder, limits)
 
     @classmethod
     def from_snapshot(
@@ -184,17 +203,17 @@ class Index:
         """Makes an index of a file that `save_snapshot` wrote, and opens it: the same generation, file by file.
 
         path: the folder to make. It appears when all files are there, their checksums match and their structure is sound.
-        limits: `archive_ratio` is how many bytes one of the file may become, 200 unless given.
+        limits: `archive_ratio` is how many bytes one of the file may become; the rest as for `open`.
 
         Raises `IndexNotFound` when there is no such file, `OutputExists`, `UnsupportedVersion` for another format,
         `CorruptIndex` for a damaged or hostile file, `StorageError` for one that becomes too large, or a disk that does not
         take it.
         """
-        from lsr.corpus import Limits
         from lsr.index.storage.archive import read_snapshot
 
-        read_snapshot(Path(file), Path(path), overwrite, limits or Limits(), cls.open, progress or _no_progress)
-        return cls.open(path)
+        limits = limits or Limits.default()
+        read_snapshot(Path(file), Path(path), overwrite, limits, cls.open, progress or _no_progress)
+        return cls.open(path, limits=limits)
 
     # -- searching -----------------------------------------------------------------------------------------------------
 
@@ -235,7 +254,7 @@ class Index:
         """The k documents with the highest scores, best first; equal scores in document order.
 
         query: a text gives one `Hits`; a list of texts or SparseVectors give a list of `Hits`, in input order.
-        k: 1 to 10,000. Fewer hits come back when fewer documents share a term with the query and pass the filter.
+        k: 1 to `limits.k` (10,000). Fewer hits come back when fewer documents have a term of the query and pass the filter.
         recall: the share of the exact top-k that is enough, on average over queries, above 0 and up to 1 (default: 0.98).
           With the blocked engine it is reached as cheaply as the curves of the index tell (`info()["curves"]`); 1, and an
           index without that engine, give exact answers.
@@ -246,17 +265,10 @@ class Index:
         threads: processors for several queries, all by default. The result does not depend on it.
 
         Scores are dot products of query weights and stored (8-bit) document weights. Empty queries find nothing.
-        Raises `InvalidInput` for a k or recall out of range, a text query on an index of bare vectors, or vectors of
-        another dim, or a filter on a field that does not exist.
+        Raises `InvalidInput` for a k or recall out of range, a query of more terms than `limits.query_terms`, a text query
+        on an index of bare vectors, or vectors of another dim, or a filter on a field that does not exist.
         """
-        if not isinstance(k, int | np.integer) or not 1 <= k <= MAX_K:
-            raise InvalidInput(f"k is {k}: it must be a whole number from 1 to {MAX_K:,}")
-        if recall is not None and not 0 < recall <= 1:
-            raise InvalidInput(f"recall is {recall}: it must be above 0 and at most 1")
-        if threads is not None and threads < 1:
-            raise InvalidInput(f"threads is {threads}: it must be at least 1")
-        if settings is not None and recall is not None:
-            raise InvalidInput("recall and settings both say how to search: give one of them")
+        check_search(k, recall, threads, settings, self.limits)
         snapshot = self._snapshot  # one generation, from the beginning to the end
         if settings is not None and not snapshot.has_blocks:
             raise InvalidInput(
@@ -264,15 +276,11 @@ class Index:
             )
         texts: list[str] | None = None
         if isinstance(query, SparseVectors):
-            if query.dim != self.dim:
-                raise InvalidInput(f"the queries have {query.dim:,} dimensions, the index {self.dim:,}")
             queries = query
         else:
-            texts = [query] if isinstance(query, str) else list(query)
-            for text in texts:
-                if not isinstance(text, str):
-                    raise InvalidInput(f"a query is a {type(text).__name__}: give texts or SparseVectors")
+            texts = checked_texts(query)
             queries = self._encode(snapshot, texts)
+        check_queries(queries, snapshot.manifest.dim, self.limits)
         # A single query waits for every line of Python: what only batches need is left out.
         workers = 1 if len(queries) == 1 else threads or available_cores()
         enough = DEFAULT_RECALL if recall is None else recall
@@ -299,8 +307,6 @@ class Index:
         threads: int,
         filter: Filter | None,
     ) -> list[Hits]:
-        if queries.nnz > MAX_QUERY_TERMS and (longest := int(np.diff(queries.indptr).max())) > MAX_QUERY_TERMS:
-            raise InvalidInput(f"a query has {longest:,} terms: at most {MAX_QUERY_TERMS:,} are searched")
         scores, rows, counts = snapshot.search(queries, k, recall, threads, settings, filter)
         edges = queries.indptr.tolist()
         result = []
@@ -341,6 +347,7 @@ class Index:
         device: str | Sequence[str] | None = None,
         id_field: str | None = None,
         text_fields: Sequence[str] = (),
+        limits: Limits | None = None,
         progress: Progress | None = None,
     ) -> AddReport:
         """Adds documents that are not in the index yet, all of them or none.
@@ -348,6 +355,7 @@ class Index:
         source: as `build` takes it. Texts are encoded by the encoder that made the index, and read as its documents were
           (lengths, windows, passages). To an index made of vectors, vectors of the same dim are added.
         batch_size, device, id_field, text_fields, progress: as for `build`.
+        limits: what the documents may not exceed; those that the index was opened with by default.
 
         The documents are there when this returns, and stay there whatever happens to the machine. A document without an id
         gets the number of documents that were ever added before it. Term weights of queries and the step of stored weights
@@ -356,7 +364,7 @@ class Index:
         Raises `DuplicateId` for an id that the index has (`upsert` replaces those), `IndexLocked` while someone else changes
         the index, and as `build` does.
         """
-        return self._add(source, False, batch_size, device, id_field, text_fields, progress)
+        return self._add(source, False, batch_size, device, id_field, text_fields, limits, progress)
 
     def upsert(
         self,
@@ -366,6 +374,7 @@ class Index:
         device: str | Sequence[str] | None = None,
         id_field: str | None = None,
         text_fields: Sequence[str] = (),
+        limits: Limits | None = None,
         progress: Progress | None = None,
     ) -> AddReport:
         """Adds documents, in place of those with the same ids that the index has; see `add`.
@@ -373,7 +382,7 @@ class Index:
         A replaced document stands where a new one does, at the end. Raises `InvalidInput` for documents without ids,
         `DuplicateId` for an id that is given twice, and as `add` does.
         """
-        return self._add(source, True, batch_size, device, id_field, text_fields, progress)
+        return self._add(source, True, batch_size, device, id_field, text_fields, limits, progress)
 
     def delete(self, ids: str | Iterable[str], *, missing_ok: bool = False) -> int:
         """Deletes documents by their ids, all of them or none. Returns how many there were.
@@ -410,12 +419,19 @@ class Index:
         device: str | Sequence[str] | None,
         id_field: str | None,
         text_fields: Sequence[str],
+        limits: Limits | None,
         progress: Progress | None,
     ) -> AddReport:
         from lsr.index.reading import Reading
 
         fields = (text_fields,) if isinstance(text_fields, str) else tuple(text_fields)
-        reading = Reading(batch_size=batch_size, device=device, id_field=id_field, text_fields=fields)
+        reading = Reading(
+            batch_size=batch_size,
+            device=device,
+            id_field=id_field,
+            text_fields=fields,
+            limits=limits or self.limits,
+        )
         return self._changed(
             lambda commit: self._writer.add(
                 commit, self._snapshot, source, reading, self._given_encoder, replacing, progress or _no_progress

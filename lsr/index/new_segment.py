@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ from lsr.index.storage.records import IdsWriter, TextsWriter
 from lsr.sparse import SparseVectors
 
 if TYPE_CHECKING:
+    from lsr.corpus import Document
     from lsr.encoders import Encoder
     from lsr.encoders.idf import TokenCounts
 
@@ -29,16 +31,19 @@ __all__ = ["Given", "NewIds", "NewSegment", "Source", "holds_vectors", "name_of_
 Source = SparseVectors | VectorFile | Texts
 # Told the ids of each batch and where they stand, before they are written: raises for those that may not be added.
 NewIds = Callable[[Sequence[str], Sequence[str]], None]
+_TOGETHER = 256  # documents whose ids are looked up together
 
 
 @dataclass(frozen=True, slots=True)
 class NewSegment:
-    """A segment that was written, or None where the source held nothing. `counts` are of the tokens of texts."""
+    """A segment that was written, or None where the source held nothing. `counts` are of the tokens of texts,
+    `skipped` documents whose ids came before."""
 
     entry: SegmentEntry | None
     texts: bool
     counts: TokenCounts | None
     resumed: int
+    skipped: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,8 +88,8 @@ def write_segment(
     blocks: how to build blocks for so many documents, None for none. quantize: chooses scale and width of the codes.
     """
     work, scratch = place
-    spool = Spool(scratch, given.dim)
-    ids = texts = fields = run = None
+    spool = Spool(scratch, given.dim, given.reading.limits.document_terms)
+    ids = texts = fields = run = first_only = None
     try:
         # In messages, documents of files are counted from 1, as their lines are, and Python objects from 0.
         first = 1 if isinstance(given.source, str | Path | VectorFile) else 0
@@ -98,7 +103,10 @@ def write_segment(
             assert encoder is not None
             assert not isinstance(source, SparseVectors | VectorFile)
             run = EncodingRun(spool, encoder, ids, texts, progress, fields=fields, resume=given.resume)
-            run.run(given.reading.documents(source, encoder, given.numbered), given.reading.batch_size)
+            if given.reading.duplicates == "first":
+                first_only = FirstOnly(scratch)
+            select = None if first_only is None else first_only.select
+            run.run(given.reading.documents(source, encoder, given.numbered, select), given.reading.batch_size)
         entry = None
         if spool.documents:
             options = blocks(spool.documents)
@@ -107,10 +115,34 @@ def write_segment(
             block_size = 0 if options is None else options.block_size
             entry = SegmentEntry(name, spool.documents, nnz, float(scale), block_size, tuple(files))
     finally:
-        for writer in (spool, ids, texts):
+        for writer in (spool, ids, texts, first_only):
             if writer is not None:
                 writer.close()
-    return NewSegment(entry, texts is not None, None if run is None else run.counts, 0 if run is None else run.resumed)
+    return NewSegment(
+        entry,
+        texts is not None,
+        None if run is None else run.counts,
+        0 if run is None else run.resumed,
+        0 if first_only is None else first_only.skipped,
+    )
+
+
+class FirstOnly:
+    """Passes over documents whose ids came before. Holds 28 bytes a document in memory, and the ids in a file."""
+
+    def __init__(self, folder: Path) -> None:
+        self._ids = IdsWriter(folder, "seen")
+        self.skipped = 0
+
+    def select(self, documents: Iterator[Document]) -> Iterator[Document]:
+        while batch := list(islice(documents, _TOGETHER)):
+            for document, new in zip(batch, self._ids.append_new([one.id for one in batch]), strict=True):
+                self.skipped += not new
+                if new:
+                    yield document
+
+    def close(self) -> None:
+        self._ids.close()
 
 
 class _CheckedIds(IdsWriter):

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lsr.corpus import Document, given_documents, read_documents
 from lsr.corpus.streams import shown
 from lsr.errors import InvalidInput
+from lsr.limits import Limits
 
 if TYPE_CHECKING:
     from lsr.encoders import Encoder
 
-__all__ = ["LONG", "Reading", "Texts", "name_of"]
+__all__ = ["DUPLICATES", "LONG", "Reading", "Texts", "name_of"]
 
 # What becomes of a document that is longer than its encoder reads.
 LONG = ("truncate", "windows", "passages")
+
+# What becomes of a document whose id came before. "last" would have to be known when the first is encoded and counted.
+DUPLICATES = ("error", "first")
 
 Texts = str | Path | Iterable[Document | Mapping[str, Any] | str]
 
@@ -34,12 +38,19 @@ class Reading:
     precision: str | None = None
     id_field: str | None = None
     text_fields: tuple[str, ...] = ()
+    duplicates: str = "error"
+    limits: Limits = field(default_factory=Limits.default)
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
             raise InvalidInput(f"batch_size is {self.batch_size}: it must be at least 1")
         if self.long not in LONG:
             raise InvalidInput(f"long is {self.long!r}: it must be one of {', '.join(LONG)}")
+        if self.duplicates not in DUPLICATES:
+            raise InvalidInput(
+                f"duplicates is {self.duplicates!r}: it must be one of {', '.join(DUPLICATES)}; for the last of several,"
+                " build an index of those before and upsert the others"
+            )
         if self.stride is not None and self.long == "truncate":
             raise InvalidInput(f"stride is {self.stride}: it goes with long='windows' or 'passages'")
 
@@ -63,8 +74,14 @@ class Reading:
             raise InvalidInput(f"{', '.join(settings)}: for an encoder given by name; load_encoder takes them too")
         return given
 
-    def documents(self, source: Texts, encoder: Encoder, numbered: int | None = 0) -> Iterator[Document]:
-        """The documents of the source, or their passages.
+    def documents(
+        self,
+        source: Texts,
+        encoder: Encoder,
+        numbered: int | None = 0,
+        select: Callable[[Iterator[Document]], Iterator[Document]] | None = None,
+    ) -> Iterator[Document]:
+        """The documents of the source that are selected, or their passages.
 
         Those without ids are numbered from `numbered`; for None they are refused with `InvalidInput`.
         """
@@ -72,11 +89,13 @@ class Reading:
 
         fields: dict[str, Any] = {"id_field": self.id_field, "text_fields": self.text_fields}
         if isinstance(source, str | Path):
-            documents = read_documents(source, **fields)
+            documents = read_documents(source, **fields, limits=self.limits)
         else:
             documents = given_documents(source, **fields)
         if numbered != 0:
             documents = _numbered(documents, numbered)
+        if select is not None:
+            documents = select(documents)
         return passages(documents, encoder, self.stride) if self.long == "passages" else documents
 
     def facts(self, encoder: Encoder) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from functools import lru_cache, partial
 import numpy as np
 import numpy.typing as npt
 
-from lsr.index.blocked.curves import SHORT, Curve, choose
+from lsr.index.blocked.curves import MOST_TERMS, SHORT, Curve, choose
 from lsr.index.blocked.engine import BlockedEngine
 from lsr.index.blocked.parameters import SearchSettings
 from lsr.index.engines import TopK
@@ -54,11 +54,14 @@ class Searcher:
         if len(queries) == 1:
             chosen = settings or self._choose(queries.nnz, depth, recall)
             return self._with(chosen, queries, k, threads, allowed)
-        short = np.diff(queries.indptr) <= SHORT
-        by_kind = [settings or self._choose(terms, depth, recall) for terms in (SHORT, SHORT + 1)]
-        if by_kind[0] == by_kind[1] or short.all() or not short.any():
-            return self._with(by_kind[0] if short.all() else by_kind[1], queries, k, threads, allowed)
-        parts = [np.flatnonzero(short), np.flatnonzero(~short)]
+        kinds = np.searchsorted((SHORT, MOST_TERMS), np.diff(queries.indptr))
+        present = np.flatnonzero(np.bincount(kinds)).tolist()
+        by_kind = [
+            settings or self._choose((SHORT, SHORT + 1, MOST_TERMS + 1)[kind], depth, recall) for kind in present
+        ]
+        if len(set(by_kind)) <= 1:
+            return self._with(by_kind[0] if by_kind else None, queries, k, threads, allowed)
+        parts = [np.flatnonzero(kinds == kind) for kind in present]
         answers = [
             self._with(chosen, take(queries, part), k, threads, allowed)
             for chosen, part in zip(by_kind, parts, strict=True)

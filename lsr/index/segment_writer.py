@@ -25,13 +25,13 @@ from lsr.index.storage.arrays import AppendFile, map_array, write_array
 from lsr.index.storage.checkpoint import Stages
 from lsr.index.storage.manifest import FileEntry
 from lsr.index.storage.segment import WINDOW, largest_codes, window_count
+from lsr.limits import MAX_DOCUMENT_TERMS, raising
 from lsr.sparse import SparseVectors, term_type
 
-__all__ = ["MAX_DIM", "MAX_DOCUMENTS", "MAX_TERMS", "Progress", "Quantize", "Spool", "write_arrays"]
+__all__ = ["MAX_DIM", "MAX_DOCUMENTS", "Progress", "Quantize", "Spool", "write_arrays"]
 
 MAX_DIM = 1 << 24
 MAX_DOCUMENTS = (1 << 32) - 1
-MAX_TERMS = (1 << 16) - 1  # of a document
 POSTINGS_IN_MEMORY = 1 << 26  # 3 bytes each with 8-bit codes: 192 MiB
 DENSE = 3  # terms in more than documents / DENSE documents are kept as rows: a byte a document, 3 a posting
 _ROWS = 1 << 14  # documents read from the spool at a time
@@ -51,13 +51,14 @@ class SpoolArrays(NamedTuple):
 
 
 class Spool:
-    """Float vectors on disk, appended batch by batch. `keep` documents of an interrupted run can be kept."""
+    """Float vectors on disk, appended batch by batch, of up to `max_terms` terms each. Documents of an interrupted run can be
+    kept."""
 
-    def __init__(self, folder: Path, dim: int) -> None:
+    def __init__(self, folder: Path, dim: int, max_terms: int = MAX_DOCUMENT_TERMS) -> None:
         if dim > MAX_DIM:
             raise InvalidInput(f"the vectors have {dim:,} dimensions: an index holds up to {MAX_DIM:,}")
         self.folder = folder
-        self.dim = dim
+        self.dim, self._max_terms = dim, max_terms
         self.term_type = np.dtype(term_type(dim))
         self.documents = 0
         self._files: list[AppendFile] = []
@@ -80,12 +81,15 @@ class Spool:
         if self.documents + len(vectors) > MAX_DOCUMENTS:
             raise InvalidInput(f"an index holds up to {MAX_DOCUMENTS:,} documents; split the collection")
         counts = np.diff(vectors.indptr)
-        if counts.max(initial=0) > MAX_TERMS:
+        if counts.max(initial=0) > self._max_terms:
             row = int(np.argmax(counts))
             name = self.documents + row if ids is None else repr(ids[row])
-            raise InvalidInput(
-                f"document {name} has {counts[row]:,} terms: an index holds up to {MAX_TERMS:,} a document; keep the heaviest"
+            lower = self._max_terms < MAX_DOCUMENT_TERMS
+            holds = (
+                f"the limit is {self._max_terms:,}" if lower else f"an index holds up to {self._max_terms:,} a document"
             )
+            more = f", or raise {raising('document_terms')}" if lower else ""
+            raise InvalidInput(f"document {name} has {counts[row]:,} terms: {holds}; keep the heaviest{more}")
         lengths, terms, values = self._files
         lengths.append(counts.astype("<u4"))
         terms.append(vectors.indices.astype(self.term_type.newbyteorder("<"), copy=False))

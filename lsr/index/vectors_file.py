@@ -88,7 +88,7 @@ def encode_to_file(
     model = reading.encoder(encoder)
     with scratch_folder(output, resume) as scratch:
         spool, ids = (
-            Spool(scratch, model.dim),
+            Spool(scratch, model.dim, reading.limits.document_terms),
             IdsWriter(scratch, "ids", first=1 if isinstance(source, str | Path) else 0),
         )
         try:

@@ -264,3 +264,24 @@ def test_searching_needs_neither_onnxruntime_nor_torch(index: Path) -> None:
 def test_the_index_is_what_the_api_opens(index: Path) -> None:
     opened = Index.open(index)
     assert opened.search("compress a file")[0].title == "gzip.open"
+
+
+def test_documents_whose_ids_came_before_are_left_out_when_asked(tmp_path: Path) -> None:
+    twice = write_lines(tmp_path / "docs.jsonl", [*DOCUMENTS[:3], DOCUMENTS[0]])
+    refused = lsr("index", twice, "-o", tmp_path / "docs.idx")
+    assert f"docs.jsonl:4: the id '{DOCUMENTS[0]['_id']}' is also that of document 1" in one_line(refused)
+    done = lsr("index", twice, "-o", tmp_path / "docs.idx", "--duplicates", "first")
+    assert done.returncode == 0, done.stderr
+    assert "left out, for their ids came before: 1 documents\n3 documents in" in done.stderr
+
+
+def test_limits_are_set_by_the_environment(tmp_path: Path) -> None:
+    docs, index = write_lines(tmp_path / "docs.jsonl", DOCUMENTS[:3]), tmp_path / "docs.idx"
+    refused = lsr("index", docs, "-o", index, LSR_LIMITS="text=10")
+    assert "docs.jsonl:1: the field 'text' is longer than 10 bytes" in one_line(refused)
+    assert lsr("index", docs, "-o", index).returncode == 0
+    assert "k is 10001: it must be a whole number from 1 to 10,000" in one_line(
+        lsr("search", index, "list", "-k", 10_001)
+    )
+    assert lsr("search", index, "list", "-k", 10_001, LSR_LIMITS="k=20_000").returncode == 0
+    assert one_line(lsr("search", index, "list", LSR_LIMITS="k=many")).startswith("lsr: LSR_LIMITS: k is 'many'")

@@ -347,6 +347,28 @@ def test_a_curve_that_is_none_is_refused(documents: SparseVectors, tmp_path: Pat
         Index.open(index.path)
 
 
+def test_queries_of_very_many_terms_are_searched_exactly_beside_others_that_are_not(
+    documents: SparseVectors, tmp_path: Path
+) -> None:
+    """16-bit sums do not tell their terms apart, whatever a curve, which is measured with shorter ones, promises."""
+    index = Index.build(documents, tmp_path / "my.idx", engine="blocked")
+    point = {"recall": 1.0, "microseconds": 1.0, "settings": {"query_cut": 1.0, "n_blocks": 3, "candidates": 10}}
+    curve = {"short": False, "k": 10, "exact_microseconds": 9.0, "points": [point]}
+    edit_manifest(index.path, lambda body: body["segments"][0].update(curves=[curve]))
+    index = Index.open(index.path)
+    queries = SparseVectors.concat([long_query(terms) for terms in (5, 1_024, 1_025, 40, 2_000)])
+    exact = [found(hits) for hits in index.search(queries, 10, recall=1)]
+    answers = [found(hits) for hits in index.search(queries, 10)]
+    assert [one == best for one, best in zip(answers, exact, strict=True)] == [True, False, True, False, True]
+    assert answers == [found(index.search(queries[row : row + 1], 10)[0]) for row in range(5)]
+
+
+def long_query(terms: int) -> SparseVectors:
+    generator = np.random.default_rng(terms)
+    chosen = np.sort(generator.choice(2_000, terms, replace=False))
+    return SparseVectors(indptr=[0, terms], indices=chosen, values=generator.gamma(2.0, 0.5, terms) + 0.05, dim=2_001)
+
+
 # -- filters -----------------------------------------------------------------------------------------------------------
 
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
-from lsr import Index, SparseVectors
+from lsr import Index, Limits, SparseVectors
 from lsr.errors import InvalidInput
 from lsr.index.formats import open_vectors, write_vectors
-from lsr.index.segment_writer import MAX_DIM, MAX_TERMS, Spool
+from lsr.index.reading import Reading
+from lsr.index.segment_writer import MAX_DIM, Spool
 from lsr.index.vectors_file import encode_to_file
 from tests.index.formats.collections import COLLECTIONS, brute_force
 
@@ -43,7 +42,7 @@ def long_document(terms: int) -> SparseVectors:
 
 def test_a_document_of_65535_terms_is_indexed_whole(tmp_path: Path) -> None:
     index = Index.build(long_document(65_535), tmp_path / "my.idx")
-    assert len(index.vectors([1]).indices) == MAX_TERMS == 65_535
+    assert len(index.vectors([1]).indices) == Limits().document_terms == 65_535
     query = SparseVectors(indptr=[0, 1], indices=[65_534], values=[2.0], dim=70_000)
     assert [(hit.id, hit.score) for hit in index.search(query)[0]] == [("lång", 2.0)]
 
@@ -71,15 +70,15 @@ def test_or_by_its_row_where_it_has_none(tmp_path: Path) -> None:
         spool.close()
 
 
-@pytest.mark.parametrize("build", [Index.build, encode_to_file], ids=["index", "encode"])
-def test_a_text_that_an_encoder_turns_into_more_is_refused_by_its_id(
-    tmp_path: Path, build: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_text_that_an_encoder_turns_into_more_is_refused_by_its_id(tmp_path: Path) -> None:
     """No encoder does it to this text: the limit is lowered below what the bundled one gives."""
-    monkeypatch.setattr("lsr.index.segment_writer.MAX_TERMS", 3)
     documents = [{"id": "none", "text": ""}, {"id": "lång", "text": "rotate a log file when it has grown"}]
-    with pytest.raises(InvalidInput, match=r"document 'lång' has \d+ terms: an index holds up to 3 a document"):
-        build(documents, tmp_path / "docs.npz")
+    few = Limits(document_terms=3)
+    says = r"document 'lång' has \d+ terms: the limit is 3; keep the heaviest, or raise Limits\(document_terms=...\)"
+    with pytest.raises(InvalidInput, match=says):
+        Index.build(documents, tmp_path / "my.idx", limits=few)
+    with pytest.raises(InvalidInput, match=says):
+        encode_to_file(documents, tmp_path / "docs.npz", reading=Reading(limits=few))
     assert list(tmp_path.iterdir()) == []
 
 

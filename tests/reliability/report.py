@@ -15,7 +15,7 @@ def report(name: str, **figures: Any) -> None:
     target = os.environ.get("LSR_RELIABILITY_REPORT")
     if target:
         with Path(target).open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"test": name, **figures}) + "\n")
+            file.write(json.dumps({"name": name, **figures}) + "\n")
 
 
 def scaled(count: int) -> int:

@@ -8,13 +8,14 @@ import zipfile
 from functools import partial
 from pathlib import Path
 
-from lsr.corpus import Limits, read_documents, read_queries
+from lsr.corpus import read_documents, read_queries
 from lsr.corpus.archives import FAILURES
 from lsr.corpus.streams import RATIO_FROM, Source, reason, shown, stream_source
 from lsr.errors import EvaluationError
 from lsr.eval.datasets.dataset import Dataset, assembled
 from lsr.eval.datasets.folder import chosen_split
 from lsr.eval.qrels import parsed_qrels
+from lsr.limits import Limits
 
 __all__ = ["zip_dataset"]
 
@@ -35,7 +36,7 @@ def zip_dataset(
 
     split: as for a folder. Raises `EvaluationError` when it is no zip, or has no judgments; `CorpusError` as the readers do.
     """
-    limits = Limits()
+    limits = Limits.default()
     judgments = _judgments(path)
     chosen = chosen_split(judgments, split, shown(path))
     assert chosen is not None  # members always have a name

@@ -8,10 +8,12 @@ from typing import Any
 
 from lsr.index.blocked.parameters import SearchSettings
 
-__all__ = ["DEPTHS", "SHORT", "Curve", "Point", "choose"]
+__all__ = ["DEPTHS", "MOST_TERMS", "SHORT", "Curve", "Point", "choose"]
 
 DEPTHS = (10, 100)  # the k for which curves are measured; a search for more than the largest is exact
 SHORT = 12  # terms of a short query, at most: what an inference-free encoder makes of a question
+# The 16-bit sums of a longer query leave its terms 31 steps or less: blocks are told apart badly, and its search is exact.
+MOST_TERMS = 1_024
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,8 @@ def choose(curves: Sequence[Curve], terms: int, k: int, recall: float) -> Search
 
     Points that cost more than the exact engine are not on a curve.
     """
+    if terms > MOST_TERMS:
+        return None
     for curve in curves:
         if curve.short == (terms <= SHORT) and k <= curve.k:
             return next((point.settings for point in curve.points if point.recall >= recall), None)

@@ -17,7 +17,7 @@ from lsr.sparse import SparseVectors
 
 __all__ = ["BlockedEngine", "Work"]
 
-COLUMNS = 1 << 14
+COLUMNS = 1 << 14  # that sums are folded into, at least
 # Nanoseconds a query, a code of a summary, an entry, a document and a term of the query in it: fitted to 64 settings on
 # 391,934 and 3,135,472 documents (2026-11-26, AMD EPYC family 25 model 1, shared), with a mean error of 11 %.
 _NS_QUERY, _NS_SUMMARY, _NS_ENTRY, _NS_DOCUMENT, _NS_TERM = 11_000.0, 2.1, 16.0, 300.0, 3.2
@@ -45,7 +45,7 @@ class BlockedEngine:
         self._block_size = blocks.block_size
         self._blocks, self._segment = blocks, segment
         self._last = (_NONE, _NONE)  # the last mask, and the blocks that have a document it allows
-        self._idle: list[Any] = []  # append and pop are atomic
+        self._idle: list[tuple[int, Any]] = []  # columns, memory; append and pop are atomic
         self._kernel: _Kernel | None = None
 
     def search(
@@ -93,13 +93,18 @@ class BlockedEngine:
         work: npt.NDArray[np.int64] | None,
     ) -> None:
         kernel = self._kernel or self._load()
+        columns = COLUMNS
+        while columns < 2 * min(how[2], self._documents):  # as many columns as candidates would tell nothing apart
+            columns *= 2
         try:
-            memory = self._idle.pop()
+            size, memory = self._idle.pop()
         except IndexError:
-            memory = kernel.allocate(self._padded, self._block_size, COLUMNS)
+            size = 0
+        if size < columns:
+            size, memory = columns, kernel.allocate(self._padded, self._block_size, columns)
         mine = np.zeros(4, np.int64)
         kernel.search(*asked, *how, kernel.segment, memory, *masks, *out, mine)
-        self._idle.append(memory)  # not after a failure: it may not be clean
+        self._idle.append((size, memory))  # not after a failure: it may not be clean
         if work is not None:
             work += mine
 

@@ -72,6 +72,7 @@ def order_documents(
     in_pieces(documents, threads, lambda first, last: assign(first, last, clusters, *heavy, index, nearest))
     progress("clustering", documents * 2 // 3, documents)
     places = np.zeros(clusters, np.int64)
+    compile_once(f"chain-{name}", lambda: chain(centroids[:0], *heavy, index, places))
     chain(centroids, *heavy, index, places)
     cluster_of = places[nearest]
     members = np.argsort(cluster_of, kind="stable")
@@ -96,5 +97,9 @@ def _centroids(
     centroids = np.sort(drawn).astype(np.int64)
     size = int(counts[centroids].sum())
     index = (np.zeros(dim + 1, np.int64), np.zeros(size, np.uint16), np.zeros(size, np.uint16))
+    compile_once(
+        f"centroids-{top_terms.dtype}",
+        lambda: index_centroids(centroids[:0], top_terms, top_codes, counts, np.zeros(1, np.int64), *index[1:]),
+    )
     index_centroids(centroids, top_terms, top_codes, counts, *index)
     return centroids, index

@@ -21,13 +21,13 @@ import numpy.typing as npt
 from lsr.corpus import Document
 from lsr.corpus.fields import TEXT_FIELDS, Record, documents
 from lsr.corpus.jsonlines import UNCHECKED_FLOATS, json_records
-from lsr.corpus.records import Limits
 from lsr.corpus.streams import file_source, shown
 from lsr.errors import CorpusError
 from lsr.index.formats.outgoing import Outgoing
 from lsr.index.formats.terms import Terms
 from lsr.index.formats.vector_file import Batch, ReadOptions, VectorFile, checked_batch
 from lsr.index.formats.whole_numbers import WholeNumbers
+from lsr.limits import Limits
 from lsr.sparse import SparseVectors
 
 __all__ = ["compressed", "json_line", "open_vector_jsonl", "shortest", "write_anserini", "write_seismic_jsonl"]
@@ -73,7 +73,7 @@ def _files(path: Path) -> list[Path]:
 
 def _records(files: Sequence[Path]) -> Iterator[Record]:
     for file in files:
-        yield from json_records(file_source(file, Limits()), UNCHECKED_FLOATS)
+        yield from json_records(file_source(file, Limits.default()), UNCHECKED_FLOATS)
 
 
 def _has_texts(files: Sequence[Path]) -> bool:
@@ -101,7 +101,7 @@ def _rows(files: Sequence[Path]) -> Iterator[_Row]:
                 text = next((field for field in TEXT_FIELDS if field in rest), "text")
             yield {text: "", **rest}, where  # texts are optional
 
-    for document in documents(plain(), id_field=None, text_fields=(), limits=Limits()):
+    for document in documents(plain(), id_field=None, text_fields=(), limits=Limits.default()):
         yield document, vector
 
 

@@ -6,6 +6,7 @@ Compiled code is kept by Numba in `__pycache__`, or in the user's cache folder w
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -15,26 +16,34 @@ __all__ = ["compile_once", "compiled_form"]
 logger = logging.getLogger(__name__)
 
 _SLOW = 3.0  # seconds; code from the cache loads in less, also on a busy machine
-_lock = threading.Lock()
 _ready: set[str] = set()
+_locks: dict[int, threading.Lock] = {}
+
+
+def _once() -> threading.Lock:
+    """The lock of this process. A forked child has another: the thread that holds its parent's does not run in it."""
+    return _locks.setdefault(os.getpid(), threading.Lock())
 
 
 def compile_once(name: str, empty_call: Callable[[], object]) -> None:
     """Makes sure that a kernel is compiled, by calling it with nothing to do, once a process.
 
-    Only one thread compiles at a time (concurrent writes to Numba's cache can clash), and when it turns out to take
-    long, because no earlier process left the code in the cache, a log line says so.
+    Only one thread of one process compiles at a time (`cache_lock` says why), and when it turns out to take long, because no
+    earlier process left the code in the cache, a log line says so.
     """
     if name in _ready:
         return
-    with _lock:
+    from lsr.index.kernels.cache_lock import caching
+
+    with _once():
         if name in _ready:
             return
         timer = threading.Timer(_SLOW, logger.warning, ["compiling the kernels: once on this machine, some seconds"])
         timer.daemon = True
         timer.start()
         try:
-            empty_call()
+            with caching():
+                empty_call()
         finally:
             timer.cancel()
         _ready.add(name)

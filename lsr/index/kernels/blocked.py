@@ -174,7 +174,8 @@ def _fold(values, size, columns):  # type: ignore[no-untyped-def]
 def _threshold(values, size, wanted, columns):  # type: ignore[no-untyped-def]
     """A value that at least `wanted` of the first `size` (a multiple of 64) values exceed, or 0. values are >= 0.
 
-    columns: working memory, at least 64 values more than 4 * wanted.
+    columns: working memory. With twice as many as `wanted`, about as many values exceed it as are wanted; with fewer than
+    `wanted`, it is 0.
     """
     width = min((4 * wanted + 319) // 64 * 64, len(columns) // 64 * 64)
     if width < size:

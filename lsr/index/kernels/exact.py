@@ -313,7 +313,7 @@ def search(
     scaled, spared = np.empty(longest, np.float32), np.zeros(longest, np.bool_)
     keys = np.empty(k, np.uint64)
     lanes = 256
-    while lanes < 2 * k:
+    while lanes < 2 * k and k <= WINDOW:
         lanes *= 2
     maxima = np.empty(lanes, np.int32)
     for q in range(queries):
@@ -350,7 +350,7 @@ def search(
                 if filtered:
                     _drop_row(bits, mask)
                 seed = np.int32(0)
-                if k >= SEED_FROM and keys[0] == 0:
+                if SEED_FROM <= k <= WINDOW and keys[0] == 0:
                     seed = _first_threshold(bits, inside, k, maxima)
                 _take_dense(groups, inside, base, rows_of, keys, seed)
             else:

@@ -26,7 +26,6 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import zstandard
 
 from lsr import disk
-from lsr.corpus import Limits
 from lsr.corpus.streams import RATIO_FROM, shown
 from lsr.errors import CorruptIndex, IndexNotFound, LsrError, OutputExists, StorageError, UnsupportedVersion
 from lsr.index.storage.arrays import AppendFile, verified
@@ -34,6 +33,7 @@ from lsr.index.storage.folder import check_output, new_folder
 from lsr.index.storage.frame import Frame, too_much
 from lsr.index.storage.locks import LOCK
 from lsr.index.storage.manifest import MANIFEST_LIMIT, FileEntry, Manifest, generation_of, manifest_bytes, manifest_name
+from lsr.limits import Limits
 
 if TYPE_CHECKING:
     from lsr.index.segment_writer import Progress
@@ -91,7 +91,7 @@ def write_snapshot(folder: Path, manifest: Manifest, path: Path, overwrite: bool
             add(_padding(entry.bytes))
         add(_END)
         put(compressor.flush())
-    ratio = Limits().archive_ratio
+    ratio = Limits.default().archive_ratio
     if total > max(RATIO_FROM, ratio * packed):
         logger.warning("%s", too_much(str(path), ratio))
 

@@ -8,7 +8,7 @@ document i, `[title, text, metadata]`.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -64,6 +64,28 @@ class IdsWriter:
         """Raises `DuplicateId`, naming the place of the second (from `wheres`, if given) and the number of the first."""
         encoded = [identifier.encode() for identifier in ids]
         hashes = [_hash(identifier) for identifier in encoded]
+        for i, row in enumerate(self._earlier(encoded, hashes)):
+            if row is not None:
+                where = f"{wheres[i]}: " if wheres and wheres[i] else ""
+                raise DuplicateId(
+                    f"{where}the id {ids[i]!r} is also that of document {self._first + row:,}; make ids distinct,"
+                    " or choose another field with --id-field"
+                )
+        self._add(encoded, hashes)
+
+    def append_new(self, ids: Sequence[str]) -> list[bool]:
+        """Appends those that were not there before, and says of each whether it is one of them."""
+        encoded = [identifier.encode() for identifier in ids]
+        hashes = [_hash(identifier) for identifier in encoded]
+        new = [row is None for row in self._earlier(encoded, hashes)]
+        self._add(
+            [one for one, fresh in zip(encoded, new, strict=True) if fresh],
+            [one for one, fresh in zip(hashes, new, strict=True) if fresh],
+        )
+        return new
+
+    def _earlier(self, encoded: Sequence[bytes], hashes: Sequence[int]) -> Iterator[int | None]:
+        """The row of an id that came before, here or among these, or None."""
         earlier = self._find_in_runs(np.array(hashes, np.uint64))
         fresh: dict[bytes, int] = {}
         for i, (identifier, hashed) in enumerate(zip(encoded, hashes, strict=True)):
@@ -71,13 +93,12 @@ class IdsWriter:
             if row is None:
                 candidates = [*earlier.get(i, ()), *([self._recent[hashed]] if hashed in self._recent else [])]
                 row = next((r for r in candidates if self._read(r) == identifier), None)
-            if row is not None:
-                where = f"{wheres[i]}: " if wheres and wheres[i] else ""
-                raise DuplicateId(
-                    f"{where}the id {ids[i]!r} is also that of document {self._first + row:,}; make ids distinct,"
-                    " or choose another field with --id-field"
-                )
-            fresh[identifier] = self._rows + i
+            yield row
+            fresh.setdefault(identifier, self._rows + i)
+
+    def _add(self, encoded: Sequence[bytes], hashes: Sequence[int]) -> None:
+        if not encoded:
+            return
         self._file.append(b"".join(encoded))
         lengths = np.fromiter((len(identifier) for identifier in encoded), np.int64, len(encoded))
         self._offsets.append(self._offsets[-1][-1] + np.cumsum(lengths))
