@@ -90,6 +90,16 @@ def with_manifest(members: list[Member], change: Callable[[dict[str, Any]], None
     return [replace(members[0].with_header(size=len(data)), data=data), *members[1:]]
 
 
+def block_edges(frame: bytes) -> list[int]:
+    """Where the blocks of a frame begin, and where the last one ends."""
+    edges = [zstandard.frame_header_size(frame)]
+    while True:
+        header = int.from_bytes(frame[edges[-1] : edges[-1] + 3], "little")
+        edges.append(edges[-1] + 3 + (1 if header >> 1 & 3 == 1 else header >> 3))
+        if header & 1:
+            return edges
+
+
 def frame_of_zeros(start: bytes, zeros: int) -> bytes:
     """A frame of `start` and then many zeros, of which 128 KiB cost four bytes."""
     header = b"\x28\xb5\x2f\xfd" + bytes([0x00, 7 << 3])  # no checksum, no size; a window of 128 KiB

@@ -28,6 +28,7 @@ from tests.conftest import random_vectors
 from tests.index.archives import (
     END,
     Member,
+    block_edges,
     compressed,
     frame_of_zeros,
     packed,
@@ -424,8 +425,15 @@ def test_a_manifest_in_an_archive_is_as_suspect_as_one_in_a_folder(members: list
     )
     refused(manifest(lambda body: first_file(body, name="../x")), tmp_path, CorruptIndex, "file name '../x'")
     refused(manifest(lambda body: body.update(generation=4)), tmp_path, CorruptIndex, "generation 4")
-    refused(manifest(lambda body: first_file(body, dtype="|O")), tmp_path, CorruptIndex, "type '|O' is none")
-    refused(manifest(lambda body: body.update(dim=3)), tmp_path, CorruptIndex, "hostile")
+    refused(
+        manifest(lambda body: first_file(body, dtype="|O")),
+        tmp_path,
+        CorruptIndex,
+        rf"zst: {members[1].name}: type '\|O'",
+    )
+    refused(
+        manifest(lambda body: body.update(dim=3)), tmp_path, CorruptIndex, "zst: segment-0001/postings_terms: terms do"
+    )
     spoiled = replace(members[0], data=members[0].data.replace(b'"dim": 120', b'"dim": 121'))
     refused(packed([spoiled, *members[1:]]), tmp_path, CorruptIndex, r"manifest-000003\.json: its checksum")
 
@@ -522,6 +530,20 @@ def test_a_file_that_is_cut_off_is_refused_wherever_it_is_cut(small: Path, tmp_p
     content = small.read_bytes()
     cut_off(content, range(0, len(content), len(content) // 60), tmp_path)
     cut_off(content, range(len(content) - 9, len(content)), tmp_path)
+
+
+def test_a_file_that_is_cut_off_between_two_blocks_is_refused(tmp_path: Path) -> None:
+    index = Index.build(random_vectors(2_000, 120, 30, seed=1), tmp_path / "my.idx")
+    index.save_snapshot(tmp_path / "my.tar.zst")
+    content = (tmp_path / "my.tar.zst").read_bytes()
+    assert len(Index.from_snapshot(tmp_path / "my.tar.zst", tmp_path / "again.idx")) == 2_000
+    for path in (index.path, tmp_path / "again.idx"):
+        shutil.rmtree(path)
+    (tmp_path / "my.tar.zst").unlink()
+    edges = block_edges(content)
+    assert len(edges) > 3
+    for edge in edges:
+        cut_off(content, range(edge, min(edge + 4, len(content))), tmp_path)
 
 
 def test_a_bit_that_flipped_is_noticed_wherever_it_is(small: Path, tmp_path: Path) -> None:
