@@ -169,7 +169,7 @@ def test_the_same_index_gives_the_same_bytes_which_any_tar_reads(small: Path, tm
 
 
 @pytest.mark.parametrize("name", ["segment-0001/x", "s" * 100, f"{'f' * 100}/{'n' * 100}"])
-@pytest.mark.parametrize("size", [0, 1, 8**11 - 1, 8**11, 1 << 45])
+@pytest.mark.parametrize("size", [0, 1, 8**11 - 1, 8**11, 8**12, 1 << 45])
 def test_long_names_and_large_files_have_headers_that_any_tar_reads(name: str, size: int) -> None:
     header = member_header(name, size)
     found = tarfile.TarInfo.frombuf(header, "ascii", "strict")
@@ -342,6 +342,16 @@ def links_and_paths(members: list[Member]) -> Iterator[tuple[str, list[Member], 
     for name, kind in {"pax": "x", "global pax": "g", "long name": "L", "long link": "K"}.items():
         huge = nothing.with_header(type=kind, size=8**11 - 1)
         yield f"{name} of 8 GiB", at(members, 4, huge, good), "no plain file.* of 8,589,934,591 bytes"
+    first = members[0]
+    link = first.with_header(type="2", link="/etc/passwd")
+    yield "manifest by a link", at(members, 0, link), "begins with 'manifest-000003.json' .*no plain file"
+    yield (
+        "pax before the manifest",
+        [Member(nothing.with_header(type="x", size=len(pax)).header, pax), *members],
+        "begins",
+    )
+    large = at(members, 0, first.with_header(size=8**11 - 1))
+    yield "manifest of 8 GiB", large, "begins with 'manifest-000003.json' of 8,589,934,591 bytes, not with"
     yield "absolute", at(members, 4, good.with_header(name="/tmp/stolen")), "'/tmp/stolen' of"
     yield "parent", at(members, 4, good.with_header(name="../stolen")), r"'\.\./stolen' of"
     yield "parent inside", at(members, 4, good.with_header(name="segment-0001/../../stolen")), "stolen' of"
@@ -366,7 +376,7 @@ def links_and_paths(members: list[Member]) -> Iterator[tuple[str, list[Member], 
 
 def test_an_archive_holds_the_files_of_its_manifest_and_nothing_else(members: list[Member], tmp_path: Path) -> None:
     made = list(links_and_paths(members))
-    assert len(made) == 32
+    assert len(made) == 35
     for _, archive, says in made:
         refused(packed(archive), tmp_path, CorruptIndex, says)
 
