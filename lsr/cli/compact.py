@@ -31,8 +31,12 @@ def compact(
 
     opened = Index.open(index)
     before = opened.info()["bytes"]["total"]
-    with showing_progress() as progress:
-        report = opened.compact(refresh=refresh, progress=progress)
+    try:
+        with showing_progress() as progress:
+            report = opened.compact(refresh=refresh, progress=progress)
+    except KeyboardInterrupt:
+        note(f"{index} is as it was; what is done is kept until it changes, and the same command goes on from there")
+        raise
     after = opened.info()["bytes"]["total"]
     if as_json:
         facts = {"documents": report.documents, "compacted": report.done, "bytes": {"before": before, "after": after}}

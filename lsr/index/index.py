@@ -391,7 +391,8 @@ class Index:
           weights anew, as `build` would. For the former, where an index does so, texts must be kept.
 
         Needs the space of a second index, and about two thirds of that beside while it works; the next change gives it back,
-        when no reader holds the old generation. Interrupted, it leaves the index as it was.
+        when no reader holds the old generation. Interrupted, it leaves the index as it was, and what it had done, from which
+        the next call goes on unless the index was changed meanwhile.
         Raises `IndexLocked`, `StorageError`, and with `refresh` `InvalidInput` for an index that keeps no texts, and
         `EncoderError` when its encoder is gone.
         """
