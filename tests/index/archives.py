@@ -7,13 +7,16 @@ import tarfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import xxhash
 import zstandard
 
+from lsr import Index, SparseVectors
 from lsr.index import policy
+from tests.conftest import random_vectors
 
 UNIT = 512
 END = bytes(2 * UNIT)
@@ -25,6 +28,32 @@ def small_segments() -> Iterator[None]:
     """Additions take up the segments before them only where those are no larger, so that small indexes have several."""
     with mock.patch.object(policy, "SMALL", 0):
         yield
+
+
+def named(vectors: SparseVectors, first: int = 0) -> SparseVectors:
+    ids = [f"id{i}" for i in range(first, first + len(vectors))]
+    return SparseVectors(
+        indptr=vectors.indptr, indices=vectors.indices, values=vectors.values, dim=vectors.dim, ids=ids
+    )
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def small_snapshot(folder: Path) -> Path:
+    """A snapshot of two segments, of which a document is deleted; its index is beside it."""
+    index = Index.build(named(random_vectors(60, 120, 6, seed=1)), folder / "my.idx")
+    with small_segments():
+        index.add(named(random_vectors(10, 120, 6, seed=2), 60))
+    index.delete("id7")
+    assert len(index.manifest.segments) == 2
+    index.save_snapshot(folder / "my.tar.zst")
+    return folder / "my.tar.zst"
 
 
 @dataclass(frozen=True)
@@ -88,6 +117,16 @@ def with_manifest(members: list[Member], change: Callable[[dict[str, Any]], None
     body["checksum"] = xxhash.xxh3_128_hexdigest(plain)
     data = json.dumps(body).encode()
     return [replace(members[0].with_header(size=len(data)), data=data), *members[1:]]
+
+
+def block_edges(frame: bytes) -> list[int]:
+    """Where the blocks of a frame begin, and where the last one ends."""
+    edges = [zstandard.frame_header_size(frame)]
+    while True:
+        header = int.from_bytes(frame[edges[-1] : edges[-1] + 3], "little")
+        edges.append(edges[-1] + 3 + (1 if header >> 1 & 3 == 1 else header >> 3))
+        if header & 1:
+            return edges
 
 
 def frame_of_zeros(start: bytes, zeros: int) -> bytes:

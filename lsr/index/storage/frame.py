@@ -94,8 +94,6 @@ class Frame:
         if self._last:
             data += self._take(self._checksum)
         self._block, self._at = self._decompress(data), 0
-        if self._last and not self._decompressor.eof:
-            raise self.damaged("ends too early")
         self._produced += len(self._block)
         if self._produced > self._limit:
             raise too_much(self._name, self._ratio)
