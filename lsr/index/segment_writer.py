@@ -315,7 +315,9 @@ def _write_postings(
         size = int(starts[high]) - start
         docs, codes = np.empty(size, np.uint16), np.empty(size, forward.codes.dtype)
         rest = (forward.terms, forward.codes, WINDOW, rows, low, high, starts[low:high] - start, docs, codes)
-        compile_once(f"fill-{forward.terms.dtype}-{codes.dtype}", partial(fill_postings, forward.indptr[:1], *rest))
+        compile_once(
+            f"fill-postings-{forward.terms.dtype}-{codes.dtype}", partial(fill_postings, forward.indptr[:1], *rest)
+        )
         fill_postings(forward.indptr, *rest)
         doc_file.append(docs)
         code_file.append(codes)

@@ -104,7 +104,7 @@ class Reader:
                 return f"{found} instead of {wanted}"
             for hit in hits:
                 one = by_id[hit.id]
-                if (hit.text, hit.metadata) != (one.text, one.metadata) or documents[hit.row] is not one:
+                if (hit.text, hit.metadata) != (one.text, one.metadata) or documents[hit.row : hit.row + 1] != [one]:
                     return f"{hit.id}: {hit.text!r} {hit.metadata} in row {hit.row}"
                 if hit.explain().score != hit.score:
                     return f"{hit.id}: {hit.score} is explained as {hit.explain().score}"

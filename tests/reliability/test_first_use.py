@@ -138,10 +138,29 @@ compile_once("of the parent", compiling)
         cwd=REPOSITORY,
         check=False,
     )
-    assert (done.stdout, done.stderr) == ("compiled", "")
+    assert done.stdout == "compiled", done.stderr
 
 
 def test_the_lock_is_where_numba_keeps_the_code() -> None:
     from lsr.index.kernels.exact import search
 
     assert str(cache_folder()) == search.stats.cache_path
+
+
+@pytest.mark.slow
+def test_no_kernel_is_compiled_without_the_lock(tmp_path: Path) -> None:
+    """Where two kernels go by one name, the second would be: `compile_once` holds it for compiled."""
+    (tmp_path / "cache").mkdir()
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.reliability.every_kernel", str(tmp_path)],
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        cwd=REPOSITORY,
+        env={**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "cache")},
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told["compiled"] > 100
+    assert told["unlocked"] == []

@@ -233,7 +233,7 @@ class _Writer:
                 arrays["cells"],
             )
 
-        compile_once(f"fill-{self._floor.dtype}-{self._block_type}", lambda: call(self._sources[:0]))
+        compile_once(f"fill-blocks-{self._floor.dtype}-{self._block_type}", lambda: call(self._sources[:0]))
         call(self._sources[chosen])
         return arrays, entries
 
