@@ -151,18 +151,24 @@ class Index:
         return index
 
     @classmethod
-    def open(cls, path: str | Path, encoder: str | Path | Encoder | None = None) -> Index:
+    def open(cls, path: str | Path, encoder: str | Path | Encoder | None = None, *, verify: bool = False) -> Index:
         """Opens the newest generation of an index.
 
         What is opened stays as it is, whatever others do to the index, until `refresh`. The structure of all files is checked
         first; their contents are checked by `lsr check --full`.
         encoder: not needed, unless queries go through a network that is no longer where it was when the index was built; when
           given it must be the one that made the index, else `EncoderMismatch`.
+        verify: read every file and check it first, as `lsr check --full` does: then no damage to them can lead to a wrong answer.
 
         Raises `IndexNotFound`, `UnsupportedVersion` (made by a newer lsr) or `CorruptIndex`.
         """
         path = Path(path)
         manifest, pin = open_newest(path)
+        if verify:
+            from lsr.index.storage.check import check_generation
+
+            for _ in check_generation(path, manifest, full=True):
+                pass
         if isinstance(encoder, str | Path):
             from lsr.encoders import load_encoder
 

@@ -22,14 +22,12 @@ from lsr.index.blocked.writer import Postings, write_blocks
 from lsr.index.kernels import compile_once
 from lsr.index.quantize import Quantizer, choose_quantizer
 from lsr.index.storage.arrays import AppendFile, map_array, write_array
-from lsr.index.storage.manifest import FileEntry
-from lsr.index.storage.segment import WINDOW, largest_codes, window_count
+from lsr.index.storage.manifest import MAX_DIM, FileEntry
+from lsr.index.storage.segment import MAX_DOCUMENTS, WINDOW, largest_codes, window_count
 from lsr.sparse import SparseVectors, term_type
 
 __all__ = ["MAX_DIM", "MAX_DOCUMENTS", "MAX_TERMS", "Progress", "Quantize", "Spool", "write_arrays"]
 
-MAX_DIM = 1 << 24
-MAX_DOCUMENTS = (1 << 32) - 1
 MAX_TERMS = (1 << 16) - 1  # of a document
 POSTINGS_IN_MEMORY = 1 << 26  # 3 bytes each with 8-bit codes: 192 MiB
 DENSE = 3  # terms in more than documents / DENSE documents are kept as rows: a byte a document, 3 a posting

@@ -147,7 +147,8 @@ def _drop_row(bits, allowed):  # type: ignore[no-untyped-def]
 def _drop_list(bits, docs, start, end, allowed):  # type: ignore[no-untyped-def]
     """The same for the documents of one posting list."""
     for p in range(U(start), U(end)):
-        if not allowed[docs[p]]:
+        # Postings of a damaged file may point past the last document.
+        if docs[p] >= len(allowed) or not allowed[docs[p]]:
             bits[docs[p]] = 0
 
 
@@ -177,7 +178,7 @@ def _take_dense(groups, documents, base, rows_of, keys, seed):  # type: ignore[n
         if hot:
             for j in range(GROUP):
                 score = groups[g, j]
-                if score > below:
+                if score > below and g * GROUP + j < documents:  # always, but in a damaged file
                     _offer(score, base + g * GROUP + j, rows_of, keys)
                     below = max(np.int32(keys[0] >> U(32)) - np.int32(1), below)
         for j in range(GROUP):
@@ -185,14 +186,15 @@ def _take_dense(groups, documents, base, rows_of, keys, seed):  # type: ignore[n
 
 
 @njit(nogil=True, cache=True)
-def _take_sparse(bits, docs, start, end, base, rows_of, keys):  # type: ignore[no-untyped-def]
-    """The same for the documents of one posting list: for windows where few documents were touched."""
+def _take_sparse(bits, docs, start, end, base, inside, rows_of, keys):  # type: ignore[no-untyped-def]
+    """The same for the documents of one posting list: for windows, of `inside` documents, where few were touched."""
     for p in range(U(start), U(end)):
         local = docs[p]
         score = bits[local]
         if score > 0:  # not yet taken through the list of another term
             bits[local] = 0
-            _offer(score, base + np.int64(local), rows_of, keys)
+            if np.int64(local) < inside:  # always, but in a damaged file
+                _offer(score, base + np.int64(local), rows_of, keys)
 
 
 @njit(nogil=True, cache=True)
@@ -261,7 +263,7 @@ def _collect(groups, documents, base, below, limit, candidates):  # type: ignore
             hot |= groups[g, j] > below
         if hot:
             for j in range(GROUP):
-                if groups[g, j] > below:
+                if groups[g, j] > below and g * GROUP + j < documents:  # always, but in a damaged file
                     if 0 <= count < limit:
                         candidates[count] = U32(base + g * GROUP + j)
                         count += 1
@@ -359,5 +361,5 @@ def search(
                     _drop_list(bits, docs, offsets[at], offsets[at + 1], mask)
                 for j in range(found):
                     at = places[j] * windows + window
-                    _take_sparse(bits, docs, offsets[at], offsets[at + 1], base, rows_of, keys)
+                    _take_sparse(bits, docs, offsets[at], offsets[at + 1], base, inside, rows_of, keys)
         counts[q] = write_hits(keys, top_scores[q].view(np.int32), top_rows[q])

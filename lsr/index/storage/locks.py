@@ -20,6 +20,7 @@ from pathlib import Path
 from lsr import disk
 from lsr.errors import CorruptIndex, IndexLocked, IndexNotFound, StorageError
 from lsr.index.storage.manifest import Manifest, newest
+from lsr.index.storage.regular import open_regular
 
 try:
     import fcntl
@@ -90,7 +91,7 @@ def open_newest(folder: Path) -> tuple[Manifest, Pin | None]:
     for _ in range(_TRIES):
         path = newest(folder)
         try:
-            descriptor = os.open(path, os.O_RDONLY | _FLAGS | getattr(os, "O_NONBLOCK", 0))
+            descriptor = open_regular(path)
         except FileNotFoundError:
             continue
         except OSError as error:
@@ -110,7 +111,7 @@ def open_newest(folder: Path) -> tuple[Manifest, Pin | None]:
 def remove_unless_pinned(manifest: Path) -> bool:
     """Removes a manifest that no reader holds. Returns whether it is gone."""
     assert fcntl is not None
-    descriptor = os.open(manifest, os.O_RDONLY | _FLAGS)
+    descriptor = open_regular(manifest)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         disk.remove(manifest)  # while it is locked: a reader that comes now sees that it is gone
