@@ -158,7 +158,7 @@ class Index:
         first; their contents are checked by `lsr check --full`.
         encoder: not needed, unless queries go through a network that is no longer where it was when the index was built; when
           given it must be the one that made the index, else `EncoderMismatch`.
-        verify: read every file and check it first, as `lsr check --full` does: then no damage to them can lead to a wrong answer.
+        verify: read every file first and check it, as `lsr check --full` does: no damage to it then leads to a wrong answer.
 
         Raises `IndexNotFound`, `UnsupportedVersion` (made by a newer lsr) or `CorruptIndex`.
         """

@@ -33,6 +33,8 @@ __all__ = [
     "write_encoder",
 ]
 
+# What loading an encoder may raise, where a manifest says strange things of it.
+_NOT_LOADED = (EncoderError, TypeError, ValueError, AttributeError, OverflowError, OSError)
 # In the folder encoder/; term weights that were adapted since the index was built are in encoder-GENERATION/.
 TOKENIZER, WEIGHTS = "tokenizer.json", "term_weights"
 
@@ -74,7 +76,7 @@ class NetworkQueries:
 
         try:
             encoder = load_encoder(self._entry.source, query_top_k=self._entry.policy.get("top_k"))
-        except EncoderError as error:
+        except _NOT_LOADED as error:
             raise EncoderError(
                 f"{self._path}: queries go through the network of {self._entry.name}, which cannot be loaded ({error}); "
                 "give its folder as encoder= to Index.open"
@@ -185,7 +187,7 @@ def document_encoder(
     if given is None:
         try:
             given = load_encoder(entry.source, device=device, query_top_k=entry.policy.get("top_k"), **reading)
-        except (EncoderError, TypeError) as error:
+        except _NOT_LOADED as error:
             raise EncoderError(
                 f"{path}: its documents were encoded by {entry.name}, which cannot be loaded ({error}); give its folder as"
                 " encoder= to Index.open"

@@ -33,7 +33,7 @@ class Forged:
         del self.body["checksum"]
 
     def content(self, entry: dict[str, Any]) -> bytes:
-        return (self.folder / entry["name"]).read_bytes()
+        return (self.folder / str(entry["name"])).read_bytes()
 
     def array(self, entry: dict[str, Any]) -> npt.NDArray[Any]:
         return np.frombuffer(self.content(entry), entry["dtype"] or "|u1").copy()

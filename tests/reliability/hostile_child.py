@@ -19,6 +19,7 @@ import traceback
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ import numpy as np
 from lsr import Index
 from lsr.errors import LsrError
 from lsr.index.blocked.parameters import SearchSettings
+from lsr.index.filters.expression import Filter
 from lsr.index.storage.check import check_index
 from tests.reliability.forging import Forged
 from tests.reliability.mutations import mutate
@@ -37,7 +39,25 @@ SECONDS = 10  # a case
 CHANGED = 0.2  # of the cases: changes take most of the time
 HEADROOM = 700 << 20  # bytes that a case may have in memory beside what is loaded before
 LONGEST = 2000  # characters of a message
-WEIGHTS = {"blocks": 4, "large_blocks": 3, "segments": 5, "exact": 3, "wide": 3, "words": 1, "encoder": 3, "windows": 0.2}
+WEIGHTS = {
+    "blocks": 4,
+    "large_blocks": 3,
+    "segments": 5,
+    "exact": 3,
+    "wide": 3,
+    "words": 1,
+    "encoder": 3,
+    "windows": 0.2,
+}
+
+FILTERS: tuple[Filter, ...] = (
+    {"year": {">=": 2005}},
+    'lang in ("en", "de", "fr", "a", "b") or tags == "a"',
+    "share > 3.5 and not open == true",
+    'mixed == 7 or mixed == "seven"',
+    'of.name != "x"',
+    [f"d{number}" for number in range(0, 200, 3)],
+)
 
 Step = tuple[str, Callable[[], object]]
 
@@ -58,16 +78,9 @@ def read_steps(path: Path, index: Index) -> Iterator[Step]:
         yield "search blocks", lambda: [looked_at(hits) for hits in index.search(queries, 30, settings=settings)]
         few = SearchSettings(query_cut=0.5, n_blocks=1, candidates=1)
         yield "search few blocks", lambda: index.search(queries, 3, settings=few, filter="year >= 2003")
-    for asked in (
-        {"year": {">=": 2005}},
-        'lang in ("en", "de", "fr", "a", "b") or tags == "a"',
-        "share > 3.5 and not open == true",
-        'mixed == 7 or mixed == "seven"',
-        'of.name != "x"',
-        [f"d{number}" for number in range(0, 200, 3)],
-    ):
-        yield f"filter {asked}", lambda asked=asked: index.search(queries, 10, recall=1, filter=asked, threads=2)
-        yield f"filter and search {asked}", lambda asked=asked: index.search(one, 10, filter=asked)
+    for asked in FILTERS:
+        yield f"filter {asked}", partial(index.search, queries, 10, recall=1, filter=asked, threads=2)
+        yield f"filter and search {asked}", partial(index.search, one, 10, filter=asked)
     yield "text query", lambda: [looked_at(hits) for hits in index.search(["w3 w4 unknown", "W7 ä [SEP]", ""], 5)]
     rows = [0, 1, documents - 1, documents // 2]
     yield "records", lambda: [index.record_of(row) for row in rows]
@@ -163,7 +176,7 @@ def limit() -> None:
         used = next(int(line.split()[1]) << 10 for line in file if line.startswith("VmData"))
     resource.setrlimit(resource.RLIMIT_DATA, (used + HEADROOM, used + HEADROOM))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    os.fsync = lambda descriptor: None
+    os.fsync = lambda fd: None
 
 
 def batch(samples: Path, work: Path, seed: int, first: int, last: int, out: int) -> None:
@@ -221,7 +234,14 @@ def main(samples: Path, seed: int, first: int, count: int) -> None:
 
 
 def warm(samples: Path) -> None:
-    """Compiles what is used, before the time of cases is measured."""
+    """Compiles what is used, before the time of cases is measured: kernels for all types of terms and codes."""
+    for dim, largest in ((60, 9), (60, 900), (70_000, 9), (70_000, 900)):
+        work = Path(tempfile.mkdtemp(prefix="warm-", dir=samples.parent))
+        made = some_documents(0, 70, dim=dim, largest=largest).vectors
+        index = Index.build(made, work / "my.idx", engine="blocked", block_size=32)
+        for _, call in read_steps(index.path, index):
+            run_quietly(call)
+        shutil.rmtree(work)
     for path in sorted(samples.iterdir()):
         work = Path(tempfile.mkdtemp(prefix="warm-", dir=samples.parent))
         shutil.copytree(path, work / "my.idx")

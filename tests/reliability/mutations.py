@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 from collections.abc import Callable
@@ -24,7 +25,19 @@ NUMBERS: list[Any] = [
     *(0.0, -0.5, 0.5, 1.5, 1e-300, 1e-45, 1e-38, 1e38, 1e300, float("nan"), float("inf"), float("-inf")),
 ]
 TEXTS = ["", "x", "exact", "blocked", "auto", "quantum", "LOCK", "manifest-000001.json", "..", ".", "/", "a\nb", "\0"]
-TEXTS += ["\x1b[31m", "\ud800", "ä" * 300, "/dev/zero", "a/b", "C:\\x", "drop", "table", "count", "passages", "windows"]
+TEXTS += [
+    "\x1b[31m",
+    "\ud800",
+    "ä" * 300,
+    "/dev/zero",
+    "a/b",
+    "C:\\x",
+    "drop",
+    "table",
+    "count",
+    "passages",
+    "lsr-tiny",
+]
 OTHERS: list[Any] = [None, True, False, [], {}, [[]], [None], {"a": 1}, [1, 2], [[["x"]]], "5", [0], ["cuda"], "cuda"]
 
 
@@ -49,7 +62,9 @@ def _arrays(forged: Forged) -> list[Entry]:
 
 def _special(forged: Forged, array: Array, rng: random.Random) -> list[int]:
     """Values that stand at some edge."""
-    n = max((segment["documents"] for segment in forged.body["segments"] if type(segment["documents"]) is int), default=0)
+    n = max(
+        (segment["documents"] for segment in forged.body["segments"] if type(segment["documents"]) is int), default=0
+    )
     dim = forged.body["dim"] if type(forged.body["dim"]) is int else 9
     neighbour = int(array[rng.randrange(len(array))]) if len(array) and array.dtype.kind in "iu" else 0
     edges = [0, 1, 2, -1, -2, n - 1, n, n + 1, dim - 1, dim, dim + 1, len(array), 1 << 15, 1 << 16, 1 << 31, 1 << 32]
@@ -129,7 +144,9 @@ def _shape(forged: Forged, rng: random.Random) -> str:
     entry = rng.choice(files_of(forged.body))
     length = entry["shape"][0] if entry["shape"] else 0
     shapes: list[Any] = [[], [length, 1], [1] * 70 + [length], [1, length], [0, 1 << 61], [length + 1], [-1], [1 << 61]]
-    entry["shape"] = rng.choice([*shapes, [length // 2, 2], "5", None, [str(length)], [[length]], [0] * 65, [1 << 70, 0]])
+    entry["shape"] = rng.choice(
+        [*shapes, [length // 2, 2], "5", None, [str(length)], [[length]], [0] * 65, [1 << 70, 0]]
+    )
     return f"{entry['name']} {entry['shape']}"
 
 
@@ -178,7 +195,9 @@ def _consistent(forged: Forged, rng: random.Random) -> str:
         case "first":
             offsets[1:] = size
         case "random":
-            offsets[1:-1] = np.sort(np.random.default_rng(rng.getrandbits(32)).integers(first, size + 1, len(offsets) - 2))
+            offsets[1:-1] = np.sort(
+                np.random.default_rng(rng.getrandbits(32)).integers(first, size + 1, len(offsets) - 2)
+            )
     forged.put_array(files[offsets_name], offsets)
     if offsets_name == "forward_indptr":
         segment["nnz"] = size
@@ -297,7 +316,11 @@ def _tokenizer(forged: Forged, rng: random.Random) -> str:
     if rng.random() < 0.3:
         body["model"] = rng.choice(
             [
-                {"type": "WordLevel", "vocab": {"a": rng.choice([0, 1 << 20, (1 << 32) - 1]), "w1": 7}, "unk_token": "a"},
+                {
+                    "type": "WordLevel",
+                    "vocab": {"a": rng.choice([0, 1 << 20, (1 << 32) - 1]), "w1": 7},
+                    "unk_token": "a",
+                },
                 {"type": "Unigram", "vocab": [["a", 0.0], ["w", float("-inf")]], "unk_id": rng.choice([0, 1, 5])},
                 {"type": "BPE", "vocab": {"a": 0, "w": 1}, "merges": rng.choice([[], ["a w"], ["w 1"]])},
             ]
@@ -358,11 +381,13 @@ def _texts(forged: Forged, rng: random.Random) -> str:
     else:
         return "nothing"
     data, offsets = forged.content(files["text_blocks"]), forged.array(files["text_offsets"]).tolist()
-    frames = [data[a:b] for a, b in zip(offsets[:-1], offsets[1:], strict=True)]
+    frames = [data[a:b] for a, b in itertools.pairwise(offsets)]
     if not frames:
         return "nothing"
     at = rng.randrange(len(frames))
-    how = rng.choice(["record", "record", "record", "bomb", "claim", "bytes", "lines", "cut", "unsized", "empty", "two"])
+    how = rng.choice(
+        ["record", "record", "record", "bomb", "claim", "bytes", "lines", "cut", "unsized", "empty", "two"]
+    )
     try:
         lines = zstandard.ZstdDecompressor().decompress(frames[at]).split(b"\n")
     except zstandard.ZstdError:
@@ -377,7 +402,9 @@ def _texts(forged: Forged, rng: random.Random) -> str:
             size = rng.choice([1 << 20, 40 << 20, (256 << 20) + 1, 1 << 30 if rng.random() < 0.02 else 1 << 20])
             frames[at] = compressor.compress(rng.choice([b"\n", b"x", b"[", b"\xf0"]) * size)
         case "claim":  # more than there is
-            frames[at] = b"\x28\xb5\x2f\xfd\xe0" + rng.choice([1 << 40, 1 << 27, 100]).to_bytes(8, "little") + frames[at][6:]
+            frames[at] = (
+                b"\x28\xb5\x2f\xfd\xe0" + rng.choice([1 << 40, 1 << 27, 100]).to_bytes(8, "little") + frames[at][6:]
+            )
         case "bytes":
             frames[at] = compressor.compress(bytes(rng.getrandbits(8) for _ in range(100)))
         case "lines":

@@ -40,9 +40,7 @@ class Made:
         return VectorFile(name="made", dim=self.vectors.dim, read=read, tokens=self.tokens, texts=True)
 
 
-def some_documents(
-    first: int, count: int, *, dim: int = DIM, terms: int = 8, largest: int = 9, seed: int = 0
-) -> Made:
+def some_documents(first: int, count: int, *, dim: int = DIM, terms: int = 8, largest: int = 9, seed: int = 0) -> Made:
     """Documents d<first>... with whole weights: many ties, every score exact. Some are empty."""
     rng = random.Random(f"{seed}-{first}-{dim}")
     common = min(dim, DIM)
@@ -103,7 +101,7 @@ def _blocks(path: Path) -> None:
 
 
 def _large_blocks(path: Path) -> None:
-    Index.build(some_documents(0, 600, terms=4).source(), path, engine="blocked", block_size=128)
+    Index.build(some_documents(0, 400, terms=4).source(), path, engine="blocked", block_size=128)
     _with_curves(path)
 
 
@@ -190,7 +188,10 @@ def build_samples(folder: Path, names: Sequence[str] = tuple(SAMPLES)) -> dict[s
 def _with_curves(path: Path) -> None:
     """Curves as a larger index would have them, so that searches take the blocked engine."""
     forged = Forged(path)
-    settings = ({"query_cut": 0.8, "n_blocks": 2, "candidates": 8}, {"query_cut": 1.0, "n_blocks": 40, "candidates": 40})
+    settings = (
+        {"query_cut": 0.8, "n_blocks": 2, "candidates": 8},
+        {"query_cut": 1.0, "n_blocks": 40, "candidates": 40},
+    )
     points = [
         {"recall": recall, "microseconds": 5.0, "settings": one}
         for recall, one in zip((0.8, 0.99), settings, strict=True)

@@ -225,7 +225,9 @@ class Field(NamedTuple):
             for column in self.columns:
                 column.mark_all(mask)
         except IndexError:
-            raise CorruptIndex(f"the rows of the field {self.entry.name!r} are damaged; run `lsr check --full`") from None
+            raise CorruptIndex(
+                f"the rows of the field {self.entry.name!r} are damaged; run `lsr check --full`"
+            ) from None
         return mask
 
     @property

@@ -4,8 +4,8 @@ They are LLVM's own vector types and operations, of no one processor: LLVM lower
 instruction, two of AVX2, four of SSE2 or NEON, or scalar code), with the same results. The tests run them for several
 processors against numpy, and lower them for aarch64.
 
-Positions are uint64 and are not checked: a caller keeps every lane it names inside the array. NUMBA_BOUNDSCHECK=1, as tests set
-it, has them raise an IndexError where it does not.
+Positions are uint64 and are not checked: a caller keeps every lane it names inside the array. With NUMBA_BOUNDSCHECK=1, as
+tests set it, they are, and an IndexError is raised.
 """
 
 from __future__ import annotations

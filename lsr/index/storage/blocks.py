@@ -29,12 +29,17 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["BLOCK_SIZES", "CELL", "STRIP", "BlockArrays", "find_fault", "open_blocks", "padded_blocks"]
+__all__ = ["BLOCK_SIZES", "CELL", "STRIP", "BlockArrays", "block_type", "find_fault", "open_blocks", "padded_blocks"]
 
 STRIP = 32  # documents of a strip
 CELL = 16  # bytes of a strip
 BLOCK_SIZES = (32, 64, 128, 256)
 Array = npt.NDArray[Any]
+
+
+def block_type(padded: int) -> type[np.uint16] | type[np.uint32]:
+    """The type of block numbers."""
+    return np.uint16 if padded <= 1 << 16 else np.uint32
 
 
 def padded_blocks(documents: int, block_size: int) -> int:
@@ -105,7 +110,7 @@ def open_blocks(
     padded = padded_blocks(documents, block_size)
     lists_terms = take("blocks_lists_terms", None, np.uint32)
     offsets = take("blocks_lists_offsets", (len(lists_terms) + 1,), np.int64)
-    blocks = take("blocks_lists_blocks", None, np.uint16, np.uint32)
+    blocks = take("blocks_lists_blocks", None, block_type(padded))
     codes = take("blocks_lists_codes", (len(blocks),), np.uint8)
     check_offsets("blocks_lists_offsets", offsets, len(blocks))
     if len(lists_terms) and int(np.diff(offsets).max()) > padded:  # more than the engine's working memory holds

@@ -74,8 +74,9 @@ def _holder(descriptor: int) -> str:
     try:
         note = json.loads(os.pread(descriptor, 4096, 0))
         host = "" if note["host"] == socket.gethostname() else f" on {note['host']}"
-        return f"process {int(note['process'])}{host} (since {note['since']})"
-    except (OSError, ValueError, KeyError, TypeError):
+        said = f"process {int(note['process'])}{host} (since {note['since']})"
+        return said if said.isprintable() else "another process"
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return "another process"
 
 

@@ -39,7 +39,17 @@ from lsr.index.storage.manifest import SegmentEntry
 from lsr.index.storage.records import BLOCK, Ids, Texts
 from lsr.sparse import term_type
 
-__all__ = ["MAX_DOCUMENTS", "WINDOW", "Lists", "Rows", "Segment", "deletion_bits", "largest_codes", "open_deletions", "window_count"]
+__all__ = [
+    "MAX_DOCUMENTS",
+    "WINDOW",
+    "Lists",
+    "Rows",
+    "Segment",
+    "deletion_bits",
+    "largest_codes",
+    "open_deletions",
+    "window_count",
+]
 
 WINDOW = 1 << 16  # documents a window: what a 16-bit number tells apart
 MAX_DOCUMENTS = (1 << 32) - 1
