@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from lsr.errors import CorruptIndex, EncoderError, EncoderMismatch, one_line
+from lsr.errors import CorruptIndex, EncoderError, EncoderMismatch, InvalidInput, one_line
 from lsr.index.storage.arrays import map_array, read_file, write_array, write_bytes
 from lsr.index.storage.manifest import EncoderEntry, FileEntry, Manifest
 from lsr.sparse import SparseVectors
@@ -76,6 +76,8 @@ class NetworkQueries:
 
         try:
             encoder = load_encoder(self._entry.source, query_top_k=self._entry.policy.get("top_k"))
+        except InvalidInput:
+            raise
         except _NOT_LOADED as error:
             raise EncoderError(
                 f"{self._path}: queries go through the network of {self._entry.name}, which cannot be loaded ({error}); "
@@ -187,6 +189,8 @@ def document_encoder(
     if given is None:
         try:
             given = load_encoder(entry.source, device=device, query_top_k=entry.policy.get("top_k"), **reading)
+        except InvalidInput:
+            raise
         except _NOT_LOADED as error:
             raise EncoderError(
                 f"{path}: its documents were encoded by {entry.name}, which cannot be loaded ({error}); give its folder as"

@@ -98,11 +98,9 @@ def read_steps(path: Path, index: Index) -> Iterator[Step]:
 
 def change_steps(path: Path, rng: random.Random) -> Iterator[Step]:
     """Everything that writes, in some order, and the index after each."""
-    new = some_documents(1000, 5, seed=3)
-    with_ids = some_documents(0, 5, seed=4)
     changes: list[Step] = [
-        ("add", lambda: Index.open(path).add(new.source() if rng.random() < 0.5 else new.vectors)),
-        ("upsert", lambda: Index.open(path).upsert(with_ids.source() if rng.random() < 0.5 else with_ids.vectors)),
+        ("add", lambda: _change(path, "add", 1000, rng)),
+        ("upsert", lambda: _change(path, "upsert", 0, rng)),
         ("add texts", lambda: Index.open(path).add(["w1 w2"])),
         ("delete", lambda: Index.open(path).delete(["d1", "d60", "nobody"], missing_ok=True)),
         ("compact", lambda: Index.open(path).compact()),
@@ -112,6 +110,13 @@ def change_steps(path: Path, rng: random.Random) -> Iterator[Step]:
     for name, change in changes[: rng.choice([1, 1, 2, 6])]:
         yield name, change
         yield f"search after {name}", lambda: Index.open(path).search(sample_queries(Index.open(path).dim), 10)
+
+
+def _change(path: Path, how: str, first: int, rng: random.Random) -> object:
+    """Adds five documents, as vectors or with texts."""
+    index = Index.open(path)
+    made = some_documents(first, 5, dim=index.dim if 60 <= index.dim <= 1 << 17 else 60, seed=first)
+    return getattr(index, how)(made.source() if rng.random() < 0.5 else made.vectors)
 
 
 def looked_at(hits: Any) -> list[object]:

@@ -400,7 +400,7 @@ def _texts(forged: Forged, rng: random.Random) -> str:
             frames[at] = compressor.compress(b"\n".join(lines))
         case "bomb":
             size = rng.choice([1 << 20, 40 << 20, (256 << 20) + 1, 1 << 30 if rng.random() < 0.02 else 1 << 20])
-            frames[at] = compressor.compress(rng.choice([b"\n", b"x", b"[", b"\xf0"]) * size)
+            frames[at] = _bomb(rng.choice([b"\n", b"x", b"[", b"\xf0"]), size)
         case "claim":  # more than there is
             frames[at] = (
                 b"\x28\xb5\x2f\xfd\xe0" + rng.choice([1 << 40, 1 << 27, 100]).to_bytes(8, "little") + frames[at][6:]
@@ -421,6 +421,13 @@ def _texts(forged: Forged, rng: random.Random) -> str:
     forged.put(files["text_blocks"], b"".join(frames))
     forged.put_array(files["text_offsets"], ends)
     return f"{how} {at}"
+
+
+def _bomb(byte: bytes, size: int) -> bytes:
+    packer = zstandard.ZstdCompressor(level=1).compressobj(size=size)
+    piece = byte * (1 << 20)
+    parts = [packer.compress(piece[: min(len(piece), size - done)]) for done in range(0, size, len(piece))]
+    return b"".join([*parts, packer.flush()])
 
 
 def _ids(forged: Forged, rng: random.Random) -> str:
