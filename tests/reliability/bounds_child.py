@@ -1,0 +1,105 @@
+"""Both engines against sums in Python, in a process whose kernels check every index: `NUMBA_BOUNDSCHECK=1 python -m
+tests.reliability.bounds_child CASES`. Ties, empty documents and queries, deletions, several segments, filters.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+import tempfile
+from pathlib import Path
+from unittest.mock import patch
+
+import numpy as np
+from numba import njit
+
+from lsr import Index
+from lsr.index import policy
+from lsr.index.blocked.parameters import SearchSettings
+from lsr.index.kernels.vector import above
+from tests.reliability.collections import DIM, Doc, expected, source, vectors_of
+
+ALL = SearchSettings(query_cut=1.0, n_blocks=1 << 20, candidates=1 << 20)
+
+
+@njit  # type: ignore[untyped-decorator]
+def element(array, at):  # type: ignore[no-untyped-def]
+    return array[at]
+
+
+@njit  # type: ignore[untyped-decorator]
+def lanes(array, at):  # type: ignore[no-untyped-def]
+    return above(array, np.uint64(at), np.int16(0))
+
+
+def is_checked() -> bool:
+    """Whether an index outside of an array is noticed, in plain kernels and in the vector instructions of ours."""
+    noticed = 0
+    for access, at in ((element, 3), (lanes, 1)):
+        array = np.zeros(3 if access is element else 64, np.int16)
+        access(array, 0)
+        try:
+            access(array, at)
+        except IndexError:
+            noticed += 1
+    return noticed == 2
+
+
+def documents(rng: random.Random, first: int, count: int) -> list[Doc]:
+    sizes = [0, 1, 3, 8, DIM]
+    return [
+        Doc(
+            f"d{number}",
+            {term: rng.randint(1, 3) for term in rng.sample(range(DIM), rng.choice(sizes))},
+            {"year": 2000 + number % 9},
+        )
+        for number in range(first, first + count)
+    ]
+
+
+def compare(rng: random.Random, path: Path, engine: str) -> int:
+    """Builds and changes an index; returns how many searches were compared."""
+    held = documents(rng, 0, rng.choice([1, 40, 130]))
+    index = Index.build(source(held), path, engine=engine)
+    compared = 0
+    for turn in range(1, 4):
+        asked = [
+            {term: rng.randint(1, 4) for term in rng.sample(range(DIM), rng.choice([0, 1, 4, DIM]))} for _ in range(4)
+        ]
+        year = rng.choice([1999, 2004, 2008])
+        for k in (1, 10, 500):
+            for settings in (None, ALL) if index.info()["engine"] == "blocked" else (None,):
+                recall = 1 if settings is None else None
+                hits = index.search(vectors_of(asked), k, recall=recall, settings=settings)
+                kept = index.search(
+                    vectors_of(asked), k, recall=recall, settings=settings, filter={"year": {">=": year}}
+                )
+                for query, found, among in zip(asked, hits, kept, strict=True):
+                    assert [(hit.id, hit.score) for hit in found] == expected(held, query, k)
+                    recent = [one for one in held if one.metadata["year"] >= year]
+                    assert [(hit.id, hit.score) for hit in among] == expected(recent, query, k)
+                    compared += 2
+        gone = [one.id for one in held if rng.random() < 0.3]
+        index.delete(gone)
+        new = documents(rng, 1000 * turn, rng.choice([1, 30]))
+        index.add(source(new))
+        held = [one for one in held if one.id not in gone] + new
+    index.compact()
+    (found,) = index.search(vectors_of([{0: 1, 5: 2}]), 20, recall=1)
+    assert [(hit.id, hit.score) for hit in found] == expected(held, {0: 1, 5: 2}, 20)
+    return compared + 1
+
+
+def main(cases: int) -> None:
+    if not is_checked():
+        sys.exit("indexes are not checked: set NUMBA_BOUNDSCHECK=1, and NUMBA_CACHE_DIR to an empty folder")
+    compared = 0
+    with tempfile.TemporaryDirectory() as folder, patch.object(policy, "SMALL", 0):
+        for number in range(cases):
+            engine = ("exact", "blocked")[number % 2]
+            compared += compare(random.Random(number), Path(folder) / f"{number}.idx", engine)
+    print(compared)  # noqa: T201
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))
