@@ -1,10 +1,12 @@
 """Both engines against sums in Python, in a process whose kernels check every index: `NUMBA_BOUNDSCHECK=1 python -m
 tests.reliability.bounds_child CASES`. Ties, empty documents and queries, deletions, several segments, filters.
+Then indexes whose arrays hold anything at all are searched.
 """
 
 from __future__ import annotations
 
 import random
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -14,10 +16,12 @@ import numpy as np
 from numba import njit
 
 from lsr import Index
+from lsr.errors import LsrError
 from lsr.index import policy
 from lsr.index.blocked.parameters import SearchSettings
 from lsr.index.kernels.vector import above
 from tests.reliability.collections import DIM, Doc, expected, source, vectors_of
+from tests.reliability.forging import Forged, files_of
 
 ALL = SearchSettings(query_cut=1.0, n_blocks=1 << 20, candidates=1 << 20)
 
@@ -90,6 +94,35 @@ def compare(rng: random.Random, path: Path, engine: str) -> int:
     return compared + 1
 
 
+def search_forged(rng: random.Random, path: Path, block_size: int) -> int:
+    """Searches indexes of which an array holds anything at all; returns how many were searched."""
+    index = Index.build(source(documents(rng, 0, 130)), path, engine="blocked", block_size=block_size)
+    rare = int(np.argmin(index.statistics()[1]))
+    names = [entry["name"] for entry in files_of(Forged(path).body) if entry["dtype"]]
+    searched = 0
+    for name in names:
+        for low in (0, 255):  # anything, or the largest there is
+            folder = path.with_name(f"{name.rpartition('/')[2]}-{low}-{path.name}")
+            shutil.copytree(path, folder)
+            forged = Forged(folder)
+            entry = next(entry for entry in files_of(forged.body) if entry["name"] == name)
+            forged.put(entry, bytes(rng.randint(low, 255) for _ in range(entry["bytes"])))
+            forged.save()
+            try:
+                search_all(Index.open(folder), rare)
+            except LsrError:
+                continue
+            searched += 1
+    return searched
+
+
+def search_all(index: Index, rare: int) -> None:
+    asked = vectors_of([{term: 1} for term in range(DIM)] + [dict.fromkeys(range(DIM), 2), {rare: 1}])
+    for filter in (None, {"year": {">=": 2000}}, ["d1", "d5", "d129"]):
+        for how in ({"recall": 1}, {"settings": ALL}):
+            index.search(asked, 20, filter=filter, **how)  # type: ignore[call-overload]
+
+
 def main(cases: int) -> None:
     if not is_checked():
         sys.exit("indexes are not checked: set NUMBA_BOUNDSCHECK=1, and NUMBA_CACHE_DIR to an empty folder")
@@ -98,7 +131,8 @@ def main(cases: int) -> None:
         for number in range(cases):
             engine = ("exact", "blocked")[number % 2]
             compared += compare(random.Random(number), Path(folder) / f"{number}.idx", engine)
-    print(compared)  # noqa: T201
+        forged = sum(search_forged(random.Random(0), Path(folder) / f"forged-{size}.idx", size) for size in (32, 64))
+    print(compared, forged)  # noqa: T201
 
 
 if __name__ == "__main__":

@@ -33,7 +33,9 @@ def checked(cache: Path, *command: str, **environment: str) -> subprocess.Comple
 def test_engines_stay_inside_their_arrays(tmp_path: Path) -> None:
     done = checked(tmp_path, "-m", "tests.reliability.bounds_child", "4")
     assert done.returncode == 0, done.stderr[-3000:]
-    report("searches compared with bounds checked", searches=int(done.stdout))
+    compared, forged = map(int, done.stdout.split())
+    assert forged > 40, "most arrays may hold anything and get past the opening"
+    report("bounds checked", compared=compared, forged=forged)
 
 
 def test_that_it_is_checked_is_checked(tmp_path: Path) -> None:
@@ -46,7 +48,7 @@ def test_that_it_is_checked_is_checked(tmp_path: Path) -> None:
 def test_engines_stay_inside_their_arrays_for_long(tmp_path: Path) -> None:
     done = checked(tmp_path, "-m", "tests.reliability.bounds_child", "200")
     assert done.returncode == 0, done.stderr[-3000:]
-    report("searches compared with bounds checked, long", searches=int(done.stdout))
+    report("bounds checked, long", compared=int(done.stdout.split()[0]))
 
 
 @pytest.mark.slow

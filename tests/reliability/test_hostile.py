@@ -1,7 +1,7 @@
 """Index folders that someone forged, with right checksums: lsr refuses them or answers, and nothing worse comes of it.
 
-`hostile_child` does the work, in processes of its own with limits on memory and time: no signal, no error but lsr's own, of one
-line, at most 10 seconds and 700 MB a case.
+`hostile_child` does the work, in processes of its own with limits on memory and time: no signal, no error but lsr's own, of
+one line, at most 10 seconds and 700 MB a case.
 """
 
 from __future__ import annotations

@@ -277,13 +277,15 @@ class Fields:
         if found is not None:
             return found
         if name in self.table.refused:
-            raise InvalidInput(f"filter: the field {name!r} cannot be filtered on: {self.table.refused[name]}")
+            why = " ".join(self.table.refused[name].split())
+            raise InvalidInput(f"filter: the field {name!r} cannot be filtered on: {why}")
         if not self._fields:
             raise InvalidInput(
                 f"filter: no field {name!r}: this index has none; build it from documents with metadata"
                 " (ids can be filtered on without)"
             )
-        shown = [f"{known} ({found.type})" for known, found in list(self._fields.items())[:_SHOWN]]
+        known = list(self._fields.items())[:_SHOWN]
+        shown = [f"{one if one.isprintable() else repr(one)} ({found.type})" for one, found in known]
         more = [f"{len(self._fields) - _SHOWN} more (see lsr info)"] if len(self._fields) > _SHOWN else []
         kept = f"; only the first {MAX_FIELDS} fields of the documents are kept" if self.table.left_out else ""
         raise InvalidInput(f"filter: no field {name!r}; the fields are {', '.join(shown + more)}{kept}")
