@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from lsr.errors import CorruptIndex, InvalidInput, InvalidVectors, UnsupportedVersion
+from lsr.errors import CorruptIndex, InvalidInput, InvalidVectors, UnsupportedVersion, one_line
 from lsr.hits import Explanation
 from lsr.index.blocked.curves import Curve
 from lsr.index.blocked.parameters import SearchSettings
@@ -230,4 +230,5 @@ def _curves(path: Path, entry: SegmentEntry) -> tuple[Curve, ...]:
     try:
         return tuple(Curve.from_json(curve) for curve in entry.curves)
     except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise CorruptIndex(f"{path}: a curve in its manifest is wrong ({error}); build the index again") from None
+        what = one_line(error)[:200]
+        raise CorruptIndex(f"{path}: a curve in its manifest is wrong ({what}); build the index again") from None

@@ -161,6 +161,14 @@ def _offer(score, doc, rows_of, keys):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
+def _clear_rest(groups, documents):  # type: ignore[no-untyped-def]
+    """Clears what follows the last document in its group: postings of a damaged file may point there."""
+    last = (documents - 1) // GROUP
+    for j in range(documents - last * GROUP, GROUP):
+        groups[last, j] = 0
+
+
+@njit(nogil=True, cache=True)
 def _take_dense(groups, documents, base, rows_of, keys, seed):  # type: ignore[no-untyped-def]
     """Moves the hits of a window into the heap, looking at and clearing all its scores.
 
@@ -171,6 +179,7 @@ def _take_dense(groups, documents, base, rows_of, keys, seed):  # type: ignore[n
         np.int32(keys[0] >> U(32)) - np.int32(1), seed
     )  # a score equal to the worst hit's may belong to an earlier row
     below = max(below, np.int32(0))
+    _clear_rest(groups, documents)
     for g in range((documents + GROUP - 1) // GROUP):
         hot = 0
         for j in range(GROUP):
@@ -178,7 +187,7 @@ def _take_dense(groups, documents, base, rows_of, keys, seed):  # type: ignore[n
         if hot:
             for j in range(GROUP):
                 score = groups[g, j]
-                if score > below and g * GROUP + j < documents:  # always, but in a damaged file
+                if score > below:
                     _offer(score, base + g * GROUP + j, rows_of, keys)
                     below = max(np.int32(keys[0] >> U(32)) - np.int32(1), below)
         for j in range(GROUP):
@@ -257,13 +266,14 @@ def _collect(groups, documents, base, below, limit, candidates):  # type: ignore
     All scores are cleared.
     """
     count = 0
+    _clear_rest(groups, documents)
     for g in range((documents + GROUP - 1) // GROUP):
         hot = 0
         for j in range(GROUP):
             hot |= groups[g, j] > below
         if hot:
             for j in range(GROUP):
-                if groups[g, j] > below and g * GROUP + j < documents:  # always, but in a damaged file
+                if groups[g, j] > below:
                     if 0 <= count < limit:
                         candidates[count] = U32(base + g * GROUP + j)
                         count += 1
