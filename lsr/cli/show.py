@@ -91,7 +91,9 @@ def _terms(explanation: Explanation) -> Table:
     for name in ("query", "document", "product"):
         table.add_column(name, justify="right")
     for term in explanation.terms[:_TERMS]:
-        table.add_row(term.token, f"{term.query_weight:.4f}", f"{term.document_weight:.4f}", f"{term.contribution:.4f}")
+        table.add_row(
+            Text(term.token), f"{term.query_weight:.4f}", f"{term.document_weight:.4f}", f"{term.contribution:.4f}"
+        )
     rest = explanation.terms[_TERMS:]
     if rest:
         table.add_row(f"{len(rest)} more", "", "", f"{sum(term.contribution for term in rest):.4f}", style="dim")
@@ -110,9 +112,10 @@ def facts_table(facts: Mapping[str, Any]) -> None:
         if isinstance(value, Mapping):
             for inner, part in value.items():
                 label = inner if name == "fields" else inner.replace("_", " ")  # fields are called what they are
-                table.add_row(f"{name} {label}", size(part) if name == "bytes" else _plain(part))
+                shown = size(part) if name == "bytes" else _plain(part)
+                table.add_row(Text(f"{name} {label}"), Text(shown))  # Text: brackets in names are no markup
         else:
-            table.add_row(name.replace("_", " "), _plain(value))
+            table.add_row(name.replace("_", " "), Text(_plain(value)))
     console = Console(highlight=False)
     console.print(table)
     if facts.get("curves"):

@@ -11,7 +11,7 @@ from lsr.corpus.records import Document, Query
 from lsr.errors import CorpusError
 from lsr.limits import Limits, raising
 
-__all__ = ["KNOWN_FIELDS", "FieldNames", "Record", "check_name", "checked_text", "documents", "queries"]
+__all__ = ["KNOWN_FIELDS", "FieldNames", "Record", "check_json", "check_name", "checked_text", "documents", "queries"]
 
 # A record and the place that it was read from.
 Record = tuple[Mapping[str, Any], str]
@@ -191,11 +191,11 @@ def _metadata(record: Mapping[str, Any], used: frozenset[str], where: str) -> di
         rest = {**inner, **rest}
     for name, value in rest.items():
         check_name(name, name, where)
-        _check_json(value, name, where)
+        check_json(value, name, where)
     return rest
 
 
-def _check_json(value: Any, field: str, where: str) -> None:
+def check_json(value: Any, field: str, where: str) -> None:
     """Refuses what strict JSON in UTF-8 cannot say, or would give back as something else: a tuple comes back as a list.
 
     Nothing then fails when the index is written, and what is read from it is equal to what was given.

@@ -68,6 +68,12 @@ class QueryEncoder:
         for name, known in POLICIES.items():
             if self.policy[name] not in known:
                 raise InvalidInput(f"{name} is {self.policy[name]!r}: it must be {' or '.join(known)}")
+        for name, least in (("max_length", 0), ("top_k", 1)):
+            value = self.policy[name]
+            if value is not None and not (type(value) is int and least <= value < 1 << 32):
+                raise InvalidInput(f"{name} is {value!r}: it must be a whole number from {least}, or None")
+        if not isinstance(prompt, str):
+            raise InvalidInput(f"prompt is {prompt!r}: it must be a text")
         self.vocabulary = Vocabulary(tokenizer_json, dim)
         self._tokenizer = load_tokenizer(tokenizer_json)
         self._pieces = word_pieces(self._tokenizer) or _unknown

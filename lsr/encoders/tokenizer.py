@@ -22,8 +22,11 @@ def load_tokenizer(tokenizer_json: str) -> Tokenizer:
 
     try:
         tokenizer = Tokenizer.from_str(tokenizer_json)
-    except Exception as error:  # tokenizers raises bare Exceptions
-        raise EncoderError(f"the tokenizer cannot be read ({one_line(error)}); it must be a tokenizer.json") from None
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # tokenizers raises bare Exceptions, and panics of Rust are not even these
+        reason = one_line(error)[:200]
+        raise EncoderError(f"the tokenizer cannot be read ({reason}); it must be a tokenizer.json") from None
     tokenizer.no_truncation()
     tokenizer.no_padding()
     return tokenizer

@@ -28,14 +28,16 @@ class Vocabulary:
         self.dim = size if dim is None else dim
         if size > self.dim:
             raise EncoderError(f"the tokenizer has {size} tokens, but there are {self.dim} terms")
-        tokens = [f"[{i}]" for i in range(self.dim)]
-        for token, i in ids.items():
-            tokens[i] = token
-        self.tokens: tuple[str, ...] = tuple(tokens)
         self._ids = ids
+        self._names = {i: token for token, i in ids.items()}
         self.named = named
         self.special = special_ids(self._tokenizer) if named else frozenset[int]()
         self.unknown = unknown_id(self._tokenizer) if named else None
+
+    @cached_property
+    def tokens(self) -> tuple[str, ...]:
+        """The name of each term [dim]."""
+        return tuple(map(self.token, range(self.dim)))
 
     @cached_property
     def hash(self) -> str:
@@ -46,7 +48,7 @@ class Vocabulary:
 
     def token(self, term: int) -> str:
         """The token with that id, as the tokenizer has it: pieces within a word start with ##, or words with Ġ or ▁."""
-        return self.tokens[term]
+        return self._names.get(term, f"[{term}]")
 
     def id_of(self, token: str) -> int | None:
         """The id of a token; None when there is none."""

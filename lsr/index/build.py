@@ -132,7 +132,11 @@ def _commit(
     if segment.block_size:
         sample = _sample(options.sample_queries, encoder, given.dim)
         curves = calibrate(
-            Segment(work, segment, given.dim, texts=False), given.dim, sample, term_weights(work, entry), progress
+            Segment(work, segment, given.dim, texts=False),
+            given.dim,
+            sample,
+            term_weights(work, entry, given.dim),
+            progress,
         )
         segment = replace(segment, curves=tuple(curve.to_json() for curve in curves))
     manifest = Manifest(

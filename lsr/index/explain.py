@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from lsr.errors import CorruptIndex
 from lsr.hits import Explanation, Snippet, TermMatch
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ def explain(
     `kernels.exact`), so it equals theirs to the last bit.
     """
     document_terms, codes = segment.document_codes(row)
+    if np.any(document_terms[1:] <= document_terms[:-1]):
+        raise CorruptIndex(f"the terms of document {row} are out of order; run `lsr check --full`")
     _, in_query, in_document = np.intersect1d(terms, document_terms, assume_unique=True, return_indices=True)
     scale = np.float32(segment.entry.scale)
     products = (weights[in_query] * scale) * codes[in_document].astype(np.float32)

@@ -25,7 +25,8 @@ def facts_of(snapshot: Snapshot) -> dict[str, Any]:
     for file in manifest.files():
         folder, _, name = file.name.rpartition("/")
         kind = "encoder" if folder.startswith("encoder") else name.partition("_")[0] if folder else "deletions"
-        sizes[kinds.get(kind, kind)] += file.bytes
+        kind = kinds.get(kind, kind)
+        sizes[kind] = sizes.get(kind, 0) + file.bytes  # a newer lsr may have files of other kinds
     encoder = manifest.encoder
     return {
         "path": str(snapshot.path),

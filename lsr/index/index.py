@@ -168,7 +168,12 @@ class Index:
 
     @classmethod
     def open(
-        cls, path: str | Path, encoder: str | Path | Encoder | None = None, *, limits: Limits | None = None
+        cls,
+        path: str | Path,
+        encoder: str | Path | Encoder | None = None,
+        *,
+        limits: Limits | None = None,
+        verify: bool = False,
     ) -> Index:
         """Opens the newest generation of an index.
 
@@ -177,11 +182,17 @@ class Index:
         encoder: not needed, unless queries go through a network that is no longer where it was when the index was built; when
           given it must be the one that made the index, else `EncoderMismatch`.
         limits: of searches, and of documents that are added; `Limits.default()` by default.
+        verify: read every file first and check it, as `lsr check --full` does: no damage to it then leads to a wrong answer.
 
         Raises `IndexNotFound`, `UnsupportedVersion` (made by a newer lsr) or `CorruptIndex`.
         """
         path = Path(path)
         manifest, pin = open_newest(path)
+        if verify:
+            from lsr.index.storage.check import check_generation
+
+            for _ in check_generation(path, manifest, full=True):
+                pass
         if isinstance(encoder, str | Path):
             from lsr.encoders import load_encoder
 

@@ -9,6 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from lsr.corpus import Document
+from lsr.corpus.fields import check_json, check_name
+from lsr.errors import CorpusError, CorruptIndex, InvalidVectors
 from lsr.index.blocked.parameters import BlockOptions
 from lsr.index.filters.collect import FieldsWriter
 from lsr.index.filters.columns import Column, Fields
@@ -17,7 +19,7 @@ from lsr.index.segments import Remaining
 from lsr.index.storage.checkpoint import Stages
 from lsr.index.storage.folder import Workplace
 from lsr.index.storage.manifest import FileEntry, SegmentEntry
-from lsr.index.storage.records import IdsWriter, TextsWriter
+from lsr.index.storage.records import IdsWriter, Record, TextsWriter
 from lsr.sparse import SparseVectors
 
 __all__ = ["merge", "stored_documents"]
@@ -80,7 +82,7 @@ def _copy(parts: Sequence[Remaining], spool: Spool, place: Workplace, name: str,
                 if texts is not None:
                     texts.append(documents)
                 fields.append(documents)
-                spool.append(SparseVectors(indptr=indptr, indices=terms, values=weights, dim=spool.dim), names)
+                spool.append(_vectors(indptr, terms, weights, spool.dim), names)
         spool.sync()
         progress("copying documents", total, total)
         return [*ids.finish(), *(texts.finish() if texts else []), *fields.finish()]
@@ -96,6 +98,13 @@ def stored_documents(part: Remaining) -> Iterator[list[Document]]:
         yield _documents(part, rows)
 
 
+def _vectors(indptr: Rows, terms: Any, weights: npt.NDArray[np.float32], dim: int) -> SparseVectors:
+    try:
+        return SparseVectors(indptr=indptr, indices=terms, values=weights, dim=dim)
+    except InvalidVectors as error:
+        raise CorruptIndex(f"stored vectors are none ({error}); run `lsr check --full`") from None
+
+
 def _pieces(part: Remaining) -> Iterator[Rows]:
     for first in range(0, part.live, _ROWS):
         yield part.left(np.arange(first, min(first + _ROWS, part.live)))
@@ -107,8 +116,18 @@ def _documents(part: Remaining, rows: Rows) -> list[Document]:
     if texts is None:
         metadata = _metadata(part.segment.fields, rows)
         return [Document(id=names[row], text="", metadata=metadata.get(row, {})) for row in rows.tolist()]
-    found = ((names[row], texts[row]) for row in rows.tolist())
-    return [Document(id=name, text=one.text, title=one.title, metadata=one.metadata) for name, one in found]
+    return [_document(names[row], texts[row]) for row in rows.tolist()]
+
+
+def _document(name: str, record: Record) -> Document:
+    """A document of what is stored of it, if that is what could be stored again."""
+    try:
+        for field, value in (("title", record.title), ("text", record.text), *record.metadata.items()):
+            check_name(field, field, name)
+            check_json(value, field, name)
+    except CorpusError as error:
+        raise CorruptIndex(f"the record of a document is damaged: {error}; run `lsr check --full`") from None
+    return Document(id=name, text=record.text, title=record.title, metadata=record.metadata)
 
 
 def _metadata(fields: Fields, rows: Rows) -> dict[int, dict[str, list[Any]]]:
@@ -133,7 +152,10 @@ def _values(column: Column, first: int, last: int) -> Iterator[tuple[int, Any]]:
     values = column.values[part].tolist()
     strings = column.strings
     if strings is not None:
-        values = [strings[code].decode() for code in values]
+        try:
+            values = [strings[code].decode() for code in values]
+        except ValueError:  # no such string, or no UTF-8
+            raise CorruptIndex("the strings of a metadata column are damaged; run `lsr check --full`") from None
     elif column.kind == "bool":
         values = [bool(value) for value in values]
     yield from zip(rows, values, strict=True)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lsr.errors import CorruptIndex, InvalidInput
+from lsr.errors import CorruptIndex, InvalidInput, one_line
 from lsr.index.blocked.parameters import Building
 from lsr.index.segments import Remaining
 from lsr.index.storage.manifest import Manifest, SegmentEntry
@@ -48,7 +48,8 @@ def building_of(manifest: Manifest) -> Building:
     try:
         return Building(**known)  # type: ignore[arg-type]
     except (InvalidInput, TypeError) as error:
-        raise CorruptIndex(f"the manifest says wrongly how the index is built ({error}); restore a copy") from None
+        what = one_line(error)[:200]
+        raise CorruptIndex(f"the manifest says wrongly how the index is built ({what}); restore a copy") from None
 
 
 def is_compact(run: Sequence[Remaining], building: Building) -> bool:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from lsr.errors import CorruptIndex, EncoderError, EncoderMismatch
+from lsr.errors import CorruptIndex, EncoderError, EncoderMismatch, InvalidInput, one_line
 from lsr.index.storage.arrays import map_array, read_file, write_array, write_bytes
 from lsr.index.storage.manifest import EncoderEntry, FileEntry, Manifest
 from lsr.sparse import SparseVectors
@@ -33,6 +33,8 @@ __all__ = [
     "write_encoder",
 ]
 
+# What loading an encoder may raise, where a manifest says strange things of it.
+_NOT_LOADED = (EncoderError, TypeError, ValueError, AttributeError, OverflowError, OSError)
 # In the folder encoder/; term weights that were adapted since the index was built are in encoder-GENERATION/.
 TOKENIZER, WEIGHTS = "tokenizer.json", "term_weights"
 
@@ -74,7 +76,9 @@ class NetworkQueries:
 
         try:
             encoder = load_encoder(self._entry.source, query_top_k=self._entry.policy.get("top_k"))
-        except EncoderError as error:
+        except InvalidInput:
+            raise
+        except _NOT_LOADED as error:
             raise EncoderError(
                 f"{self._path}: queries go through the network of {self._entry.name}, which cannot be loaded ({error}); "
                 "give its folder as encoder= to Index.open"
@@ -136,10 +140,18 @@ def _plain(file: FileEntry) -> str:
     return file.name.rpartition("/")[2]
 
 
-def term_weights(path: Path, entry: EncoderEntry | None) -> npt.NDArray[np.float32] | None:
+def term_weights(path: Path, entry: EncoderEntry | None, dim: int) -> npt.NDArray[np.float32] | None:
     """The table of term weights [dim] that an index keeps, None where it has none."""
     files = {_plain(file): file for file in entry.files} if entry is not None else {}
-    return map_array(path, files[WEIGHTS]) if WEIGHTS in files else None
+    return _table(path, files[WEIGHTS], dim) if WEIGHTS in files else None
+
+
+def _table(path: Path, file: FileEntry, dim: int) -> npt.NDArray[np.float32]:
+    read_file(path, file)  # for the checksum: small, and every score rests on it
+    table = map_array(path, file)
+    if table.dtype != np.float32 or table.shape != (dim,) or not np.isfinite(table).all():
+        raise CorruptIndex(f"{path}: term weights of shape {table.shape} for {dim:,} terms; build it again")
+    return table
 
 
 def check_encoder(path: Path, made_with: EncoderEntry | None, encoder: Encoder, dim: int | None = None) -> None:
@@ -177,7 +189,9 @@ def document_encoder(
     if given is None:
         try:
             given = load_encoder(entry.source, device=device, query_top_k=entry.policy.get("top_k"), **reading)
-        except (EncoderError, TypeError) as error:
+        except InvalidInput:
+            raise
+        except _NOT_LOADED as error:
             raise EncoderError(
                 f"{path}: its documents were encoded by {entry.name}, which cannot be loaded ({error}); give its folder as"
                 " encoder= to Index.open"
@@ -214,15 +228,16 @@ def open_query_side(path: Path, manifest: Manifest, given: Encoder | None) -> Qu
     except KeyError as name:
         raise CorruptIndex(f"{path}: {name} is not in its manifest; build the index again") from None
     except (EncoderError, ValueError) as error:
-        raise CorruptIndex(f"{path}: its tokenizer cannot be used ({error}); build the index again") from None
-    read_file(path, weights)  # for the checksum: small, and every score rests on it
-    table = map_array(path, weights)
-    if table.dtype != np.float32 or table.shape != (manifest.dim,):
-        raise CorruptIndex(f"{path}: term weights of shape {table.shape} for {manifest.dim:,} terms; build it again")
+        raise _unusable(path, error) from None
+    table = _table(path, weights, manifest.dim)
     try:
         return QueryEncoder(tokenizer_json, table, dim=manifest.dim, **_policy(entry.policy))
-    except (EncoderError, ValueError, TypeError) as error:
-        raise CorruptIndex(f"{path}: its tokenizer cannot be used ({error}); build the index again") from None
+    except (EncoderError, ValueError) as error:
+        raise _unusable(path, error) from None
+
+
+def _unusable(path: Path, error: Exception) -> CorruptIndex:
+    return CorruptIndex(f"{path}: its tokenizer cannot be used ({one_line(error)[:300]}); build the index again")
 
 
 def _policy(found: dict[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from lsr.errors import CorruptIndex, InvalidInput, UnsupportedVersion
+from lsr.errors import CorruptIndex, InvalidInput, InvalidVectors, UnsupportedVersion, one_line
 from lsr.hits import Explanation
 from lsr.index.blocked.curves import Curve
 from lsr.index.blocked.parameters import SearchSettings
@@ -19,6 +19,7 @@ from lsr.index.explain import explain
 from lsr.index.filters.columns import Fields
 from lsr.index.filters.expression import Filter
 from lsr.index.filters.masks import Masks
+from lsr.index.policy import building_of
 from lsr.index.query_side import QuerySide, open_query_side
 from lsr.index.searcher import Searcher
 from lsr.index.segments import Part, search_parts
@@ -55,6 +56,7 @@ class Snapshot:
     ) -> None:
         if manifest.engine not in ("exact", "blocked"):
             raise UnsupportedVersion(f"{path}: made by a newer lsr ({manifest.lsr_version}): pip install -U lsr-engine")
+        building_of(manifest)  # before anything is changed by what it says
         self.path, self.manifest, self._pin, self._encoder = path, manifest, pin, encoder
         self._opened: dict[_Key, tuple[Segment, Searcher]]
         self.parts = _open_parts(path, manifest, {} if previous is None else previous._opened)
@@ -149,13 +151,16 @@ class Snapshot:
         """The stored vectors of documents, by row, with their ids."""
         places = [self.place(row) for row in rows.tolist()]
         found = [part.segment.document(inside) for part, inside in places]
-        return SparseVectors(
-            indptr=np.cumsum([0] + [len(terms) for terms, _ in found]),
-            indices=np.concatenate([terms for terms, _ in found]) if found else np.zeros(0, np.int64),
-            values=np.concatenate([weights for _, weights in found]) if found else np.zeros(0, np.float32),
-            dim=self.manifest.dim,
-            ids=[part.segment.ids[inside] for part, inside in places],
-        )
+        try:
+            return SparseVectors(
+                indptr=np.cumsum([0] + [len(terms) for terms, _ in found]),
+                indices=np.concatenate([terms for terms, _ in found]) if found else np.zeros(0, np.int64),
+                values=np.concatenate([weights for _, weights in found]) if found else np.zeros(0, np.float32),
+                dim=self.manifest.dim,
+                ids=[part.segment.ids[inside] for part, inside in places],
+            )
+        except InvalidVectors as error:
+            raise CorruptIndex(f"{self.path}: stored vectors are none ({error}); run `lsr check --full`") from None
 
     def statistics(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """Terms of each document [documents], and documents of each term [dim]."""
@@ -164,7 +169,10 @@ class Snapshot:
         for part in self.parts:
             terms = part.segment.forward_terms
             for first in range(0, len(terms), 1 << 24):  # bincount makes 8 bytes of each term id
-                frequencies += np.bincount(terms[first : first + (1 << 24)], minlength=dim)
+                piece = terms[first : first + (1 << 24)]
+                if int(piece.max()) >= dim:
+                    raise CorruptIndex(f"{self.path}: terms outside the vocabulary; run `lsr check --full`")
+                frequencies += np.bincount(piece, minlength=dim)
             if len(part.deleted):
                 frequencies -= np.bincount(part.segment.gather(part.deleted)[1], minlength=dim)
             lengths.append(part.segment.lengths()[part.left(np.arange(part.live))])
@@ -188,9 +196,7 @@ class Snapshot:
         described = Fields.of_all([part.segment.fields for part in self.parts]).describe()
         for part in self.parts:
             for field in part.segment.fields if len(part.deleted) else ():
-                mask = np.zeros(part.entry.documents, np.uint8)
-                for column in field.columns:
-                    column.mark_all(mask)
+                mask = field.having(part.entry.documents)
                 if field.entry.name in described:
                     described[field.entry.name]["documents"] -= int(np.count_nonzero(mask[part.deleted]))
         return described
@@ -223,5 +229,6 @@ def _open_parts(path: Path, manifest: Manifest, opened: dict[_Key, tuple[Segment
 def _curves(path: Path, entry: SegmentEntry) -> tuple[Curve, ...]:
     try:
         return tuple(Curve.from_json(curve) for curve in entry.curves)
-    except (KeyError, TypeError, ValueError, InvalidInput) as error:
-        raise CorruptIndex(f"{path}: a curve in its manifest is wrong ({error}); build the index again") from None
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        what = one_line(error)[:200]
+        raise CorruptIndex(f"{path}: a curve in its manifest is wrong ({what}); build the index again") from None

@@ -321,7 +321,7 @@ class Writer:
         from lsr.index.blocked.calibration import calibrate
 
         segment = Segment(place.target, entry, manifest.dim, texts=False)
-        curves = calibrate(segment, manifest.dim, None, term_weights(self._folder, side), progress)
+        curves = calibrate(segment, manifest.dim, None, term_weights(self._folder, side, manifest.dim), progress)
         return replace(entry, curves=tuple(curve.to_json() for curve in curves))
 
     def _publish(self, commit: Commit, segments: Sequence[SegmentEntry], **changes: Any) -> None:

@@ -182,7 +182,7 @@ def test_term_weights_stay_until_they_are_refreshed(tmp_path: Path) -> None:
     index = Index.build([*TEXTS[:2], {"_id": "other", "text": "rotate rotate the list"}], tmp_path / "my.idx")
 
     def table(one: Index) -> list[float]:
-        weights = term_weights(one.path, one.manifest.encoder)
+        weights = term_weights(one.path, one.manifest.encoder, one.dim)
         assert weights is not None
         return [float(weight) for weight in weights]
 

@@ -54,7 +54,7 @@ def edit_manifest(path: Path, change: Callable[[dict[str, Any]], None]) -> None:
     change(body)
     plain = json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
     body["checksum"] = xxhash.xxh3_128_hexdigest(plain)
-    file.write_text(json.dumps(body))
+    file.write_text(json.dumps(body, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 # -- appearing as a whole or not at all --------------------------------------------------------------------------------

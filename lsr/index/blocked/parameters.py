@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from lsr.errors import InvalidInput
+from lsr.index.storage.blocks import BLOCK_SIZES
 
 __all__ = ["BLOCKED_FROM", "ENGINES", "BlockOptions", "Building", "SearchSettings", "default_block_size"]
 
 ENGINES = ("auto", "exact", "blocked")
 BLOCKED_FROM = 100_000  # documents from which "auto" builds blocks: below, the exact engine answers as fast
-BLOCK_SIZES = (32, 64, 128, 256)
 MOST_BLOCKS = 1 << 17  # scoring so many costs as much as reading the best of them
 
 
@@ -32,7 +32,7 @@ class BlockOptions:
     postings_energy: float = 0.8
 
     def __post_init__(self) -> None:
-        if self.block_size not in BLOCK_SIZES:
+        if type(self.block_size) is not int or self.block_size not in BLOCK_SIZES:
             raise InvalidInput(f"block_size is {self.block_size}: it must be one of 32, 64, 128, 256")
         if not 0 < self.postings_energy <= 1:
             raise InvalidInput(

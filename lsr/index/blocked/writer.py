@@ -15,7 +15,7 @@ import numpy.typing as npt
 from lsr.index.blocked.parameters import BlockOptions
 from lsr.index.kernels import compile_once
 from lsr.index.storage.arrays import AppendFile, write_array
-from lsr.index.storage.blocks import CELL, STRIP, padded_blocks
+from lsr.index.storage.blocks import CELL, STRIP, block_type, padded_blocks
 from lsr.index.storage.manifest import FileEntry
 from lsr.processors import available_cores
 
@@ -145,7 +145,7 @@ class _Writer:
 
     @property
     def _block_type(self) -> np.dtype[Any]:
-        return np.dtype("<u2" if self._padded <= 1 << 16 else "<u4")
+        return np.dtype(block_type(self._padded)).newbyteorder("<")
 
     def _floors(self, indptr: npt.NDArray[np.int64], codes: Array) -> Array:
         from lsr.index.kernels.block_writing import floors

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from lsr.errors import InvalidInput
+from lsr.errors import CorruptIndex, InvalidInput
 from lsr.index.filters.expression import Value
 from lsr.index.filters.strings import Strings
 
@@ -101,6 +101,7 @@ class FieldTable:
                 if not known or types != (str, int, bool):
                     raise ValueError("a field of another kind")
             found = cls(fields, {str(name): str(why) for name, why in body["refused"].items()}, str(body["left_out"]))
+            found.to_bytes()  # half surrogate pairs could not be written again
         except (KeyError, TypeError, AttributeError, RecursionError) as error:
             raise ValueError(f"{error!r} is wrong or missing in it") from None
         if len({entry.name for entry in fields}) < len(fields):
@@ -217,6 +218,18 @@ class Field(NamedTuple):
         """The types of its values, in alphabetical order."""
         return sorted({column.kind for column in self.columns})
 
+    def having(self, documents: int) -> Mask:
+        """1 for each row of a segment with a value. Raises `CorruptIndex` where a value belongs to none."""
+        mask = np.zeros(documents, np.uint8)
+        try:
+            for column in self.columns:
+                column.mark_all(mask)
+        except IndexError:
+            raise CorruptIndex(
+                f"the rows of the field {self.entry.name!r} are damaged; run `lsr check --full`"
+            ) from None
+        return mask
+
     @property
     def type(self) -> str:
         """The types of its values: "int", or "int or string"."""
@@ -264,13 +277,15 @@ class Fields:
         if found is not None:
             return found
         if name in self.table.refused:
-            raise InvalidInput(f"filter: the field {name!r} cannot be filtered on: {self.table.refused[name]}")
+            why = " ".join(self.table.refused[name].split())
+            raise InvalidInput(f"filter: the field {name!r} cannot be filtered on: {why}")
         if not self._fields:
             raise InvalidInput(
                 f"filter: no field {name!r}: this index has none; build it from documents with metadata"
                 " (ids can be filtered on without)"
             )
-        shown = [f"{known} ({found.type})" for known, found in list(self._fields.items())[:_SHOWN]]
+        known = list(self._fields.items())[:_SHOWN]
+        shown = [f"{one if one.isprintable() else repr(one)} ({found.type})" for one, found in known]
         more = [f"{len(self._fields) - _SHOWN} more (see lsr info)"] if len(self._fields) > _SHOWN else []
         kept = f"; only the first {MAX_FIELDS} fields of the documents are kept" if self.table.left_out else ""
         raise InvalidInput(f"filter: no field {name!r}; the fields are {', '.join(shown + more)}{kept}")

@@ -147,7 +147,8 @@ def _drop_row(bits, allowed):  # type: ignore[no-untyped-def]
 def _drop_list(bits, docs, start, end, allowed):  # type: ignore[no-untyped-def]
     """The same for the documents of one posting list."""
     for p in range(U(start), U(end)):
-        if not allowed[docs[p]]:
+        # Postings of a damaged file may point past the last document.
+        if docs[p] >= len(allowed) or not allowed[docs[p]]:
             bits[docs[p]] = 0
 
 
@@ -157,6 +158,14 @@ def _offer(score, doc, rows_of, keys):  # type: ignore[no-untyped-def]
     key = make_key(score, np.int64(rows_of[doc]) if len(rows_of) else doc)
     if key > keys[0]:
         replace_worst(keys, len(keys), key)
+
+
+@njit(nogil=True, cache=True)
+def _clear_rest(groups, documents):  # type: ignore[no-untyped-def]
+    """Clears what follows the last document in its group: postings of a damaged file may point there."""
+    last = (documents - 1) // GROUP
+    for j in range(documents - last * GROUP, GROUP):
+        groups[last, j] = 0
 
 
 @njit(nogil=True, cache=True)
@@ -170,6 +179,7 @@ def _take_dense(groups, documents, base, rows_of, keys, seed):  # type: ignore[n
         np.int32(keys[0] >> U(32)) - np.int32(1), seed
     )  # a score equal to the worst hit's may belong to an earlier row
     below = max(below, np.int32(0))
+    _clear_rest(groups, documents)
     for g in range((documents + GROUP - 1) // GROUP):
         hot = 0
         for j in range(GROUP):
@@ -185,14 +195,15 @@ def _take_dense(groups, documents, base, rows_of, keys, seed):  # type: ignore[n
 
 
 @njit(nogil=True, cache=True)
-def _take_sparse(bits, docs, start, end, base, rows_of, keys):  # type: ignore[no-untyped-def]
-    """The same for the documents of one posting list: for windows where few documents were touched."""
+def _take_sparse(bits, docs, start, end, base, inside, rows_of, keys):  # type: ignore[no-untyped-def]
+    """The same for the documents of one posting list: for windows, of `inside` documents, where few were touched."""
     for p in range(U(start), U(end)):
         local = docs[p]
         score = bits[local]
         if score > 0:  # not yet taken through the list of another term
             bits[local] = 0
-            _offer(score, base + np.int64(local), rows_of, keys)
+            if np.int64(local) < inside:  # always, but in a damaged file
+                _offer(score, base + np.int64(local), rows_of, keys)
 
 
 @njit(nogil=True, cache=True)
@@ -255,6 +266,7 @@ def _collect(groups, documents, base, below, limit, candidates):  # type: ignore
     All scores are cleared.
     """
     count = 0
+    _clear_rest(groups, documents)
     for g in range((documents + GROUP - 1) // GROUP):
         hot = 0
         for j in range(GROUP):
@@ -359,5 +371,5 @@ def search(
                     _drop_list(bits, docs, offsets[at], offsets[at + 1], mask)
                 for j in range(found):
                     at = places[j] * windows + window
-                    _take_sparse(bits, docs, offsets[at], offsets[at + 1], base, rows_of, keys)
+                    _take_sparse(bits, docs, offsets[at], offsets[at + 1], base, inside, rows_of, keys)
         counts[q] = write_hits(keys, top_scores[q].view(np.int32), top_rows[q])

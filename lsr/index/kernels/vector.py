@@ -4,7 +4,8 @@ They are LLVM's own vector types and operations, of no one processor: LLVM lower
 instruction, two of AVX2, four of SSE2 or NEON, or scalar code), with the same results. The tests run them for several
 processors against numpy, and lower them for aarch64.
 
-Positions are uint64 and are not checked: a caller keeps every lane it names inside the array.
+Positions are uint64 and are not checked: a caller keeps every lane it names inside the array. With NUMBA_BOUNDSCHECK=1, as
+tests set it, they are, and an IndexError is raised.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
+from numba.core import cgutils, config
 from numba.extending import intrinsic
 
 __all__ = ["LANES", "ROW", "above", "add_nibbles", "count_bits", "equal", "first_bit", "nibbles_above_0", "prefetch"]
@@ -24,8 +25,11 @@ _I1, _I8, _I16, _I32, _I64 = (ir.IntType(bits) for bits in (1, 8, 16, 32, 64))
 
 
 def _pointer(context: Any, builder: Any, array_type: Any, array: Any, at: Any, to: Any) -> Any:
-    data = context.make_array(array_type)(context, builder, array).data
-    return builder.bitcast(builder.gep(data, [at]), to.as_pointer())
+    made = context.make_array(array_type)(context, builder, array)
+    if config.BOUNDSCHECK and isinstance(to, ir.VectorType):
+        last = builder.add(at, ir.Constant(at.type, to.count - 1))
+        cgutils.do_boundscheck(context, builder, last, cgutils.unpack_tuple(builder, made.shape, 1)[0])
+    return builder.bitcast(builder.gep(made.data, [at]), to.as_pointer())
 
 
 def _splat(builder: Any, value: Any, lanes: int) -> Any:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import mmap
 import os
-import stat
 import weakref
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -18,7 +17,8 @@ import xxhash
 
 from lsr import disk
 from lsr.errors import CorruptIndex, StorageError
-from lsr.index.storage.manifest import FileEntry, unopened
+from lsr.index.storage.manifest import FileEntry
+from lsr.index.storage.regular import open_regular, unopened
 
 __all__ = ["AppendFile", "checksum", "map_array", "read_file", "verified", "write_array", "write_bytes"]
 
@@ -111,8 +111,9 @@ def map_array(folder: Path, entry: FileEntry) -> Array:
     if entry.dtype not in DTYPES:
         raise CorruptIndex(f"{path}: type {entry.dtype!r} is none that an index holds; build the index again")
     dtype = np.dtype(entry.dtype)
-    if math.prod(entry.shape) * dtype.itemsize != entry.bytes:
-        raise CorruptIndex(f"{path}: shape {entry.shape} does not fit {entry.bytes} bytes; build the index again")
+    if len(entry.shape) != 1 or entry.shape[0] * dtype.itemsize != entry.bytes:
+        shape = str(entry.shape)[:40]
+        raise CorruptIndex(f"{path}: shape {shape} does not fit {entry.bytes} bytes; build the index again")
     descriptor = _open(path, entry)
     try:
         if entry.bytes == 0:  # cannot be mapped
@@ -179,19 +180,17 @@ def _chunks(file: BinaryIO) -> Iterable[bytes]:
 
 def _open(path: Path, entry: FileEntry) -> int:
     try:
-        descriptor = os.open(
-            path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-        )
+        if "/" in entry.name and path.parent.is_symlink():  # or all of its files would be outside of the index
+            raise CorruptIndex(f"{path.parent}: a link, not a folder of the index; restore a copy")
+        descriptor = open_regular(path)
     except FileNotFoundError:
         raise CorruptIndex(f"{path}: missing; build the index again or restore a copy") from None
     except OSError as error:
         raise unopened(path, error) from None
-    status = os.fstat(descriptor)
-    if not stat.S_ISREG(status.st_mode) or status.st_size != entry.bytes:
+    size = os.fstat(descriptor).st_size
+    if size != entry.bytes:
         os.close(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise CorruptIndex(f"{path}: not a regular file; build the index again or restore a copy")
         raise CorruptIndex(
-            f"{path}: {status.st_size:,} bytes where {entry.bytes:,} were written; build the index again or restore a copy"
+            f"{path}: {size:,} bytes where {entry.bytes:,} were written; build the index again or restore a copy"
         )
     return descriptor

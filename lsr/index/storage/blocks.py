@@ -29,11 +29,17 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["CELL", "STRIP", "BlockArrays", "find_fault", "open_blocks", "padded_blocks"]
+__all__ = ["BLOCK_SIZES", "CELL", "STRIP", "BlockArrays", "block_type", "find_fault", "open_blocks", "padded_blocks"]
 
 STRIP = 32  # documents of a strip
 CELL = 16  # bytes of a strip
+BLOCK_SIZES = (32, 64, 128, 256)
 Array = npt.NDArray[Any]
+
+
+def block_type(padded: int) -> type[np.uint16] | type[np.uint32]:
+    """The type of block numbers."""
+    return np.uint16 if padded <= 1 << 16 else np.uint32
 
 
 def padded_blocks(documents: int, block_size: int) -> int:
@@ -99,12 +105,12 @@ def open_blocks(
     block_size: int,
 ) -> BlockArrays:
     """Takes the arrays through the checks of a segment."""
-    if block_size % STRIP or not STRIP <= block_size <= 256:
+    if block_size not in BLOCK_SIZES:
         raise corrupt("manifest", f"a block of {block_size} documents")
     padded = padded_blocks(documents, block_size)
     lists_terms = take("blocks_lists_terms", None, np.uint32)
     offsets = take("blocks_lists_offsets", (len(lists_terms) + 1,), np.int64)
-    blocks = take("blocks_lists_blocks", None, np.uint16, np.uint32)
+    blocks = take("blocks_lists_blocks", None, block_type(padded))
     codes = take("blocks_lists_codes", (len(blocks),), np.uint8)
     check_offsets("blocks_lists_offsets", offsets, len(blocks))
     if len(lists_terms) and int(np.diff(offsets).max()) > padded:  # more than the engine's working memory holds
@@ -118,7 +124,8 @@ def open_blocks(
     rows_largest = take("blocks_rows_largest", (rows,), np.uint8)
     before = take("blocks_rows_before", (rows * padded // 64,), np.uint32)
     rows_offsets = take("blocks_rows_offsets", (rows + 1,), np.int64)
-    if rows_offsets[0] != len(blocks) or np.any(rows_offsets[1:] < rows_offsets[:-1]):
+    # A row without an entry would have the engine read one where there may be none.
+    if rows_offsets[0] != len(blocks) or np.any(rows_offsets[1:] <= rows_offsets[:-1]):
         raise corrupt("blocks_rows_offsets", "does not rise from the number of list entries")
     for name, terms in (("blocks_lists_terms", lists_terms), ("blocks_rows_terms", rows_terms)):
         if len(terms) and (np.any(terms[1:] <= terms[:-1]) or int(terms[-1]) >= dim):

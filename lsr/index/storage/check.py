@@ -13,7 +13,7 @@ from lsr.index.filters.columns import Column
 from lsr.index.storage.arrays import checksum
 from lsr.index.storage.blocks import find_fault
 from lsr.index.storage.locks import open_newest
-from lsr.index.storage.manifest import Manifest
+from lsr.index.storage.manifest import Manifest, is_as_written, manifest_name
 from lsr.index.storage.segment import WINDOW, Segment, largest_codes, open_deletions, window_count
 from lsr.index.storage.vocabulary import StoredVocabulary
 
@@ -34,7 +34,7 @@ def check_index(path: Path, full: bool) -> Iterator[str]:
 
 
 def check_generation(path: Path, manifest: Manifest, full: bool) -> Iterator[str]:
-    """The same for a generation that need not be the newest."""
+    """The same for the generation of a manifest, which the caller holds, and which need not be the newest."""
     yield f"manifest: generation {manifest.generation}, checksum matches"
     segments = [Segment(path, entry, manifest.dim, manifest.texts) for entry in manifest.segments]
     deletions = [open_deletions(path, entry) for entry in manifest.segments]
@@ -42,6 +42,8 @@ def check_generation(path: Path, manifest: Manifest, full: bool) -> Iterator[str
     yield f"structure: {len(manifest.files())} files of the right type, size and shape; offsets in range"
     if not full:
         return
+    if not is_as_written(path / manifest_name(manifest.generation)):
+        raise CorruptIndex(f"{path}: its manifest is not as it was written; restore a copy")
     for file in manifest.files():
         if checksum(path, file) != file.xxh3_128:
             raise CorruptIndex(
@@ -128,10 +130,7 @@ def _check_fields(path: Path, segment: Segment) -> None:
     for field in segment.fields:
         problems = [problem for column in field.columns if (problem := _column_problem(column, n))]
         if not problems:
-            mask = np.zeros(n, np.uint8)
-            for column in field.columns:
-                column.mark_all(mask)
-            having = int(np.count_nonzero(mask))
+            having = int(np.count_nonzero(field.having(n)))
             lists = sum(len(column.values) for column in field.columns) > having
             if (having, lists) != (field.entry.documents, field.entry.lists):
                 problems.append("counts contradict its values")

@@ -19,7 +19,8 @@ from pathlib import Path
 
 from lsr import disk
 from lsr.errors import IndexLocked, IndexNotFound, StorageError
-from lsr.index.storage.manifest import Manifest, newest, unopened
+from lsr.index.storage.manifest import Manifest, newest
+from lsr.index.storage.regular import open_regular, unopened
 
 try:
     import fcntl
@@ -82,8 +83,9 @@ def _holder(descriptor: int) -> str:
     try:
         note = json.loads(os.pread(descriptor, 4096, 0))
         host = "" if note["host"] == socket.gethostname() else f" on {note['host']}"
-        return f"process {int(note['process'])}{host} (since {note['since']})"
-    except (OSError, ValueError, KeyError, TypeError):
+        said = f"process {int(note['process'])}{host} (since {note['since']})"
+        return said if said.isprintable() else "another process"
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return "another process"
 
 
@@ -99,7 +101,7 @@ def open_newest(folder: Path) -> tuple[Manifest, Pin | None]:
     for _ in range(_TRIES):
         path = newest(folder)
         try:
-            descriptor = os.open(path, os.O_RDONLY | _FLAGS | getattr(os, "O_NONBLOCK", 0))
+            descriptor = open_regular(path)
         except FileNotFoundError:
             continue
         except OSError as error:
@@ -148,7 +150,7 @@ def is_claimed(folder: Path) -> bool:
 def remove_unless_pinned(manifest: Path) -> bool:
     """Removes a manifest that no reader holds. Returns whether it is gone."""
     assert fcntl is not None
-    descriptor = os.open(manifest, os.O_RDONLY | _FLAGS)
+    descriptor = open_regular(manifest)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         disk.remove(manifest)  # while it is locked: a reader that comes now sees that it is gone

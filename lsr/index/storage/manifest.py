@@ -2,40 +2,48 @@
 
 from __future__ import annotations
 
-import errno
 import json
-import math
+import os
 import re
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import xxhash
 
-from lsr.errors import CorruptIndex, IndexNotFound, StorageError, UnsupportedVersion
+from lsr.errors import CorruptIndex, IndexNotFound, LsrError, UnsupportedVersion
+from lsr.index.storage.regular import open_regular, unopened
 
 __all__ = [
     "FORMAT_VERSION",
+    "MAX_DIM",
     "EncoderEntry",
     "FileEntry",
     "Manifest",
     "SegmentEntry",
     "file_entries",
     "generation_of",
+    "is_as_written",
     "is_index",
     "manifest_bytes",
     "manifest_name",
     "manifests",
     "newest",
-    "unopened",
 ]
 
 MAGIC = "lsr-index"
 FORMAT_VERSION = (4, 0)  # major: who reads it must know it; minor: additions that older readers may ignore
 OLDEST_READ = (4, 0)  # the oldest version that this code reads
 MANIFEST_LIMIT = 64 << 20  # bytes; a larger one is not ours
+MAX_DIM = 1 << 24
+MAX_GENERATION = 10**12 - 2  # the next one still has a name of that form
 _NAME = re.compile(r"manifest-(\d{6,12})\.json")
 _PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}(/[A-Za-z0-9_][A-Za-z0-9_.-]{0,99})?")
+_TAKEN = re.compile(
+    r"(LOCK|manifest-.*|tmp-.*|unfinished-.*)", re.IGNORECASE
+)  # what is written to is no file of a generation
+_SHOWN = 200  # characters of something strange in a message
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,45 +170,52 @@ class Manifest:
         if not isinstance(body, dict) or body.get("magic") != MAGIC:
             raise CorruptIndex(f"{path}: not a manifest of lsr; build the index again or restore a copy")
         _check_version(path, body)
-        if body.pop("checksum", None) != _checksum(body):
+        told = body.pop("checksum", None)
+        try:
+            matches = told == _checksum(body)
+        except (UnicodeEncodeError, RecursionError):  # lsr writes neither half surrogate pairs nor anything that deep
+            matches = False
+        if not matches:
             raise CorruptIndex(f"{path}: its checksum does not match; build the index again or restore a copy")
         try:
             found = _parse(body)
-            if found.generation != generation_of(path):
+            if found.generation != generation_of(path) or found.generation > MAX_GENERATION:
                 raise ValueError(f"generation {found.generation}")
             if broken := next((segment for segment in found.segments if segment.live < 0), None):
                 raise ValueError(f"{broken.deleted} deleted of {broken.documents} documents")
             return found
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise CorruptIndex(f"{path}: {error!r} is wrong or missing in it; build the index again") from None
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+            what = repr(error)[:_SHOWN]
+            raise CorruptIndex(f"{path}: {what} is wrong or missing in it; build the index again") from None
 
 
 def manifest_bytes(path: Path) -> bytes:
     """What is in the file of a manifest. Raises `CorruptIndex` for one that is too large, or `StorageError`."""
     try:
-        if path.stat().st_size > MANIFEST_LIMIT:
-            raise CorruptIndex(f"{path}: larger than a manifest can be; restore it from a copy")
-        return path.read_bytes()
+        with os.fdopen(open_regular(path), "rb") as file:
+            data = file.read(MANIFEST_LIMIT + 1)
     except OSError as error:
         raise unopened(path, error) from None
-
-
-def unopened(path: Path, error: OSError) -> StorageError:
-    """Why a file of an index cannot be read: something else than a file is in its place, or the system is to blame."""
-    if error.errno in (errno.ELOOP, errno.EISDIR, errno.ENXIO, errno.ENOTDIR):
-        return CorruptIndex(f"{path}: not a regular file; build the index again or restore a copy")
-    return StorageError(f"{path}: cannot be read ({error.strerror}); put that right, and open the index again")
+    if len(data) > MANIFEST_LIMIT:
+        raise CorruptIndex(f"{path}: larger than a manifest can be; restore it from a copy")
+    return data
 
 
 def manifest_name(generation: int) -> str:
     return f"manifest-{generation:06}.json"
 
 
+def is_as_written(path: Path) -> bool:
+    """Whether a manifest has the very bytes that lsr wrote: its checksum does not count white space, nor how numbers look."""
+    data = manifest_bytes(path)
+    return data == json.dumps(json.loads(data), indent=1, ensure_ascii=False).encode() + b"\n"
+
+
 def is_index(folder: Path) -> bool:
     """Whether a folder holds a manifest of lsr: what `--overwrite` may replace."""
     try:
-        body = json.loads(newest(folder).read_bytes())
-    except (OSError, ValueError, RecursionError, IndexNotFound):
+        body = json.loads(manifest_bytes(newest(folder)))
+    except (LsrError, OSError, ValueError, RecursionError):
         return False
     return isinstance(body, dict) and body.get("magic") == MAGIC
 
@@ -246,14 +261,19 @@ def _check_version(path: Path, body: dict[str, Any]) -> None:
     assert oldest is not None
     if tuple(oldest) > FORMAT_VERSION:
         raise UnsupportedVersion(
-            f"{path.parent}: written in index format {version[0]}.{version[1]} by lsr {body.get('lsr_version')}; this lsr"
+            f"{path.parent}: written in index format {version[0]}.{version[1]} by lsr {_shown(body)}; this lsr"
             f" reads up to {FORMAT_VERSION[0]}.{FORMAT_VERSION[1]}: pip install --upgrade lsr-engine"
         )
     if tuple(version) < OLDEST_READ:
         raise UnsupportedVersion(
-            f"{path.parent}: written in index format {version[0]}.{version[1]} by lsr {body.get('lsr_version')}; this lsr"
+            f"{path.parent}: written in index format {version[0]}.{version[1]} by lsr {_shown(body)}; this lsr"
             f" reads from {OLDEST_READ[0]}.{OLDEST_READ[1]} on: build it again"
         )
+
+
+def _shown(body: dict[str, Any]) -> str:
+    """The version that a manifest says wrote it, fit for a message, whatever it says."""
+    return "".join(c if c.isprintable() else "?" for c in str(body.get("lsr_version"))[:_SHOWN])
 
 
 def _parse(body: dict[str, Any]) -> Manifest:
@@ -262,7 +282,7 @@ def _parse(body: dict[str, Any]) -> Manifest:
         generation=_count(body["generation"]),
         created=_text(body["created"]),
         lsr_version=_text(body["lsr_version"]),
-        dim=_count(body["dim"]),
+        dim=_dim(body["dim"]),
         engine=_text(body["engine"]),
         encoder=None
         if encoder is None
@@ -281,7 +301,7 @@ def _parse(body: dict[str, Any]) -> Manifest:
                 name=_plain(segment["name"]),
                 documents=_count(segment["documents"]),
                 nnz=_count(segment["nnz"]),
-                scale=float(segment["scale"]),
+                scale=_scale(segment["scale"]),
                 block_size=_count(segment["block_size"]),
                 files=file_entries(segment["files"]),
                 curves=tuple(dict(curve) for curve in segment["curves"]),
@@ -316,7 +336,7 @@ def file_entries(entries: list[dict[str, Any]]) -> tuple[FileEntry, ...]:
 
 def _plain(name: Any) -> str:
     """A name that cannot lead out of the folder."""
-    if not (isinstance(name, str) and _PLAIN.fullmatch(name)):
+    if not (isinstance(name, str) and _PLAIN.fullmatch(name)) or _TAKEN.fullmatch(name.partition("/")[0]):
         raise ValueError(f"file name {name!r}")
     return name
 
@@ -328,9 +348,18 @@ def _text(value: Any) -> str:
 
 
 def _scale(value: Any) -> float:
-    if not isinstance(value, int | float) or not (math.isfinite(value) and value > 0):
+    """A step of weights: as a float32, in which scores are computed, finite and above 0."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"scale {value!r}")
+    if not np.finfo(np.float32).smallest_subnormal <= value <= np.finfo(np.float32).max:
         raise ValueError(f"scale {value!r}")
     return float(value)
+
+
+def _dim(value: Any) -> int:
+    if not 1 <= _count(value) <= MAX_DIM:
+        raise ValueError(f"dim {value!r}")
+    return int(value)
 
 
 def _mapping(value: Any) -> dict[str, Any] | None:

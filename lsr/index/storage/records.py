@@ -26,6 +26,7 @@ from lsr.index.storage.manifest import FileEntry
 __all__ = ["Ids", "IdsWriter", "Record", "Texts", "TextsWriter"]
 
 BLOCK = 16
+_KEPT = 1 << 20  # bytes of a decompressed block that is kept for the next document; of larger ones the last alone is
 _BLOCK_LIMIT = 256 << 20  # bytes of one decompressed block; a frame that claims more is hostile
 _LINE_LIMIT = _BLOCK_LIMIT // BLOCK - 1  # bytes of one document in it, without the line end
 _RECENT = 1 << 16
@@ -258,27 +259,55 @@ class TextsWriter:
 
 
 class Texts:
-    """Texts of a segment: row -> Record. Safe from several threads."""
+    """Texts of a segment: row -> Record. Safe from several threads.
+
+    Few bytes on disk may become many: up to `_BLOCK_LIMIT` are decompressed, of which up to `_LINE_LIMIT` are parsed.
+    """
 
     def __init__(self, blocks: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64], documents: int) -> None:
         self._blocks, self._offsets, self._documents = blocks, offsets, documents
-        self._lines = lru_cache(maxsize=64)(self._read_block)
+        self._small = lru_cache(maxsize=64)(self._read_small)
+        self._large: tuple[int, bytes] = (-1, b"")  # the last one
 
     def __getitem__(self, row: int) -> Record:
         if not 0 <= row < self._documents:
             raise IndexError(f"document {row} of {self._documents}")
         try:
-            title, text, metadata = json.loads(self._lines(row // BLOCK)[row % BLOCK])
+            title, text, metadata = json.loads(self._line(row // BLOCK, row % BLOCK).decode())
             if not (isinstance(title, str) and isinstance(text, str) and isinstance(metadata, dict)):
                 raise ValueError("not a record")  # noqa: TRY004 - becomes CorruptIndex below
-        except (ValueError, IndexError, RecursionError, zstandard.ZstdError, MemoryError) as error:
+        except (ValueError, TypeError, RecursionError, zstandard.ZstdError, MemoryError) as error:
             raise CorruptIndex(f"the text of document {row} is damaged ({error}); run `lsr check --full`") from None
         return Record(title, text, metadata)
 
-    def _read_block(self, block: int) -> list[str]:
+    def _line(self, block: int, number: int) -> bytes:
+        data = self._small(block)
+        if data is None:
+            last, data = self._large
+            if last != block:
+                data = _decompressed(self._frame(block))
+                self._large = block, data
+        start = 0
+        for _ in range(number):
+            start = data.index(b"\n", start) + 1  # ValueError where there are fewer
+        end = data.find(b"\n", start)
+        end = len(data) if end < 0 else end
+        if end - start > _LINE_LIMIT:
+            raise ValueError("a line longer than any")
+        return data[start:end]
+
+    def _read_small(self, block: int) -> bytes | None:
+        """A block, None where it claims to be larger than what is kept."""
+        frame = self._frame(block)
+        return None if zstandard.frame_content_size(frame) > _KEPT else _decompressed(frame)
+
+    def _frame(self, block: int) -> bytes:
         start, end = self._offsets[block : block + 2].tolist()
-        frame = self._blocks[start:end].tobytes()
-        if zstandard.frame_content_size(frame) > _BLOCK_LIMIT:
-            raise ValueError("a block that claims to be larger than any")
-        # A decompressor each time: they are cheap, and not safe to share between threads.
-        return zstandard.ZstdDecompressor().decompress(frame).decode().split("\n")
+        return self._blocks[start:end].tobytes()
+
+
+def _decompressed(frame: bytes) -> bytes:
+    if zstandard.frame_content_size(frame) > _BLOCK_LIMIT:
+        raise ValueError("a block that claims to be larger than any")
+    # A decompressor each time: they are cheap, and not safe to share between threads.
+    return bytes(zstandard.ZstdDecompressor().decompress(frame))

@@ -39,9 +39,20 @@ from lsr.index.storage.manifest import SegmentEntry
 from lsr.index.storage.records import BLOCK, Ids, Texts
 from lsr.sparse import term_type
 
-__all__ = ["WINDOW", "Lists", "Rows", "Segment", "deletion_bits", "largest_codes", "open_deletions", "window_count"]
+__all__ = [
+    "MAX_DOCUMENTS",
+    "WINDOW",
+    "Lists",
+    "Rows",
+    "Segment",
+    "deletion_bits",
+    "largest_codes",
+    "open_deletions",
+    "window_count",
+]
 
 WINDOW = 1 << 16  # documents a window: what a 16-bit number tells apart
+MAX_DOCUMENTS = (1 << 32) - 1
 
 Array = npt.NDArray[Any]
 
@@ -113,6 +124,8 @@ class Segment:
         self._arrays = {file.name.rpartition("/")[2]: map_array(folder, file) for file in entry.files}
         self.documents = n = entry.documents
         nnz = entry.nnz
+        if n > MAX_DOCUMENTS:
+            raise self._corrupt("manifest", f"{n:,} documents, more than an index holds")
         self.forward_indptr = self._take("forward_indptr", (n + 1,), np.int64)
         self.forward_terms = self._take("forward_terms", (nnz,), term_type(dim))
         self.forward_codes = self._take("forward_codes", (nnz,), np.uint8, np.uint16)
@@ -123,8 +136,6 @@ class Segment:
         for name, terms in (("postings_terms", self.lists.terms), ("dense_terms", self.rows.terms)):
             if len(terms) and (np.any(terms[1:] <= terms[:-1]) or int(terms[-1]) >= dim):
                 raise self._corrupt(name, "terms do not rise or lie outside the vocabulary")
-        if not (np.isfinite(entry.scale) and 0 < entry.scale <= np.finfo(np.float32).max):
-            raise self._corrupt("manifest", f"the scale of the weights is {entry.scale}")
         self.blocks: BlockArrays | None = None
         self.rows_of = self.places_of = _NO_ORDER  # empty where documents are stored in the order of rows
         if entry.block_size:
@@ -212,6 +223,8 @@ class Segment:
             self._check_offsets(f"{name}_offsets", offsets, len(data))
             strings = Strings(data, offsets)
         values = self._take(f"{name}_values", (n,) if whole else None, *types)
+        if strings is not None and len(strings) > np.iinfo(values.dtype).max + 1:  # its places are compared with them
+            raise self._corrupt(f"{name}_values", f"holds {values.dtype} for {len(strings):,} strings")
         rows = None if whole else self._take(f"{name}_rows", values.shape, np.uint32)
         return Column(kind, values, rows, strings)
 
