@@ -80,3 +80,11 @@ def test_info_lists_the_fields(index: Path) -> None:
 )
 def test_a_wrong_filter_is_one_line(index: Path, text: str, says: str) -> None:
     assert says in one_line(lsr("search", index, "log file", "--filter", text))
+
+
+def test_brackets_in_the_name_of_a_field_are_no_markup(tmp_path: Path) -> None:
+    (tmp_path / "docs.jsonl").write_text(json.dumps({"_id": "a", "text": "a log file", "[/b]": 1}) + "\n")
+    assert lsr("index", tmp_path / "docs.jsonl", "-o", tmp_path / "my.idx").returncode == 0
+    done = lsr("info", tmp_path / "my.idx")
+    assert done.returncode == 0, done.stderr
+    assert "fields [/b]" in done.stdout

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from lsr import Index
-from lsr.errors import LsrError
+from lsr.errors import CorruptIndex, LsrError, OutputExists
 from lsr.index.storage.check import check_index
 from lsr.index.storage.manifest import Manifest
 from tests.reliability.report import report, scaled
@@ -220,3 +220,35 @@ def test_much_damage_is_found_and_never_crashes(samples: dict[str, Path], tmp_pa
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_sound_index_is_verified(samples: dict[str, Path], kind: str) -> None:
     assert answers(Index.open(samples[kind], verify=True)) == answers(Index.open(samples[kind]))
+
+
+def test_white_space_in_the_manifest_is_damage_but_does_no_harm(samples: dict[str, Path], tmp_path: Path) -> None:
+    path = tmp_path / "my.idx"
+    shutil.copytree(samples["exact"], path)
+    with (path / "manifest-000001.json").open("ab") as file:
+        file.write(b"\n")
+    assert answers(Index.open(path)) == answers(Index.open(samples["exact"]))
+    for full_check in (lambda: Index.open(path, verify=True), lambda: list(check_index(path, full=True))):
+        with pytest.raises(CorruptIndex, match="not as it was written"):
+            full_check()
+
+
+def test_a_pipe_is_refused_and_not_waited_for(samples: dict[str, Path], tmp_path: Path) -> None:
+    for name in ("manifest-000001.json", "segment-0001/forward_codes"):
+        path = tmp_path / name.replace("/", "-") / "my.idx"
+        shutil.copytree(samples["exact"], path)
+        _pipe(path / name, random.Random())
+        with pytest.raises(CorruptIndex, match="not a regular file"):
+            Index.open(path)
+        with pytest.raises(OutputExists, match=r"is not an index|an index is there already"):
+            Index.build(sample_queries(60), path)
+
+
+def test_a_segment_behind_a_link_is_refused(samples: dict[str, Path], tmp_path: Path) -> None:
+    path = tmp_path / "my.idx"
+    shutil.copytree(samples["exact"], path)
+    _link_the_folder(path / "segment-0001" / "forward_codes", random.Random())
+    with pytest.raises(CorruptIndex, match="a link, not a folder"):
+        Index.open(path)
+    (tmp_path / "other.idx").symlink_to(samples["exact"])  # the index as a whole may be behind one
+    assert len(Index.open(tmp_path / "other.idx", verify=True)) == 90
