@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-import numpy as np
-import numpy.typing as npt
-
 from lsr.errors import InvalidInput
-from lsr.hits import Explanation, Hits
+from lsr.hits import Hits
 from lsr.index.asking import check_queries, check_search, checked_texts
 from lsr.index.blocked.parameters import SearchSettings
-from lsr.index.facts import facts_of
+from lsr.index.contents import Contents
 from lsr.index.filters.expression import Filter
-from lsr.index.query_side import QuerySide, check_encoder
+from lsr.index.query_side import check_encoder
 from lsr.index.snapshot import Snapshot
 from lsr.index.storage.locks import Pin, open_newest
 from lsr.index.storage.manifest import Manifest
-from lsr.index.storage.records import Record
 from lsr.index.writer import Writer
 from lsr.limits import Limits
 from lsr.processors import available_cores
@@ -42,7 +38,7 @@ DEFAULT_RECALL = 0.98
 Changed = TypeVar("Changed")
 
 
-class Index:
+class Index(Contents):
     """Documents as sparse vectors on disk, and their search.
 
     An index is a folder, opened by mapping its files into memory: opening costs milliseconds and memory is shared
@@ -467,86 +463,6 @@ class Index:
 
         snapshot = self._snapshot  # held to the end: its files are not collected meanwhile
         write_snapshot(snapshot.path, snapshot.manifest, Path(path), overwrite, progress or _no_progress)
-
-    # -- what is inside ------------------------------------------------------------------------------------------------
-
-    @property
-    def manifest(self) -> Manifest:
-        """What the folder says about the generation that is open."""
-        return self._snapshot.manifest
-
-    @property
-    def generation(self) -> int:
-        """The number of the generation that is open: 1 after `build`, one more after each change."""
-        return self.manifest.generation
-
-    def __len__(self) -> int:
-        """Number of documents."""
-        return self._snapshot.documents
-
-    @property
-    def dim(self) -> int:
-        return self.manifest.dim
-
-    @property
-    def nnz(self) -> int:
-        """Number of stored weights in all documents together."""
-        return self._snapshot.nnz
-
-    @property
-    def scale(self) -> float:
-        """The step of the stored weights: each is a whole number of them (see docs/architecture.md)."""
-        return self._snapshot.scale
-
-    @property
-    def tokens(self) -> tuple[str, ...] | None:
-        """The text of each term [dim]: the vocabulary of the encoder, or the words of the file that was imported; None for
-        an index of bare vectors."""
-        return self._snapshot.tokens
-
-    @property
-    def query_encoder(self) -> QuerySide | None:
-        """The query side of the encoder, as the index keeps it; None for an index made from bare vectors."""
-        return self._snapshot.query_encoder
-
-    def vectors(self, rows: Sequence[int] | npt.NDArray[np.integer[Any]]) -> SparseVectors:
-        """The stored vectors of documents, by row number, with their ids."""
-        return self._snapshot.vectors(np.asarray(rows, np.int64))
-
-    def batches(self, size: int = 1 << 14) -> Iterator[SparseVectors]:
-        """The stored vectors of all documents with their ids, in document order, up to `size` documents at a time."""
-        snapshot = self._snapshot
-        for first in range(0, snapshot.documents, size):
-            yield snapshot.vectors(np.arange(first, min(first + size, snapshot.documents)))
-
-    def statistics(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """Terms of each document [documents], and documents of each term [dim]: what sparsity is measured from."""
-        return self._snapshot.statistics()
-
-    def row_of(self, identifier: str) -> int | None:
-        """The row number of a document, None when there is no document with that id.
-
-        Rows count the documents in the order in which they were added; a change to the index may give a document another."""
-        return self._snapshot.find(identifier)
-
-    def id_of(self, row: int) -> str:
-        """The id of the document in a row."""
-        return self._snapshot.id_of(row)
-
-    def record_of(self, row: int) -> Record | None:
-        """Title, text and metadata of the document in a row; None when the index keeps no texts."""
-        return self._snapshot.record_of(row)
-
-    def explain(self, terms: npt.NDArray[Any], weights: npt.NDArray[np.float32], row: int) -> Explanation:
-        """Why the document in a row has its score for a sparse query; see `Hit.explain`."""
-        return self._snapshot.explain(terms, weights, row)
-
-    def info(self) -> dict[str, Any]:
-        """Counts, sizes and origin, as `lsr info --json` prints them.
-
-        "compact" says why the index should be compacted, None where that would gain little.
-        """
-        return facts_of(self._snapshot)
 
     def __repr__(self) -> str:
         name = "vectors" if self.manifest.encoder is None else self.manifest.encoder.name

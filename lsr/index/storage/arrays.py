@@ -141,7 +141,7 @@ def read_file(folder: Path, entry: FileEntry, limit: int = 64 << 20) -> bytes:
     with os.fdopen(descriptor, "rb") as file:
         data = file.read()
     if xxhash.xxh3_128_hexdigest(data) != entry.xxh3_128:
-        raise CorruptIndex(f"{path}: altered since it was written; build the index again or restore a copy")
+        raise CorruptIndex(f"{path}: altered since it was written; `lsr repair` it, build it again or restore a copy")
     return data
 
 
@@ -170,7 +170,7 @@ def verified(folder: Path, entry: FileEntry) -> Iterator[bytes]:
             running.update(piece)
             yield piece
     if running.hexdigest() != entry.xxh3_128:
-        raise CorruptIndex(f"{path}: altered since it was written; build the index again or restore a copy")
+        raise CorruptIndex(f"{path}: altered since it was written; `lsr repair` it, build it again or restore a copy")
 
 
 def _chunks(file: BinaryIO) -> Iterable[bytes]:
@@ -184,13 +184,13 @@ def _open(path: Path, entry: FileEntry) -> int:
             raise CorruptIndex(f"{path.parent}: a link, not a folder of the index; restore a copy")
         descriptor = open_regular(path)
     except FileNotFoundError:
-        raise CorruptIndex(f"{path}: missing; build the index again or restore a copy") from None
+        raise CorruptIndex(f"{path}: missing; `lsr repair` it, build it again or restore a copy") from None
     except OSError as error:
         raise unopened(path, error) from None
     size = os.fstat(descriptor).st_size
     if size != entry.bytes:
         os.close(descriptor)
         raise CorruptIndex(
-            f"{path}: {size:,} bytes where {entry.bytes:,} were written; build the index again or restore a copy"
+            f"{path}: {size:,} bytes where {entry.bytes:,} were written; `lsr repair` it, build it again or restore a copy"
         )
     return descriptor

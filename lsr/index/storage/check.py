@@ -47,7 +47,7 @@ def check_generation(path: Path, manifest: Manifest, full: bool) -> Iterator[str
     for file in manifest.files():
         if checksum(path, file) != file.xxh3_128:
             raise CorruptIndex(
-                f"{path / file.name}: altered since it was written; build the index again or restore a copy"
+                f"{path / file.name}: altered since it was written; `lsr repair` it, build it again or restore a copy"
             )
     yield f"checksums: {sum(file.bytes for file in manifest.files()):,} bytes match"
     if words is not None:
@@ -62,7 +62,7 @@ def check_generation(path: Path, manifest: Manifest, full: bool) -> Iterator[str
         if segment.blocks is not None:
             fault = find_fault(segment.blocks, segment.documents)
             if fault is not None:
-                raise CorruptIndex(f"{path}: {fault}; build the index again or restore a copy")
+                raise CorruptIndex(f"{path}: {fault}; `lsr repair` it, build it again or restore a copy")
             yield f"blocks: {segment.blocks.entries:,} entries lie in their blocks"
         _check_records(path, segment)
         if len(segment.fields):

@@ -166,9 +166,11 @@ class Manifest:
         try:
             body = json.loads(data)
         except (ValueError, RecursionError) as error:
-            raise CorruptIndex(f"{path}: cannot be read ({error}); build the index again or restore a copy") from None
+            raise CorruptIndex(
+                f"{path}: cannot be read ({error}); `lsr repair` it, build it again or restore a copy"
+            ) from None
         if not isinstance(body, dict) or body.get("magic") != MAGIC:
-            raise CorruptIndex(f"{path}: not a manifest of lsr; build the index again or restore a copy")
+            raise CorruptIndex(f"{path}: not a manifest of lsr; `lsr repair` it, build it again or restore a copy")
         _check_version(path, body)
         told = body.pop("checksum", None)
         try:
@@ -176,7 +178,9 @@ class Manifest:
         except (UnicodeEncodeError, RecursionError):  # lsr writes neither half surrogate pairs nor anything that deep
             matches = False
         if not matches:
-            raise CorruptIndex(f"{path}: its checksum does not match; build the index again or restore a copy")
+            raise CorruptIndex(
+                f"{path}: its checksum does not match; `lsr repair` it, build it again or restore a copy"
+            )
         try:
             found = _parse(body)
             if found.generation != generation_of(path) or found.generation > MAX_GENERATION:
@@ -256,7 +260,7 @@ def _check_version(path: Path, body: dict[str, Any]) -> None:
     version, oldest = body.get("format_version"), body.get("oldest_reader")
     for value in (version, oldest):
         if not (isinstance(value, list) and len(value) == 2 and all(type(part) is int for part in value)):
-            raise CorruptIndex(f"{path}: no format version in it; build the index again or restore a copy")
+            raise CorruptIndex(f"{path}: no format version in it; `lsr repair` it, build it again or restore a copy")
     assert version is not None
     assert oldest is not None
     if tuple(oldest) > FORMAT_VERSION:

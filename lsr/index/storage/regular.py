@@ -28,5 +28,5 @@ def open_regular(path: Path) -> int:
 def unopened(path: Path, error: OSError) -> StorageError:
     """Why a file of an index cannot be read: something else than a file is in its place, or the system is to blame."""
     if error.errno in (errno.ELOOP, errno.EINVAL, errno.EISDIR, errno.ENXIO, errno.ENOTDIR):
-        return CorruptIndex(f"{path}: not a regular file; build the index again or restore a copy")
+        return CorruptIndex(f"{path}: not a regular file; `lsr repair` it, build it again or restore a copy")
     return StorageError(f"{path}: cannot be read ({error.strerror}); put that right, and open the index again")

@@ -243,4 +243,4 @@ class Segment:
             raise self._corrupt(name, f"does not rise from 0 to {end}")
 
     def _corrupt(self, name: str, what: str) -> CorruptIndex:
-        return CorruptIndex(f"{self._where / name}: {what}; build the index again or restore a copy")
+        return CorruptIndex(f"{self._where / name}: {what}; `lsr repair` it, build it again or restore a copy")
