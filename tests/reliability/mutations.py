@@ -45,7 +45,7 @@ def mutate(forged: Forged, rng: random.Random) -> list[str]:
     for change in sorted(chosen, key=lambda one: one in LAST):
         try:
             said.append(f"{change.__name__.strip('_')} {change(forged, rng)}")
-        except (KeyError, TypeError, IndexError, ValueError) as error:  # another change left nothing to change
+        except (KeyError, TypeError, IndexError, ValueError, AttributeError) as error:  # an earlier change left nothing
             said.append(f"{change.__name__.strip('_')} failed: {type(error).__name__}")
     return said
 
