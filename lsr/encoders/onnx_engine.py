@@ -47,7 +47,7 @@ class OnnxEngine:
         self._lock = Lock()
 
     def encode(self, ids: IdArray, lengths: IdArray) -> Sequence[Vector]:
-        (output,) = self._session.run(None, {"input_ids": ids, "lengths": lengths})
+        (output,) = _run(self._session, None, {"input_ids": ids, "lengths": lengths})
         if self._selection.kind == "tokens":
             return token_rows(ids, lengths, output, self._selection)
         return vocabulary_rows(output, self._selection)
@@ -57,14 +57,14 @@ class OnnxEngine:
         if self._selection.kind == "latents":
             return np.full(len(terms), -1, np.int64)
         if self._selection.kind == "tokens":
-            weights = self._session.run(None, _one(ids))[0][0]
+            weights = _run(self._session, None, _one(ids))[0][0]
             return np.array([np.argmax(np.where(ids == term, weights, -np.inf)) for term in terms.tolist()], np.int64)
         if self._selection.summed:
             raise InvalidInput("with sum pooling a term comes from all positions, and none can be named")
         with self._lock:
             if self._inspector is None:
                 self._inspector = _session(with_positions(self._model), self._selection)
-        found: IdArray = self._inspector.run(["positions"], _one(ids))[0][0]
+        found: IdArray = _run(self._inspector, ["positions"], _one(ids))[0][0]
         return found[terms]
 
 
@@ -122,6 +122,14 @@ def _session(model: bytes, chosen: Selection) -> Any:
             f"the document model has {found} terms, its tokenizer {chosen.dim}: they do not belong together"
         )
     return session
+
+
+def _run(session: Any, outputs: list[str] | None, inputs: dict[str, IdArray]) -> Any:
+    """What the network puts out. Raises `EncoderError` for one that was accepted and fails on its first text."""
+    try:
+        return session.run(outputs, inputs)
+    except Exception as error:  # as in _session
+        raise EncoderError(f"ONNX Runtime cannot run the model ({one_line(error)[:300]}); copy it again") from None
 
 
 def _plain_session(model: bytes, threads: int) -> Any:

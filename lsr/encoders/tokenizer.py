@@ -4,26 +4,53 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from lsr.errors import EncoderError, InvalidInput, one_line
+from lsr.errors import EncoderError, InvalidInput, LsrError, one_line
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-__all__ = ["load_tokenizer", "model_max_length", "read_tokenizer_json", "special_ids", "unknown_id", "valid_text"]
+__all__ = [
+    "load_tokenizer",
+    "model_max_length",
+    "read_tokenizer_json",
+    "special_ids",
+    "tokenizing",
+    "unknown_id",
+    "valid_text",
+]
 
 BYTE_LEVEL_TOKENS = {"bos": "<s>", "pad": "<pad>", "eos": "</s>", "unk": "<unk>", "mask": "<mask>"}
+
+
+class _Tokenizing:
+    """What the tokenizers library raises in the block becomes `EncoderError`: bare Exceptions, and the panics of Rust, which
+    are none. A tokenizer.json may be well formed and fail only when it meets a text."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if error is None or isinstance(error, LsrError):
+            return
+        if isinstance(error, Exception) or type(error).__module__ == "pyo3_runtime":
+            what = f"the tokenizer cannot be read ({one_line(error)[:200]})"
+            raise EncoderError(f"{what}; it must be a tokenizer.json of this model") from None
+
+
+tokenizing = _Tokenizing()
 
 
 def load_tokenizer(tokenizer_json: str) -> Tokenizer:
     """The tokenizer described by the text of a tokenizer.json. Raises `EncoderError` when it is none."""
     from tokenizers import Tokenizer
 
-    try:
+    with tokenizing:
         tokenizer = Tokenizer.from_str(tokenizer_json)
-    except Exception as error:  # tokenizers raises bare Exceptions
-        raise EncoderError(f"the tokenizer cannot be read ({one_line(error)}); it must be a tokenizer.json") from None
     tokenizer.no_truncation()
     tokenizer.no_padding()
     return tokenizer
@@ -95,20 +122,29 @@ def _named(settings: dict[str, Any], key: str, default: str) -> str:
 
 def _word_piece(folder: Path, settings: dict[str, Any]) -> str:
     """BERT's: one token a line of vocab.txt."""
-    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
-
     ids = {token: i for i, token in enumerate(_read(folder / "vocab.txt").rstrip("\n").split("\n"))}
     names = [_named(settings, f"{kind}_token", f"[{kind.upper()}]") for kind in ("pad", "unk", "cls", "sep", "mask")]
     if missing := [name for name in names[:4] if name not in ids]:
         raise EncoderError(
             f"{folder / 'vocab.txt'}: has no {', '.join(missing)}, so it is no vocabulary of BERT's kind"
         )
+    switches = {
+        name: _switch(folder, settings, key, default)
+        for name, key, default in (
+            ("lowercase", "do_lower_case", True),
+            ("strip_accents", "strip_accents", None),
+            ("handle_chinese_chars", "tokenize_chinese_chars", True),
+        )
+    }
+    with tokenizing:
+        return _word_piece_json(ids, names, switches)
+
+
+def _word_piece_json(ids: dict[str, int], names: list[str], switches: dict[str, bool | None]) -> str:
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+
     tokenizer = Tokenizer(models.WordPiece(ids, unk_token=names[1], max_input_chars_per_word=100))
-    tokenizer.normalizer = normalizers.BertNormalizer(
-        lowercase=settings.get("do_lower_case", True),
-        strip_accents=settings.get("strip_accents"),
-        handle_chinese_chars=settings.get("tokenize_chinese_chars", True),
-    )
+    tokenizer.normalizer = normalizers.BertNormalizer(**switches)  # type: ignore[arg-type]
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     tokenizer.add_special_tokens([name for name in names if name in ids])
     tokenizer.post_processor = processors.TemplateProcessing(
@@ -118,8 +154,20 @@ def _word_piece(folder: Path, settings: dict[str, Any]) -> str:
     return str(tokenizer.to_str())
 
 
+def _switch(folder: Path, settings: dict[str, Any], key: str, default: bool | None) -> bool | None:
+    found = settings.get(key, default)
+    if found is not None and not isinstance(found, bool):
+        raise EncoderError(f"{folder / 'tokenizer_config.json'}: {key} is {found!r}: it must be true or false")
+    return default if found is None else found
+
+
 def _byte_level(folder: Path, settings: dict[str, Any]) -> str:
     """RoBERTa's: byte pairs over bytes, from vocab.json and merges.txt."""
+    with tokenizing:
+        return _byte_level_json(folder, settings)
+
+
+def _byte_level_json(folder: Path, settings: dict[str, Any]) -> str:
     from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers, processors
 
     space = bool(settings.get("add_prefix_space", False))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cached_property
 
-from lsr.encoders.tokenizer import load_tokenizer, special_ids, unknown_id, valid_text
+from lsr.encoders.tokenizer import load_tokenizer, special_ids, tokenizing, unknown_id, valid_text
 from lsr.errors import EncoderError
 
 __all__ = ["Vocabulary"]
@@ -59,6 +59,7 @@ class Vocabulary:
         """
         if not self.named:
             return []
-        encoding = self._tokenizer.encode(valid_text(text), add_special_tokens=False)
+        with tokenizing:
+            encoding = self._tokenizer.encode(valid_text(text), add_special_tokens=False)
         pairs = zip(encoding.ids, encoding.offsets, strict=True)
         return [(term, start, end) for term, (start, end) in pairs if term not in self.special]

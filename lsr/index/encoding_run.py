@@ -117,7 +117,8 @@ class EncodingRun:
         if state is None:
             self._spool.open()
             return
-        if (state.encoder, state.reading) != (self._encoder.hash, self._encoder.reading):
+        other = len(state.frequencies) != self._encoder.dim
+        if other or (state.encoder, state.reading) != (self._encoder.hash, self._encoder.reading):
             raise self._refusal("the interrupted run had another encoder, --max-length, --long or --precision")
         self._spool.open(state.documents, state.nnz)
         if list(self._spool.digests) != state.spool:
@@ -169,4 +170,16 @@ class _Checkpoint:
         digest, _, body = data.partition(b"\n")
         if xxhash.xxh3_128_hexdigest(body).encode() != digest:
             raise ValueError("altered since it was written")
-        return cls(**json.loads(body))
+        found = cls(**json.loads(body))
+        for field in fields(cls):  # a digest is no proof of who wrote it
+            kind, value = _KINDS[field.name], getattr(found, field.name)
+            if type(value) is not kind or (kind is int and value < 0):
+                raise ValueError(f"{field.name} is {value!r}")
+        numbers = [*found.counted, *found.frequencies]
+        if any(type(number) is not int or not 0 <= number < 1 << 62 for number in numbers) or len(found.counted) != 3:
+            raise ValueError("counts are no numbers")
+        return found
+
+
+_KINDS = {"encoder": str, "reading": dict, "documents": int, "nnz": int, "content": str, "spool": list, "counted": list,
+          "frequencies": list}  # fmt: skip

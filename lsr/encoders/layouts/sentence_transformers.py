@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -131,7 +132,7 @@ def _table_side(folder: Path, prompt: str) -> TableSide:
 def _splade_head(path: Path) -> VocabularyHead:
     config = _optional(path)
     pooling, activation = config.get("pooling_strategy", "max"), config.get("activation_function", "relu")
-    if pooling not in ("max", "sum") or activation not in ACTIVATIONS:
+    if pooling not in ("max", "sum") or str(activation) not in ACTIVATIONS:
         raise EncoderError(f"{path}: pooling_strategy {pooling!r} with activation_function {activation!r} is not known")
     return VocabularyHead(pooling=pooling, activation=ACTIVATIONS[activation])
 
@@ -159,6 +160,9 @@ def _autoencoder_head(pipeline: list[Module], prompt: str) -> AutoencoderHead:
     name = "encoder.weight" if "encoder.weight" in weights else "decoder.linear.weight"
     weight = weights.tensor(name, None, None)
     dim, width = weight.shape
+    for layer, after in pairwise([*(dense.weight for dense in layers), weight]):
+        if len(layer) != after.shape[1]:
+            raise EncoderError(f"{folder}: takes {after.shape[1]} numbers, and what is before it gives {len(layer)}")
     return AutoencoderHead(
         weight=weight,
         pre_bias=weights.tensor("pre_bias", width),

@@ -30,16 +30,16 @@ def open_system(spec: str, *, max_length: int | None = None, local_files_only: b
     Raises `InvalidInput` when it is none of these, and as opening an index or an encoder does.
     """
     name, what = None, spec.strip()
-    if (named := _NAMED.fullmatch(what)) and not Path(what).exists():
+    if (named := _NAMED.fullmatch(what)) and not _is_there(what):
         name, what = named["name"].strip(), named["what"].strip()
     if not what or "\0" in what or name == "":
         raise InvalidInput(f"{spec!r} names no system: give bm25, an index, a TREC run or an encoder")
     if found := _BM25.fullmatch(what):
         return Bm25System(name or what.replace(" ", ""), **_settings(found["settings"] or "", spec))
     path = Path(what)
-    if path.is_file():
+    if _is_there(what) and path.is_file():
         return RunSystem(name or _stem(path), path)
-    if is_index(path):
+    if _is_there(what) and is_index(path):
         return IndexSystem(name or path.resolve().name, path)
     from lsr.encoders import load_encoder
 
@@ -49,6 +49,13 @@ def open_system(spec: str, *, max_length: int | None = None, local_files_only: b
         fetches = "; --download fetches what is not on this machine" if local_files_only and "/" in what else ""
         raise EncoderNotFound(f"{error}; a system may also be bm25, an index, or a TREC run{fetches}") from None
     return EncoderSystem(name or encoder.name, encoder)
+
+
+def _is_there(path: str) -> bool:
+    try:
+        return Path(path).exists()
+    except (OSError, ValueError):  # longer than a name can be
+        return False
 
 
 def _stem(path: Path) -> str:
