@@ -51,7 +51,7 @@ _LONGEST = 2000  # characters of a message
 
 
 class LsrError(Exception):
-    """Base of every error raised on purpose by lsr. Its text is one line, whatever stands in the names and values it shows."""
+    """Base of every error raised on purpose by lsr. Its text is one line, whatever the names and values in it hold."""
 
     def __str__(self) -> str:
         return _shown(super().__str__())

@@ -21,7 +21,7 @@ _CHUNK = 4 << 20  # bytes
 # warns and raises what no list of exceptions has. Arrays of numbers and texts need no more than this.
 _ITEM = (
     r"""\s*["'](?:descr["']\s*:\s*["'](?P<type>[<>|=]?[biufcSU?]\d{0,9})["']"""
-    r"""|fortran_order["']\s*:\s*(?P<fortran>True|False)|shape["']\s*:\s*\((?P<shape>[\d\s,]{0,400})\))\s*"""
+    r"""|fortran_order["']\s*:\s*(?P<fortran>True|False)|shape["']\s*:\s*\((?P<shape>[-\d\s,]{0,400})\))\s*"""
 )
 _HEADER_ITEM = re.compile(_ITEM)
 _HEADER_LIMIT = 10_000  # bytes, as numpy has it
@@ -82,7 +82,7 @@ def read_array(file: Any, name: str, file_size: int) -> npt.NDArray[Any]:
     length = int.from_bytes(file.read(2 * version[0]), "little")
     shape, fortran, dtype = _header(file.read(min(length, _HEADER_LIMIT + 1)), name)
     size = math.prod(shape) * dtype.itemsize
-    if size != file_size - file.tell():
+    if min(shape, default=0) < 0 or size != file_size - file.tell():
         raise ValueError(f"{name} claims {size:,} bytes in a file of {file_size:,}")
     content = np.empty(size, np.uint8)
     for start in range(0, size, _CHUNK):  # not in one piece, which would need the memory twice
@@ -102,6 +102,8 @@ def _header(raw: bytes, name: str) -> tuple[tuple[int, ...], bool, np.dtype[Any]
             found |= {key: value for key, value in part.groupdict().items() if value is not None}
         if len(parts) != 13 or [part.strip() for part in parts[::4]] != ["", ",", ",", ""]:
             found = {}
+    if re.search(r"""["'][<>|=]?O\d*["']""", text):
+        raise ValueError(f"{name} holds pickled objects")
     if len(found) != 3:
         raise ValueError(f"{name} holds something else than an array of numbers or texts: {text[:80]!r}")
     shape = tuple(int(size) for size in found["shape"].replace(",", " ").split())

@@ -108,6 +108,8 @@ def _one(ids: IdArray) -> dict[str, IdArray]:
 
 def _session(model: bytes, chosen: Selection) -> Any:
     """A session of one thread: batches run side by side, without a barrier after each operation."""
+    if b"location" in model and _has_external_data(model):
+        raise EncoderError("the model names weights in other files, which lsr never reads; save it as one file")
     try:
         session = _plain_session(model, 1)
         found = session.get_modelmeta().custom_metadata_map.get("dim")
@@ -122,6 +124,33 @@ def _session(model: bytes, chosen: Selection) -> Any:
             f"the document model has {found} terms, its tokenizer {chosen.dim}: they do not belong together"
         )
     return session
+
+
+def _has_external_data(model: bytes) -> bool:
+    """Whether any tensor lies outside of the model: its place could be any file of the machine."""
+    import onnx
+    from google.protobuf.message import DecodeError
+
+    try:
+        proto = onnx.load_from_string(model)
+    except DecodeError:
+        return False  # ONNX Runtime says what is wrong
+
+    def of_nodes(nodes: Any) -> bool:
+        return any(
+            is_external(*attribute.tensors, attribute.t) or any(map(of_graph, [*attribute.graphs, attribute.g]))
+            for node in nodes
+            for attribute in node.attribute
+        )
+
+    def of_graph(graph: Any) -> bool:
+        sparse = [tensor for one in graph.sparse_initializer for tensor in (one.values, one.indices)]
+        return is_external(*graph.initializer, *sparse) or of_nodes(graph.node)
+
+    def is_external(*tensors: Any) -> bool:
+        return any(tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.external_data for tensor in tensors)
+
+    return of_graph(proto.graph) or any(of_nodes(function.node) for function in proto.functions)
 
 
 def _run(session: Any, outputs: list[str] | None, inputs: dict[str, IdArray]) -> Any:

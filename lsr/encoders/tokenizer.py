@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 __all__ = [
+    "check_numbers",
     "load_tokenizer",
     "model_max_length",
     "read_tokenizer_json",
@@ -22,6 +23,7 @@ __all__ = [
     "valid_text",
 ]
 
+GAPS = 1 << 16  # ids that no token has; those of the hub have some hundreds
 BYTE_LEVEL_TOKENS = {"bos": "<s>", "pad": "<pad>", "eos": "</s>", "unk": "<unk>", "mask": "<mask>"}
 
 
@@ -54,6 +56,13 @@ def load_tokenizer(tokenizer_json: str) -> Tokenizer:
     tokenizer.no_truncation()
     tokenizer.no_padding()
     return tokenizer
+
+
+def check_numbers(tokens: int, size: int) -> None:
+    """Raises `EncoderError` when so many tokens have ids up to `size`: what is made of a vocabulary has a place for each id,
+    and a file of few bytes could ask for all memory."""
+    if size > 2 * tokens + GAPS:
+        raise EncoderError(f"the tokenizer numbers its {tokens:,} tokens up to {size - 1:,}; it is damaged")
 
 
 def special_ids(tokenizer: Tokenizer) -> frozenset[int]:
@@ -163,6 +172,13 @@ def _switch(folder: Path, settings: dict[str, Any], key: str, default: bool | No
 
 def _byte_level(folder: Path, settings: dict[str, Any]) -> str:
     """RoBERTa's: byte pairs over bytes, from vocab.json and merges.txt."""
+    try:
+        ids = json.loads(_read(folder / "vocab.json"))
+    except (ValueError, RecursionError) as error:
+        raise EncoderError(f"{folder / 'vocab.json'}: not JSON ({one_line(error)})") from None
+    if not isinstance(ids, dict) or not all(type(number) is int and number >= 0 for number in ids.values()):
+        raise EncoderError(f"{folder / 'vocab.json'}: must be an object of tokens and their ids")
+    check_numbers(len(ids), max(ids.values(), default=-1) + 1)
     with tokenizing:
         return _byte_level_json(folder, settings)
 

@@ -173,7 +173,7 @@ class _Checkpoint:
         found = cls(**json.loads(body))
         for field in fields(cls):  # a digest is no proof of who wrote it
             kind, value = _KINDS[field.name], getattr(found, field.name)
-            if type(value) is not kind or (kind is int and value < 0):
+            if type(value) is not kind or (isinstance(value, int) and value < 0):
                 raise ValueError(f"{field.name} is {value!r}")
         numbers = [*found.counted, *found.frequencies]
         if any(type(number) is not int or not 0 <= number < 1 << 62 for number in numbers) or len(found.counted) != 3:
@@ -181,5 +181,5 @@ class _Checkpoint:
         return found
 
 
-_KINDS = {"encoder": str, "reading": dict, "documents": int, "nnz": int, "content": str, "spool": list, "counted": list,
+_KINDS: dict[str, type] = {"encoder": str, "reading": dict, "documents": int, "nnz": int, "content": str, "spool": list, "counted": list,
           "frequencies": list}  # fmt: skip

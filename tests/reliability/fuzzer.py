@@ -1,8 +1,8 @@
 """Loaders on mutated files, in a process of their own: `python -m tests.reliability.fuzzer LOADER [NUMBER]` shows one case.
 
 A case is a loader and a number: they are the seed of all that is random in it. The process has a limit of memory, and each
-case one of processor time and one of time; passing these, as a fault of a native library, ends it by a signal. The parent then
-knows the number, reports it, and begins anew behind it.
+case one of processor time and one of time; passing these, as a fault of a native library, ends it by a signal. The parent
+then knows the number, reports it, and begins anew behind it.
 """
 
 from __future__ import annotations
@@ -82,8 +82,13 @@ def _some(outcome: Outcome, first: int, cases: int, seconds: float) -> int:
         environment |= {"TMPDIR": work, "LSR_CACHE": f"{work}/cache", "HF_HOME": f"{work}/hub", "HOME": work}
         child = subprocess.Popen(
             [sys.executable, "-m", "tests.reliability.fuzzer", "--child", asked, work],
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, cwd=REPOSITORY, env=environment, encoding="utf-8",
-        )  # fmt: skip
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            cwd=REPOSITORY,
+            env=environment,
+            encoding="utf-8",
+        )
         assert child.stdout is not None
         number: int | None = None
         with child.stdout as lines:
@@ -106,12 +111,24 @@ def _some(outcome: Outcome, first: int, cases: int, seconds: float) -> int:
         raise AssertionError(f"{outcome.loader}: the fuzzer itself ended with {code}\n{said[-4000:]}")
     outcome.cases += 1
     name = signal.Signals(-code).name if code < 0 else str(code)
-    what = {"SIGPROF": f"more than {PROCESSOR_SECONDS} s of work", "SIGALRM": f"nothing for {SECONDS} s"}.get(name, name)
+    what = {"SIGPROF": f"more than {PROCESSOR_SECONDS} s of work", "SIGALRM": f"nothing for {SECONDS} s"}.get(
+        name, name
+    )
     outcome.failures.append(Failure(outcome.loader, number, f"the process ended: {what}\n{said[-1500:]}"))
     return number + 1
 
 
 # -- the child ---------------------------------------------------------------------------------------------------------
+
+
+def _broken(name: str) -> Any:
+    """A loader for the test of the fuzzer: valid files it reads, and with others does what must not happen."""
+    from tests.reliability import test_parsers
+    from tests.reliability.loaders import Loader, make_runs
+
+    does = getattr(test_parsers, name.removeprefix("broken:"))
+    valid = iter((True, True))  # as many as `make_runs` writes
+    return Loader(make=make_runs, load=lambda path: None if next(valid, False) else does(path))
 
 
 class _Cases:
@@ -120,7 +137,7 @@ class _Cases:
     def __init__(self, name: str, folder: Path) -> None:
         from tests.reliability.loaders import LOADERS
 
-        self.name, self.loader = name, LOADERS[name]
+        self.name, self.loader = name, LOADERS.get(name) or _broken(name)
         self.folder = folder / "files"
         self.folder.mkdir()
         self.loader.make(self.folder)
@@ -228,12 +245,12 @@ def child(name: str, first: int, number: int, seconds: float, work: Path) -> Non
     for at in range(first, first + number):
         if seconds and time.monotonic() - began > seconds:
             break
-        print("case", at, file=out, flush=True)  # noqa: T201
+        print("case", at, file=out, flush=True)
         with cases.case(at) as path:
             _timers(True)
             kind, wrong = _tried(cases, path, aside)
             _timers(False)
-        print(kind, json.dumps(wrong), file=out, flush=True)  # noqa: T201
+        print(kind, json.dumps(wrong), file=out, flush=True)
         if at % 100 == 0:
             gc.collect()
 
@@ -258,6 +275,7 @@ def show(name: str, number: int) -> None:
 
 if __name__ == "__main__":
     if sys.argv[1] == "--child":
-        child(*json.loads(sys.argv[2]), Path(sys.argv[3]))
+        name, first, number, seconds = json.loads(sys.argv[2])
+        child(name, first, number, seconds, Path(sys.argv[3]))
     else:
         show(sys.argv[1], int(sys.argv[2]))

@@ -1,7 +1,7 @@
 """What reads bytes of anyone: each public loader, valid files for it, and what using it means.
 
-A loader's `make` writes valid files or folders into a folder; its `load` reads one of them to the end. `repair` makes what lsr
-itself checks right again (the hashes of encoder.json), so that what stands behind the check is reached too.
+A loader's `make` writes valid files or folders into a folder; its `load` reads one of them to the end. `repair` makes what
+lsr itself checks right again (the hashes of encoder.json), so that what stands behind the check is reached too.
 """
 
 from __future__ import annotations
@@ -49,13 +49,23 @@ class Loader:
 RECORDS = [
     {"_id": "d1", "title": "Log files", "text": "Rotate a log file, by size or by time.", "metadata": {"year": 2020}},
     {"_id": "d2", "title": "", "text": "The cat sat on the mat. Über café 漢字.", "tags": ["a", "b"], "score": 1.5},
-    {"_id": "d3", "title": 'A "quoted" title', "text": "First line\nsecond line, \\ and more", "draft": True, "n": None},
+    {
+        "_id": "d3",
+        "title": 'A "quoted" title',
+        "text": "First line\nsecond line, \\ and more",
+        "draft": True,
+        "n": None,
+    },
 ]
 COLUMNS = ("_id", "title", "text", "year")
-ROWS = [("1", "Log files", "Rotate a log file", "2020"), ("2", 'say "x"', "two, with a comma", "1999"), ("3", "", "ü", "")]
+ROWS = [
+    ("1", "Log files", "Rotate a log file", "2020"),
+    ("2", 'say "x"', "two, with a comma", "1999"),
+    ("3", "", "ü", ""),
+]
 PAGES = {
-    "guide.md": "---\ntitle: Guide\n---\n# Logs\n\nSome text about `logs`.\n\n```py\ncode()\n```\n\nUnder\n-----\n\n- a\n- b\n",
-    "sub/page.rst": "=====\nTitle\n=====\n\nText with :func:`gzip.open`::\n\n    literal()\n\n.. note:: This\n\nSub\n---\n\nmore\n",
+    "guide.md": "---\ntitle: Guide\n---\n# Logs\n\nSome text about `logs`.\n\n```py\ncode()\n```\n\nUnder\n-----\n\n- a\n",
+    "sub/page.rst": "=====\nTitle\n=====\n\nText with :func:`gzip.open`::\n\n    literal()\n\n.. note:: A\n\nSub\n---\n\nb\n",
     "notes.txt": "One paragraph\nof two lines.\n\nAnother one. With sentences! And more?\n",
 }
 
@@ -488,7 +498,7 @@ LOADERS: dict[str, Loader] = {
     ),
     "encoder-old-tokenizers": Loader(make=encoders("word-pieces", "byte-pairs"), load=load_model),
     "encoder-sentence-transformers": Loader(make=encoders("splade", "router", "router-idf", "csr"), load=load_model),
-    "encoder-exported": Loader(make=encoders("exported"), load=load_model, repair=repair_encoder),
+    "encoder-exported": Loader(make=encoders("exported", "exported-network"), load=load_model, repair=repair_encoder),
     "encoder-query-file": Loader(make=make_query_files, load=load_query_file),
     "encoder-families": Loader(make=make_families, load=load_model, slow=True),
     "encoder-torch": Loader(make=encoders("plain", "splade", "csr"), load=load_with_torch, slow=True),

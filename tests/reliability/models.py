@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -189,10 +190,19 @@ def csr(folder: Path) -> Path:
     def normal(*shape: int) -> np.ndarray:
         return random.standard_normal(shape).astype(np.float32)
 
-    write_json(folder / "1_Pooling" / "config.json", {"word_embedding_dimension": HIDDEN, "pooling_mode_mean_tokens": True})
-    dense = {"in_features": HIDDEN, "out_features": 12, "bias": True, "activation_function": "torch.nn.modules.activation.Tanh"}
+    write_json(
+        folder / "1_Pooling" / "config.json", {"word_embedding_dimension": HIDDEN, "pooling_mode_mean_tokens": True}
+    )
+    dense = {
+        "in_features": HIDDEN,
+        "out_features": 12,
+        "bias": True,
+        "activation_function": "torch.nn.modules.activation.Tanh",
+    }
     write_json(folder / "2_Dense" / "config.json", dense)
-    write_weights(folder / "2_Dense" / "model.safetensors", {"linear.weight": normal(12, HIDDEN), "linear.bias": normal(12)})
+    write_weights(
+        folder / "2_Dense" / "model.safetensors", {"linear.weight": normal(12, HIDDEN), "linear.bias": normal(12)}
+    )
     (folder / "3_Normalize").mkdir()
     write_json(folder / "4_CSRSparsity" / "config.json", {"input_dim": 12, "hidden_dim": 48, "k": 6, "normalize": True})
     latents = {"encoder.weight": normal(48, 12), "latent_bias": normal(48), "pre_bias": normal(12)}
@@ -208,15 +218,15 @@ def token_head(folder: Path) -> Path:
     return folder
 
 
-def exported(folder: Path) -> Path:
+def exported(folder: Path, *, table: bool = True) -> Path:
     """lsr's own layout."""
-    source = opensearch_json(folder.with_name(f".{folder.name}"))
+    source = (opensearch_json if table else plain)(folder.with_name(f".{folder.name}"))
     export_onnx(load_encoder(source), folder, precision="int8", samples=[TEXT, " ".join(TOKENS[5:30])])
     shutil.rmtree(source)
     return folder
 
 
-LAYOUTS = {
+LAYOUTS: dict[str, Callable[[Path], Path]] = {
     "plain": plain,
     "opensearch-json": opensearch_json,
     "opensearch-text": opensearch_text,
@@ -229,6 +239,7 @@ LAYOUTS = {
     "csr": csr,
     "token-head": token_head,
     "exported": exported,
+    "exported-network": lambda folder: exported(folder, table=False),
 }
 
 

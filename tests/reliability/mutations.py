@@ -26,17 +26,17 @@ __all__ = ["mutated"]
 MAGIC = (0, 1, -1, 2, 7, 127, 128, 255, 256, 32767, 65535, 65536, 1 << 24, (1 << 31) - 1, 1 << 31, (1 << 32) - 1, 1 << 32,
          1 << 40, (1 << 62) - 1, (1 << 63) - 1, -(1 << 63), (1 << 64) - 1)  # fmt: skip
 AWKWARD = (
-    b"", b"\0", b"\n", b"\r", b"\r\n", b"\t", b" ", b"\xef\xbb\xbf", b"\xff", b"\xc3", b"\xed\xa0\x80", b"\\ud800", b"\\u0000",
-    b"\xe2\x80\xa8", b"\xc2\x85", b"\x0b", b"\x1b[31m", b"NaN", b"Infinity", b"-Infinity", b"1e999", b"-1", b"-0.0", b"0x10",
-    b"1_000", b"null", b"true", b"{}", b"[]", b'""', b'"', b"'", b"`", b"\\", b"../", b"/etc/passwd", b"%s%n", b"{0}", b"&a *a",
-    b"!!python/object/apply:os.getpid []", b"9" * 5000, b"9" * 400, b"1e" + b"9" * 30, b"[" * 3000, b'{"a":' * 3000,
+    b"", b"\0", b"\n", b"\r", b"\r\n", b"\t", b" ", b"\xef\xbb\xbf", b"\xff", b"\xc3", b"\xed\xa0\x80", b"\\ud800",
+    b"\\u0000", b"\xe2\x80\xa8", b"\xc2\x85", b"\x0b", b"\x1b[31m", b"NaN", b"Infinity", b"-Infinity", b"1e999", b"-1", b"-0.0",
+    b"0x10", b"1_000", b"null", b"true", b"{}", b"[]", b'""', b'"', b"'", b"`", b"\\", b"../", b"/etc/passwd", b"%s%n", b"{0}",
+    b"&a *a", b"!!python/object/apply:os.getpid []", b"9" * 5000, b"9" * 400, b"1e" + b"9" * 30, b"[" * 3000, b'{"a":' * 3000,
     b"(" * 3000, b"a" * 70000, "\u0660\u0661".encode(), "e\u0301\u202e".encode(), b"<s>", b"[UNK]",
 )  # fmt: skip
 BRACKETS = b"\"'`()[]{}<>,:;=\n\t "
 ODD_VALUES: tuple[Any, ...] = (
-    None, True, False, 0, 1, -1, 2, 3, 1 << 31, (1 << 32) - 1, 1 << 63, -(1 << 63), 1 << 64, 10**400, 0.5, -0.5, 1e-320, 1e308,
-    float("nan"), float("inf"), float("-inf"), "", " ", "a", "\0", "\ud800", "\n", "a\nb", "\u2028", "\x1b[31m", "..", "../x",
-    "/etc/passwd", ".", "x" * 300, "x" * 70000, "9" * 5000, "NaN", "0", "1", "true", "[UNK]", [], {}, [[]], [None], {"a": 1},
+    None, True, False, 0, 1, -1, 2, 3, 1 << 31, (1 << 32) - 1, 1 << 63, -(1 << 63), 1 << 64, 10**400, 0.5, -0.5, 1e-320,
+    1e308, float("nan"), float("inf"), float("-inf"), "", " ", "a", "\0", "\ud800", "\n", "a\nb", "\u2028", "\x1b[31m", "..",
+    "../x", "/etc/passwd", ".", "x" * 300, "x" * 70000, "9" * 5000, "NaN", "0", "1", "true", "[UNK]", [], {}, [[]], [None], {"a": 1},
     {"": {}}, ["a"], [1, 2], [[1, 2], [3]], {"content": None}, {"type": "x"},
 )  # fmt: skip
 
@@ -151,7 +151,9 @@ def _digit(data: bytes, others: Sequence[bytes], random: Random) -> bytes:
     if not places:
         return data
     at = random.choice(places)
-    return data[:at] + random.choice((b"0", b"9", b"-1", b"1e9", b".", b"", b"99999999999", b"%d" % at)) + data[at + 1 :]
+    return (
+        data[:at] + random.choice((b"0", b"9", b"-1", b"1e9", b".", b"", b"99999999999", b"%d" % at)) + data[at + 1 :]
+    )
 
 
 def _bracket(data: bytes, others: Sequence[bytes], random: Random) -> bytes:
@@ -215,12 +217,17 @@ def _zip(seed: bytes, others: Sequence[bytes], random: Random) -> bytes:
     if what < 0.75:
         members[at] = name, mutated(name, content, [content for _, content in members] + list(others), random)
     elif what < 0.85:
-        members[at] = _bytes_changed(name.encode(), [], random).decode("utf-8", "replace").replace("\0", "")[:60000], content
+        members[at] = (
+            _bytes_changed(name.encode(), [], random).decode("utf-8", "replace").replace("\0", "")[:60000],
+            content,
+        )
     elif what < 0.9:
         del members[at]
     else:
         members.append((random.choice(members)[0], content))
-    method = random.choice((zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA))
+    method = random.choice(
+        (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
+    )
     made = io.BytesIO()
     with zipfile.ZipFile(made, "w", method) as archive:
         for name, content in members:
@@ -293,7 +300,9 @@ def _value_changed(value: Any, random: Random) -> Any:
         text = _bytes_changed(value.encode("utf-8", "surrogatepass"), [], random)
         return text.decode("utf-8", "replace")
     if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300 and random.random() < 0.5:
-        return random.choice((value + 1, value - 1, -value, value * 2, value * 1000, value // 2, str(value)[:4000], [value]))
+        return random.choice(
+            (value + 1, value - 1, -value, value * 2, value * 1000, value // 2, str(value)[:4000], [value])
+        )
     if random.random() < 0.03:
         for _ in range(random.choice((DEEPEST, 5 * DEEPEST))):
             value = [value]
@@ -376,7 +385,9 @@ def _message_changed(content: bytes, random: Random) -> bytes:
         new = random.choice((random.choice(MAGIC) % (1 << 64), value + 1, max(0, value - 1)))
         changed = varint(key) + varint(new)
         if random.random() < 0.2:  # more bytes than it needs
-            changed = varint(key) + varint(new)[:-1] + bytes([varint(new)[-1] | 128]) + b"\x80" * random.randrange(12) + b"\0"
+            changed = (
+                varint(key) + varint(new)[:-1] + bytes([varint(new)[-1] | 128]) + b"\x80" * random.randrange(12) + b"\0"
+            )
     else:
         inner = _message_changed(value, random) if random.random() < 0.6 and len(value) < 1 << 12 else None
         if inner is None:

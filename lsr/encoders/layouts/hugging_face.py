@@ -31,7 +31,10 @@ BINARY_QUERIES = ("TILDEv2", "DeepImpact", "DeepPairwiseImpact", "DeepImpactMode
 def read_sides(folder: Path) -> tuple[Side, Side]:
     """Query side and document side. Raises `EncoderError` that names what is missing."""
     config = read_config(folder)
-    architectures = [str(name) for name in config.get("architectures") or []]
+    named = config.get("architectures") or []
+    if not isinstance(named, list):
+        raise EncoderError(f"{config.path}: architectures is {named!r}: it must be a list of names")
+    architectures = [str(name) for name in named]
     if any(name.endswith("ForMaskedLM") for name in architectures) or not architectures:
         table = _opensearch_table(folder)
         if table is None:

@@ -26,6 +26,7 @@ from xxhash import xxh3_128_hexdigest
 from lsr.encoders.model import ACTIVATIONS, Model, NetworkSide, OnnxSide, Selection, Side, TableSide
 from lsr.encoders.network.checkpoint import read_json
 from lsr.encoders.rows import selection
+from lsr.encoders.vocabulary import LARGEST
 from lsr.errors import EncoderError, InvalidInput, OutputExists, StorageError, one_line
 from lsr.npz import UNREADABLE, read_array
 
@@ -151,7 +152,7 @@ class _Files:
                 raise EncoderError(f"{path}: {name!r} is not a file of this folder")
             try:
                 size = (folder / name).stat().st_size
-            except OSError:
+            except (OSError, ValueError):  # also half a surrogate pair, which no name of a file can have
                 raise EncoderError(f"{folder / name}: no such file; copy the whole folder of the encoder") from None
             if size != entry["bytes"]:
                 raise EncoderError(
@@ -175,7 +176,7 @@ class _Files:
 
 def _side(files: _Files, dim: int, entry: dict[str, Any]) -> Side:
     """One side. Raises KeyError, TypeError or ValueError that names what is wrong with its entry."""
-    if type(dim) is not int or dim < 1:
+    if type(dim) is not int or not 1 <= dim <= LARGEST:
         raise ValueError(f"dim is {dim!r}")
     where = files.folder / entry["tokenizer"]
     try:

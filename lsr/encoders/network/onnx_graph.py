@@ -91,6 +91,9 @@ class Graph:
         helper.set_model_props(model, {"dim": str(dim)})
         try:
             checker.check_model(model, full_check=True)
-        except (checker.ValidationError, shape_inference.InferenceError) as error:  # of parts that do not fit each other
+        except (
+            checker.ValidationError,
+            shape_inference.InferenceError,
+        ) as error:  # of parts that do not fit each other
             raise EncoderError(f"the weights of the model do not fit each other ({one_line(error)[:300]})") from None
         return model

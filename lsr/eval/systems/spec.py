@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from lsr.disk import exists
 from lsr.errors import EncoderNotFound, InvalidInput
 from lsr.eval.systems.bm25 import Bm25System
 from lsr.eval.systems.indexes import EncoderSystem, IndexSystem
@@ -30,16 +31,16 @@ def open_system(spec: str, *, max_length: int | None = None, local_files_only: b
     Raises `InvalidInput` when it is none of these, and as opening an index or an encoder does.
     """
     name, what = None, spec.strip()
-    if (named := _NAMED.fullmatch(what)) and not _is_there(what):
+    if (named := _NAMED.fullmatch(what)) and not exists(Path(what)):
         name, what = named["name"].strip(), named["what"].strip()
     if not what or "\0" in what or name == "":
         raise InvalidInput(f"{spec!r} names no system: give bm25, an index, a TREC run or an encoder")
     if found := _BM25.fullmatch(what):
         return Bm25System(name or what.replace(" ", ""), **_settings(found["settings"] or "", spec))
     path = Path(what)
-    if _is_there(what) and path.is_file():
+    if exists(path) and path.is_file():
         return RunSystem(name or _stem(path), path)
-    if _is_there(what) and is_index(path):
+    if is_index(path):
         return IndexSystem(name or path.resolve().name, path)
     from lsr.encoders import load_encoder
 
@@ -49,13 +50,6 @@ def open_system(spec: str, *, max_length: int | None = None, local_files_only: b
         fetches = "; --download fetches what is not on this machine" if local_files_only and "/" in what else ""
         raise EncoderNotFound(f"{error}; a system may also be bm25, an index, or a TREC run{fetches}") from None
     return EncoderSystem(name or encoder.name, encoder)
-
-
-def _is_there(path: str) -> bool:
-    try:
-        return Path(path).exists()
-    except (OSError, ValueError):  # longer than a name can be
-        return False
 
 
 def _stem(path: Path) -> str:
