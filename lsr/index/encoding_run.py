@@ -181,5 +181,13 @@ class _Checkpoint:
         return found
 
 
-_KINDS: dict[str, type] = {"encoder": str, "reading": dict, "documents": int, "nnz": int, "content": str, "spool": list, "counted": list,
-          "frequencies": list}  # fmt: skip
+_KINDS: dict[str, type] = {
+    "encoder": str,
+    "reading": dict,
+    "documents": int,
+    "nnz": int,
+    "content": str,
+    "spool": list,
+    "counted": list,
+    "frequencies": list,
+}

@@ -22,7 +22,7 @@ import threading
 import time
 import traceback
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -63,25 +63,41 @@ class Outcome:
 # -- the parent --------------------------------------------------------------------------------------------------------
 
 
-def fuzz(loader: str, cases: int = 0, seconds: float = 0, first: int = 0) -> Outcome:
-    """Runs so many cases, or as many as there is time for."""
-    outcome, began = Outcome(loader), time.monotonic()
-    number, end = first, first + cases if cases else None
-    while (end is None or number < end) and not (seconds and time.monotonic() - began > seconds):
-        left = seconds - (time.monotonic() - began) if seconds else 0
-        number = _some(outcome, number, CASES if end is None else min(CASES, end - number), left)
-    outcome.seconds = round(time.monotonic() - began, 1)
-    return outcome
+def fuzz(*loaders: str, cases: int = 0, seconds: float = 0, first: int = 0) -> list[Outcome]:
+    """Runs so many cases of each loader, or as many as there is time for."""
+    return (
+        [outcome for name in loaders for outcome in _timed(name, seconds, first)]
+        if seconds
+        else _counted(loaders, cases)
+    )
 
 
-def _some(outcome: Outcome, first: int, cases: int, seconds: float) -> int:
-    """Cases in one process; returns the number of the next one."""
-    asked = json.dumps([outcome.loader, first, cases, seconds])
+def _counted(loaders: Sequence[str], cases: int) -> list[Outcome]:
+    outcomes = {name: Outcome(name) for name in loaders}
+    left = [(name, 0, cases) for name in loaders]
+    while left:
+        left = _some(outcomes, left, 0)
+    return list(outcomes.values())
+
+
+def _timed(name: str, seconds: float, first: int) -> Iterator[Outcome]:
+    outcome, began = Outcome(name), time.monotonic()
+    while (left := seconds - (time.monotonic() - began)) > 0:
+        _some({name: outcome}, [(name, first + outcome.cases, CASES)], left)
+    yield outcome
+
+
+Work = tuple[str, int, int]  # loader, number of the first case, how many
+
+
+def _some(outcomes: Mapping[str, Outcome], work: list[Work], seconds: float) -> list[Work]:
+    """Cases in one process; returns what is left to do when it did not come to its end."""
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
-    with tempfile.TemporaryDirectory() as work, tempfile.TemporaryFile("w+") as errors:
-        environment |= {"TMPDIR": work, "LSR_CACHE": f"{work}/cache", "HF_HOME": f"{work}/hub", "HOME": work}
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile("w+") as errors:
+        environment |= {"TMPDIR": folder, "LSR_CACHE": f"{folder}/cache", "HF_HOME": f"{folder}/hub", "HOME": folder}
         child = subprocess.Popen(
-            [sys.executable, "-m", "tests.reliability.fuzzer", "--child", asked, work],
+            [sys.executable, "-m", "tests.reliability.fuzzer", "--child", json.dumps([work, seconds]), folder],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=errors,
@@ -90,32 +106,37 @@ def _some(outcome: Outcome, first: int, cases: int, seconds: float) -> int:
             encoding="utf-8",
         )
         assert child.stdout is not None
-        number: int | None = None
+        name, number = "", -1
         with child.stdout as lines:
             for line in lines:
                 kind, _, rest = line.rstrip("\n").partition(" ")
                 if kind == "case":
-                    number = int(rest)
-                elif kind in ("read", "refused", "failed"):
-                    outcome.cases += 1
-                    outcome.read += kind == "read"
-                    outcome.refused += kind == "refused"
-                    if kind == "failed":
-                        outcome.failures.append(Failure(outcome.loader, number or 0, json.loads(rest)))
+                    if outcomes[name := json.loads(rest)[0]].cases == 0:
+                        began = time.monotonic()
+                    number = json.loads(rest)[1]
+                    continue
+                outcome = outcomes[name]
+                outcome.cases += 1
+                outcome.read += kind == "read"
+                outcome.refused += kind == "refused"
+                outcome.seconds = round(time.monotonic() - began, 1)
+                if kind == "failed":
+                    outcome.failures.append(Failure(name, number, json.loads(rest)))
         code = child.wait()
         errors.seek(0)
         said = errors.read()
     if code == 0:
-        return first + cases if number is None or seconds == 0 else number + 1
-    if number is None:
-        raise AssertionError(f"{outcome.loader}: the fuzzer itself ended with {code}\n{said[-4000:]}")
-    outcome.cases += 1
-    name = signal.Signals(-code).name if code < 0 else str(code)
-    what = {"SIGPROF": f"more than {PROCESSOR_SECONDS} s of work", "SIGALRM": f"nothing for {SECONDS} s"}.get(
-        name, name
-    )
-    outcome.failures.append(Failure(outcome.loader, number, f"the process ended: {what}\n{said[-1500:]}"))
-    return number + 1
+        return []
+    if not name:
+        raise AssertionError(f"{work[0][0]}: the fuzzer itself ended with {code}\n{said[-4000:]}")
+    outcomes[name].cases += 1
+    signalled = signal.Signals(-code).name if code < 0 else str(code)
+    reasons = {"SIGPROF": f"more than {PROCESSOR_SECONDS} s of work", "SIGALRM": f"nothing for {SECONDS} s"}
+    what = f"the process ended: {reasons.get(signalled, signalled)}\n{said[-1500:]}"
+    outcomes[name].failures.append(Failure(name, number, what))
+    at = [one[0] for one in work].index(name)
+    done = number + 1 - work[at][1]
+    return [(name, number + 1, work[at][2] - done), *work[at + 1 :]]
 
 
 # -- the child ---------------------------------------------------------------------------------------------------------
@@ -139,7 +160,7 @@ class _Cases:
 
         self.name, self.loader = name, LOADERS.get(name) or _broken(name)
         self.folder = folder / "files"
-        self.folder.mkdir()
+        self.folder.mkdir(parents=True)
         self.loader.make(self.folder)
         self.seeds = {
             path.relative_to(self.folder).as_posix(): path.read_bytes()
@@ -210,7 +231,7 @@ def _tried(cases: _Cases, path: Path, aside: list[str]) -> tuple[str, str]:
 
 def _limits() -> None:
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, used + MEMORY))
+    resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, resource.RLIM_INFINITY))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
@@ -231,28 +252,32 @@ def _noticed() -> list[str]:
     return found
 
 
-def child(name: str, first: int, number: int, seconds: float, work: Path) -> None:
+def child(work: list[Work], seconds: float, folder: Path) -> None:
     began = time.monotonic()
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what libraries print
     faulthandler.enable()
-    cases = _Cases(name, work)
-    os.chdir(work)
     aside = _noticed()
     warnings.simplefilter("error")
-    cases.try_valid()
-    _limits()
-    for at in range(first, first + number):
-        if seconds and time.monotonic() - began > seconds:
-            break
-        print("case", at, file=out, flush=True)
-        with cases.case(at) as path:
-            _timers(True)
-            kind, wrong = _tried(cases, path, aside)
-            _timers(False)
-        print(kind, json.dumps(wrong), file=out, flush=True)
-        if at % 100 == 0:
-            gc.collect()
+    os.chdir(folder)
+    for name, first, number in work:
+        resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            cases = _Cases(name, folder / name)
+        cases.try_valid()
+        _limits()
+        for at in range(first, first + number):
+            if seconds and time.monotonic() - began > seconds:
+                return
+            print("case", json.dumps([name, at]), file=out, flush=True)
+            with cases.case(at) as path:
+                _timers(True)
+                kind, wrong = _tried(cases, path, aside)
+                _timers(False)
+            print(kind, json.dumps(wrong), file=out, flush=True)
+            if at % 100 == 0:
+                gc.collect()
 
 
 def show(name: str, number: int) -> None:
@@ -275,7 +300,7 @@ def show(name: str, number: int) -> None:
 
 if __name__ == "__main__":
     if sys.argv[1] == "--child":
-        name, first, number, seconds = json.loads(sys.argv[2])
-        child(name, first, number, seconds, Path(sys.argv[3]))
+        work, seconds = json.loads(sys.argv[2])
+        child(work, seconds, Path(sys.argv[3]))
     else:
         show(sys.argv[1], int(sys.argv[2]))

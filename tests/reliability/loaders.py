@@ -377,6 +377,10 @@ def load_model(path: Path, **options: Any) -> object:
     return encoder.encode_query([models.TEXT, "bi"]), encoder.explain(models.TEXT, 3), found
 
 
+def load_without_torch(path: Path) -> object:
+    return load_model(path, engine="onnx")
+
+
 def load_with_torch(path: Path) -> object:
     return load_model(path, engine="torch")
 
@@ -494,11 +498,15 @@ LOADERS: dict[str, Loader] = {
     "system-specs": Loader(make=make_specs, load=load_spec),
     "build-resumed": Loader(make=make_interrupted, load=load_interrupted),
     "encoder-hugging-face": Loader(
-        make=encoders("plain", "opensearch-json", "opensearch-text", "sharded", "token-head"), load=load_model
+        make=encoders("plain", "opensearch-json", "opensearch-text", "sharded", "token-head"), load=load_without_torch
     ),
-    "encoder-old-tokenizers": Loader(make=encoders("word-pieces", "byte-pairs"), load=load_model),
-    "encoder-sentence-transformers": Loader(make=encoders("splade", "router", "router-idf", "csr"), load=load_model),
-    "encoder-exported": Loader(make=encoders("exported", "exported-network"), load=load_model, repair=repair_encoder),
+    "encoder-old-tokenizers": Loader(make=encoders("word-pieces", "byte-pairs"), load=load_without_torch),
+    "encoder-sentence-transformers": Loader(
+        make=encoders("splade", "router", "router-idf", "csr"), load=load_without_torch
+    ),
+    "encoder-exported": Loader(
+        make=encoders("exported", "exported-network"), load=load_without_torch, repair=repair_encoder
+    ),
     "encoder-query-file": Loader(make=make_query_files, load=load_query_file),
     "encoder-families": Loader(make=make_families, load=load_model, slow=True),
     "encoder-torch": Loader(make=encoders("plain", "splade", "csr"), load=load_with_torch, slow=True),

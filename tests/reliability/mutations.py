@@ -27,17 +27,18 @@ MAGIC = (0, 1, -1, 2, 7, 127, 128, 255, 256, 32767, 65535, 65536, 1 << 24, (1 <<
          1 << 40, (1 << 62) - 1, (1 << 63) - 1, -(1 << 63), (1 << 64) - 1)  # fmt: skip
 AWKWARD = (
     b"", b"\0", b"\n", b"\r", b"\r\n", b"\t", b" ", b"\xef\xbb\xbf", b"\xff", b"\xc3", b"\xed\xa0\x80", b"\\ud800",
-    b"\\u0000", b"\xe2\x80\xa8", b"\xc2\x85", b"\x0b", b"\x1b[31m", b"NaN", b"Infinity", b"-Infinity", b"1e999", b"-1", b"-0.0",
-    b"0x10", b"1_000", b"null", b"true", b"{}", b"[]", b'""', b'"', b"'", b"`", b"\\", b"../", b"/etc/passwd", b"%s%n", b"{0}",
-    b"&a *a", b"!!python/object/apply:os.getpid []", b"9" * 5000, b"9" * 400, b"1e" + b"9" * 30, b"[" * 3000, b'{"a":' * 3000,
-    b"(" * 3000, b"a" * 70000, "\u0660\u0661".encode(), "e\u0301\u202e".encode(), b"<s>", b"[UNK]",
+    b"\\u0000", b"\xe2\x80\xa8", b"\xc2\x85", b"\x0b", b"\x1b[31m", b"NaN", b"Infinity", b"-Infinity", b"1e999", b"-1",
+    b"-0.0", b"0x10", b"1_000", b"null", b"true", b"{}", b"[]", b'""', b'"', b"'", b"`", b"\\", b"../", b"/etc/passwd",
+    b"%s%n", b"{0}", b"&a *a", b"!!python/object/apply:os.getpid []", b"9" * 5000, b"9" * 400, b"1e" + b"9" * 30,
+    b"[" * 3000, b'{"a":' * 3000, b"(" * 3000, b"a" * 70000,
+    "\u0660\u0661".encode(), "e\u0301\u202e".encode(), b"<s>", b"[UNK]",
 )  # fmt: skip
 BRACKETS = b"\"'`()[]{}<>,:;=\n\t "
 ODD_VALUES: tuple[Any, ...] = (
     None, True, False, 0, 1, -1, 2, 3, 1 << 31, (1 << 32) - 1, 1 << 63, -(1 << 63), 1 << 64, 10**400, 0.5, -0.5, 1e-320,
     1e308, float("nan"), float("inf"), float("-inf"), "", " ", "a", "\0", "\ud800", "\n", "a\nb", "\u2028", "\x1b[31m", "..",
-    "../x", "/etc/passwd", ".", "x" * 300, "x" * 70000, "9" * 5000, "NaN", "0", "1", "true", "[UNK]", [], {}, [[]], [None], {"a": 1},
-    {"": {}}, ["a"], [1, 2], [[1, 2], [3]], {"content": None}, {"type": "x"},
+    "../x", "/etc/passwd", ".", "x" * 300, "x" * 70000, "9" * 5000, "NaN", "0", "1", "true", "[UNK]", [], {}, [[]], [None],
+    {"a": 1}, {"": {}}, ["a"], [1, 2], [[1, 2], [3]], {"content": None}, {"type": "x"},
 )  # fmt: skip
 
 DEEPEST = 200  # of values in values

@@ -136,7 +136,7 @@ def doors(work: Path) -> dict[str, Callable[[Path], object]]:
         "index": Index.open,
         "system": lambda path: open_system(str(path), local_files_only=True).prepare(cast(Any, None)),
     }
-    return found | {form: lambda path, form=form: read_vectors(path, form) for form in FORMATS}  # type: ignore[misc]
+    return found | {form: lambda path, form=form: read_vectors(path, form) for form in FORMATS}
 
 
 def commands(path: Path, work: Path) -> list[list[object]]:

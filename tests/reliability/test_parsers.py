@@ -49,15 +49,16 @@ def check(outcome: Outcome, kind: str) -> None:
     assert outcome.refused > 0
 
 
-@pytest.mark.parametrize("name", QUICK_LOADERS)
-def test_mutated_files_are_read_or_refused(name: str) -> None:
-    check(fuzz(name, cases=-(-QUICK // len(QUICK_LOADERS))), "quick")
+def test_mutated_files_are_read_or_refused() -> None:
+    for outcome in fuzz(*QUICK_LOADERS, cases=-(-QUICK // len(QUICK_LOADERS))):
+        check(outcome, "quick")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", LOADERS)
 def test_mutated_files_are_read_or_refused_for_long(name: str) -> None:
-    check(fuzz(name, seconds=SECONDS, first=1_000_000), "long")
+    (outcome,) = fuzz(name, seconds=SECONDS, first=1_000_000)
+    check(outcome, "long")
 
 
 # -- the fuzzer itself -------------------------------------------------------------------------------------------------
@@ -86,9 +87,9 @@ def warn(path: Path) -> object:
     ("broken", "says"), [(fail, "KeyError"), (waste, "MemoryError"), (die, "SIGABRT"), (warn, "UserWarning: careful")]
 )
 def test_the_fuzzer_finds_a_loader_that_is_broken(broken: Callable[[Path], object], says: str) -> None:
-    outcome = fuzz(f"broken:{broken.__name__}", cases=3)
-    assert outcome.cases == 3
-    assert [one.number for one in outcome.failures] == [0, 1, 2]
+    (outcome,) = fuzz(f"broken:{broken.__name__}", cases=2)
+    assert outcome.cases == 2
+    assert [one.number for one in outcome.failures] == [0, 1]
     assert all(says in one.what for one in outcome.failures)
 
 
@@ -293,7 +294,7 @@ def test_a_damaged_model_is_refused(what: str, tmp_path: Path) -> None:
 
 
 def used(folder: Path) -> None:
-    encoder = load_encoder(folder, threads=1)
+    encoder = load_encoder(folder, threads=1, engine="onnx" if (folder / "config.json").exists() else None)
     encoder.encode_query(["ba xyz"])
     encoder.encode_documents([models.TEXT])
 
