@@ -14,9 +14,11 @@ names) and "remove" (a file, or a folder with all that is in it).
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import secrets
 import shutil
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
@@ -32,9 +34,11 @@ __all__ = [
     "Deferred",
     "SyncFailed",
     "atomic_write",
+    "check_name",
     "create",
     "deferred",
     "exchange",
+    "exists",
     "make_folder",
     "remove",
     "remove_tree",
@@ -98,6 +102,34 @@ def deferred() -> Iterator[Deferred]:
     finally:
         _later.reset(token)
         later.close()
+
+
+def exists(path: Path) -> bool:
+    """Whether anything is there; no for what no file can be called: a name too long, or with NUL or half a character in it.
+
+    Raises `StorageError` when the system does not say.
+    """
+    try:
+        return path.exists()
+    except ValueError:
+        return False
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            return False
+        raise StorageError(f"{path}: cannot be looked for ({error.strerror or error})") from None
+
+
+def check_name(path: Path) -> None:
+    """Raises `StorageError` when nothing can be made under that name, whatever the state of the disk."""
+    try:
+        os.lstat(path)
+    except ValueError:
+        raise StorageError(f"{str(path)!r}: not the name of a file") from None
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise StorageError(f"{path}: {error.strerror}; give a shorter one") from None
+    if not path.name:
+        raise StorageError(f"{str(path)!r}: not the name of a file")
 
 
 def create(path: Path) -> BinaryIO:
@@ -208,8 +240,9 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
     On any failure the temporary file is removed and `path` is as it was. An OSError becomes a `StorageError` that names
     the path.
     """
-    if not path.name or "\0" in str(path):
-        raise StorageError(f"{str(path)!r}: not the name of a file")
+    check_name(path)
+    if exists(path) and not (stat.S_ISREG(mode := path.stat().st_mode) or stat.S_ISDIR(mode)):
+        raise StorageError(f"{path}: a device or a pipe, which a file would replace; give the name of a file")
     # Not made from path.name: that may be as long as the file system allows.
     temporary = path.with_name(f".lsr-{secrets.token_hex(8)}.tmp")
     try:

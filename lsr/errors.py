@@ -47,9 +47,14 @@ __all__ = [
     "one_line",
 ]
 
+_LONGEST = 2000  # characters of a message
+
 
 class LsrError(Exception):
-    """Base of every error raised on purpose by lsr."""
+    """Base of every error raised on purpose by lsr. Its text is one line, whatever the names and values in it hold."""
+
+    def __str__(self) -> str:
+        return _shown(super().__str__())
 
 
 class InvalidInput(LsrError, ValueError):
@@ -124,6 +129,15 @@ class MissingExtra(LsrError, ImportError):
 
     def __reduce__(self) -> tuple[type[MissingExtra], tuple[str, str, str]]:
         return type(self), (self.package, self.extra, self.purpose)  # the default would call it with the message alone
+
+
+def _shown(text: str) -> str:
+    """A text whose unprintable characters are escaped; the middle of a very long one is left out."""
+    if len(text) > _LONGEST:
+        text = f"{text[: _LONGEST // 2]} ... {text[-_LONGEST // 2 :]}"
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 def one_line(error: BaseException) -> str:

@@ -162,7 +162,7 @@ def _read_lines(path: Path) -> Iterator[tuple[int, bytes]]:
                     raise EvaluationError(
                         f"{path}:{number + 1}: a line of more than {LONGEST_LINE:,} bytes; is it a run?"
                     )
-    except (OSError, EOFError, zlib.error) as error:
+    except (OSError, EOFError, zlib.error, ValueError) as error:  # ValueError: a path that none can be
         said = error.strerror if isinstance(error, OSError) and error.strerror else one_line(error)
         where = f"{path}:{number + 1}" if number else path
         raise EvaluationError(f"{where}: cannot be read ({said}); check the path and that the file is whole") from None

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from lsr.encoders.idf import TokenCounts
 from lsr.encoders.model import Engine, Vector
 from lsr.encoders.rows import lexical, places_of_heaviest
-from lsr.encoders.tokenizer import load_tokenizer, special_ids, valid_text
+from lsr.encoders.tokenizer import load_tokenizer, special_ids, tokenizing, valid_text
 from lsr.errors import InvalidInput
 from lsr.sparse import SparseVectors, term_type
 
@@ -92,7 +92,8 @@ class DocumentEncoder:
         self.dim = engine.dim
         self.max_length, self.long, self._prompt = max_length, long, prompt
         self._overlap = room - (stride or max(1, 3 * room // 4)) if long == "windows" else 0
-        self._tokenizer.enable_truncation(max_length, stride=self._overlap)
+        with tokenizing:
+            self._tokenizer.enable_truncation(max_length, stride=self._overlap)
         self._special = np.zeros(max(self._tokenizer.get_vocab(with_added_tokens=True).values(), default=0) + 1, bool)
         self._special[sorted(special_ids(self._tokenizer))] = True
         self._engine, self._table, self._top_terms = engine, table, top_terms
@@ -170,7 +171,8 @@ class DocumentEncoder:
             part = [self._prompt + valid_text(text) for text in texts[start : start + TEXTS_PER_TOKENIZATION]]
             cut = self.long == "truncate"
             heads = [_head(text, self.max_length * CHARACTERS_PER_TOKEN) for text in part] if cut else part
-            encodings = self._tokenizer.encode_batch_fast(heads)
+            with tokenizing:
+                encodings = self._tokenizer.encode_batch_fast(heads)
             found: list[list[int]] = []
             for row, (text, head, encoding) in enumerate(zip(part, heads, encodings, strict=True), start):
                 if len(head) < len(text) and not encoding.overflowing:

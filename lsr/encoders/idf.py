@@ -70,10 +70,13 @@ class TokenCounts:
 
     @classmethod
     def from_json(cls, facts: Mapping[str, Any]) -> TokenCounts:
-        """Counts that `to_json` gave."""
-        counts = cls(0)
+        """Counts that `to_json` gave. Raises ValueError for anything else."""
+        counts, df = cls(0), facts.get("df")
+        numbers = [facts.get(name) for name in ("documents", "tokens", "truncated")]
+        if not isinstance(df, list) or any(type(one) is not int or not 0 <= one < 1 << 62 for one in (*numbers, *df)):
+            raise ValueError("counts are no numbers")
         counts.documents, counts.tokens, counts.truncated = facts["documents"], facts["tokens"], facts["truncated"]
-        counts.df = np.array(facts["df"], np.int64)
+        counts.df = np.array(df, np.int64)
         return counts
 
     def __repr__(self) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from lsr.corpus.streams import reason
 from lsr.encoders.encoder import Encoder, Settings
 from lsr.encoders.hub import fetch, is_hub_id
 from lsr.encoders.layouts import is_model, model_of, read_model
@@ -98,14 +99,18 @@ def _model(name: str, revision: str | None, hub: Fetch) -> Model:
         raise InvalidInput(f"the encoder has no name: give {_bundled()}, a folder, or a hub id")
     if name in BUNDLED:
         return replace(read_model(Path(__file__).parent / BUNDLED[name], name), source=name)
-    folder = Path(name).expanduser()
+    try:
+        folder = Path(name).expanduser()
+        exists = folder.exists()
+    except (OSError, RuntimeError, ValueError) as error:  # too long a name; ~somebody who is not known here
+        raise EncoderNotFound(f"no encoder {name[:80]!r} ({reason(error)}); bundled: {_bundled()}") from None
     if folder.is_dir():
         if not is_model(folder):
             raise EncoderError(
                 f"{folder}: holds no encoder.json, modules.json or config.json, so it is no model; bundled: {_bundled()}"
             )
         return read_model(folder, str(folder.absolute()))
-    if folder.exists():
+    if exists:
         raise EncoderError(f"{folder}: a file; an encoder is a folder with its weights, tokenizer and settings")
     repository, _, named = name.partition("@")
     if is_hub_id(repository):

@@ -47,7 +47,7 @@ class OnnxEngine:
         self._lock = Lock()
 
     def encode(self, ids: IdArray, lengths: IdArray) -> Sequence[Vector]:
-        (output,) = self._session.run(None, {"input_ids": ids, "lengths": lengths})
+        (output,) = _run(self._session, None, {"input_ids": ids, "lengths": lengths})
         if self._selection.kind == "tokens":
             return token_rows(ids, lengths, output, self._selection)
         return vocabulary_rows(output, self._selection)
@@ -57,14 +57,14 @@ class OnnxEngine:
         if self._selection.kind == "latents":
             return np.full(len(terms), -1, np.int64)
         if self._selection.kind == "tokens":
-            weights = self._session.run(None, _one(ids))[0][0]
+            weights = _run(self._session, None, _one(ids))[0][0]
             return np.array([np.argmax(np.where(ids == term, weights, -np.inf)) for term in terms.tolist()], np.int64)
         if self._selection.summed:
             raise InvalidInput("with sum pooling a term comes from all positions, and none can be named")
         with self._lock:
             if self._inspector is None:
                 self._inspector = _session(with_positions(self._model), self._selection)
-        found: IdArray = self._inspector.run(["positions"], _one(ids))[0][0]
+        found: IdArray = _run(self._inspector, ["positions"], _one(ids))[0][0]
         return found[terms]
 
 
@@ -108,6 +108,8 @@ def _one(ids: IdArray) -> dict[str, IdArray]:
 
 def _session(model: bytes, chosen: Selection) -> Any:
     """A session of one thread: batches run side by side, without a barrier after each operation."""
+    if b"location" in model and _has_external_data(model):
+        raise EncoderError("the model names weights in other files, which lsr never reads; save it as one file")
     try:
         session = _plain_session(model, 1)
         found = session.get_modelmeta().custom_metadata_map.get("dim")
@@ -122,6 +124,41 @@ def _session(model: bytes, chosen: Selection) -> Any:
             f"the document model has {found} terms, its tokenizer {chosen.dim}: they do not belong together"
         )
     return session
+
+
+def _has_external_data(model: bytes) -> bool:
+    """Whether any tensor lies outside of the model: its place could be any file of the machine."""
+    import onnx
+    from google.protobuf.message import DecodeError
+
+    try:
+        proto = onnx.load_from_string(model)
+    except DecodeError:
+        return False  # ONNX Runtime says what is wrong
+
+    def of_nodes(nodes: Any) -> bool:
+        return any(
+            is_external(*attribute.tensors, attribute.t) or any(map(of_graph, [*attribute.graphs, attribute.g]))
+            for node in nodes
+            for attribute in node.attribute
+        )
+
+    def of_graph(graph: Any) -> bool:
+        sparse = [tensor for one in graph.sparse_initializer for tensor in (one.values, one.indices)]
+        return is_external(*graph.initializer, *sparse) or of_nodes(graph.node)
+
+    def is_external(*tensors: Any) -> bool:
+        return any(tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.external_data for tensor in tensors)
+
+    return of_graph(proto.graph) or any(of_nodes(function.node) for function in proto.functions)
+
+
+def _run(session: Any, outputs: list[str] | None, inputs: dict[str, IdArray]) -> Any:
+    """What the network puts out. Raises `EncoderError` for one that was accepted and fails on its first text."""
+    try:
+        return session.run(outputs, inputs)
+    except Exception as error:  # as in _session
+        raise EncoderError(f"ONNX Runtime cannot run the model ({one_line(error)[:300]}); copy it again") from None
 
 
 def _plain_session(model: bytes, threads: int) -> Any:

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lsr.encoders.rows import places_of_heaviest
-from lsr.encoders.tokenizer import load_tokenizer, valid_text
+from lsr.encoders.tokenizer import load_tokenizer, tokenizing, valid_text
 from lsr.encoders.vocabulary import Vocabulary
 from lsr.encoders.words import word_pieces
 from lsr.errors import EncoderError, InvalidInput
@@ -148,14 +148,15 @@ class QueryEncoder:
         return self.vocabulary.token(term)
 
     def _ids(self, text: str) -> list[int]:
-        try:
-            asked = self._prompt + text
-            found = self._pieces(asked)
-            if found is not None:
-                return found[: self._max_length]
-            encoding: Any = self._tokenizer.encode(asked, add_special_tokens=False)
-        except (TypeError, ValueError):  # not a str, or lone surrogates; looked at only now, for speed
-            encoding = self._tokenizer.encode(self._prompt + valid_text(text), add_special_tokens=False)
+        with tokenizing:
+            try:
+                asked = self._prompt + text
+                found = self._pieces(asked)
+                if found is not None:
+                    return found[: self._max_length]
+                encoding: Any = self._tokenizer.encode(asked, add_special_tokens=False)
+            except (TypeError, ValueError):  # not a str, or lone surrogates; looked at only now, for speed
+                encoding = self._tokenizer.encode(self._prompt + valid_text(text), add_special_tokens=False)
         ids: list[int] = encoding.ids
         return ids
 

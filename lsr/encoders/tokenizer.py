@@ -4,32 +4,65 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from lsr.errors import EncoderError, InvalidInput, one_line
+from lsr.errors import EncoderError, InvalidInput, LsrError, one_line
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-__all__ = ["load_tokenizer", "model_max_length", "read_tokenizer_json", "special_ids", "unknown_id", "valid_text"]
+__all__ = [
+    "check_numbers",
+    "load_tokenizer",
+    "model_max_length",
+    "read_tokenizer_json",
+    "special_ids",
+    "tokenizing",
+    "unknown_id",
+    "valid_text",
+]
 
+GAPS = 1 << 16  # ids that no token has; those of the hub have some hundreds
 BYTE_LEVEL_TOKENS = {"bos": "<s>", "pad": "<pad>", "eos": "</s>", "unk": "<unk>", "mask": "<mask>"}
+
+
+class _Tokenizing:
+    """What the tokenizers library raises in the block becomes `EncoderError`: bare Exceptions, and the panics of Rust, which
+    are none. A tokenizer.json may be well formed and fail only when it meets a text."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if error is None or isinstance(error, LsrError):
+            return
+        if isinstance(error, Exception) or type(error).__module__ == "pyo3_runtime":
+            what = f"the tokenizer cannot be read ({one_line(error)[:200]})"
+            raise EncoderError(f"{what}; it must be a tokenizer.json of this model") from None
+
+
+tokenizing = _Tokenizing()
 
 
 def load_tokenizer(tokenizer_json: str) -> Tokenizer:
     """The tokenizer described by the text of a tokenizer.json. Raises `EncoderError` when it is none."""
     from tokenizers import Tokenizer
 
-    try:
+    with tokenizing:
         tokenizer = Tokenizer.from_str(tokenizer_json)
-    except (KeyboardInterrupt, SystemExit):
-        raise
-    except BaseException as error:  # tokenizers raises bare Exceptions, and panics of Rust are not even these
-        reason = one_line(error)[:200]
-        raise EncoderError(f"the tokenizer cannot be read ({reason}); it must be a tokenizer.json") from None
     tokenizer.no_truncation()
     tokenizer.no_padding()
     return tokenizer
+
+
+def check_numbers(tokens: int, size: int) -> None:
+    """Raises `EncoderError` when so many tokens have ids up to `size`: what is made of a vocabulary has a place for each id,
+    and a file of few bytes could ask for all memory."""
+    if size > 2 * tokens + GAPS:
+        raise EncoderError(f"the tokenizer numbers its {tokens:,} tokens up to {size - 1:,}; it is damaged")
 
 
 def special_ids(tokenizer: Tokenizer) -> frozenset[int]:
@@ -98,20 +131,29 @@ def _named(settings: dict[str, Any], key: str, default: str) -> str:
 
 def _word_piece(folder: Path, settings: dict[str, Any]) -> str:
     """BERT's: one token a line of vocab.txt."""
-    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
-
     ids = {token: i for i, token in enumerate(_read(folder / "vocab.txt").rstrip("\n").split("\n"))}
     names = [_named(settings, f"{kind}_token", f"[{kind.upper()}]") for kind in ("pad", "unk", "cls", "sep", "mask")]
     if missing := [name for name in names[:4] if name not in ids]:
         raise EncoderError(
             f"{folder / 'vocab.txt'}: has no {', '.join(missing)}, so it is no vocabulary of BERT's kind"
         )
+    switches = {
+        name: _switch(folder, settings, key, default)
+        for name, key, default in (
+            ("lowercase", "do_lower_case", True),
+            ("strip_accents", "strip_accents", None),
+            ("handle_chinese_chars", "tokenize_chinese_chars", True),
+        )
+    }
+    with tokenizing:
+        return _word_piece_json(ids, names, switches)
+
+
+def _word_piece_json(ids: dict[str, int], names: list[str], switches: dict[str, bool | None]) -> str:
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+
     tokenizer = Tokenizer(models.WordPiece(ids, unk_token=names[1], max_input_chars_per_word=100))
-    tokenizer.normalizer = normalizers.BertNormalizer(
-        lowercase=settings.get("do_lower_case", True),
-        strip_accents=settings.get("strip_accents"),
-        handle_chinese_chars=settings.get("tokenize_chinese_chars", True),
-    )
+    tokenizer.normalizer = normalizers.BertNormalizer(**switches)  # type: ignore[arg-type]
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     tokenizer.add_special_tokens([name for name in names if name in ids])
     tokenizer.post_processor = processors.TemplateProcessing(
@@ -121,8 +163,27 @@ def _word_piece(folder: Path, settings: dict[str, Any]) -> str:
     return str(tokenizer.to_str())
 
 
+def _switch(folder: Path, settings: dict[str, Any], key: str, default: bool | None) -> bool | None:
+    found = settings.get(key, default)
+    if found is not None and not isinstance(found, bool):
+        raise EncoderError(f"{folder / 'tokenizer_config.json'}: {key} is {found!r}: it must be true or false")
+    return default if found is None else found
+
+
 def _byte_level(folder: Path, settings: dict[str, Any]) -> str:
     """RoBERTa's: byte pairs over bytes, from vocab.json and merges.txt."""
+    try:
+        ids = json.loads(_read(folder / "vocab.json"))
+    except (ValueError, RecursionError) as error:
+        raise EncoderError(f"{folder / 'vocab.json'}: not JSON ({one_line(error)})") from None
+    if not isinstance(ids, dict) or not all(type(number) is int and number >= 0 for number in ids.values()):
+        raise EncoderError(f"{folder / 'vocab.json'}: must be an object of tokens and their ids")
+    check_numbers(len(ids), max(ids.values(), default=-1) + 1)
+    with tokenizing:
+        return _byte_level_json(folder, settings)
+
+
+def _byte_level_json(folder: Path, settings: dict[str, Any]) -> str:
     from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers, processors
 
     space = bool(settings.get("add_prefix_space", False))

@@ -185,7 +185,16 @@ class _Replica:
         real = np.arange(ids.shape[1]) < lengths[:, None]
         padded = np.where(real, ids, self.padding)  # some models count positions by what is no padding
         mask = torch.from_numpy(real).to(self.device)
-        output = self.model(input_ids=torch.from_numpy(padded).to(self.device), attention_mask=mask.long())
+        try:
+            output = self.model(input_ids=torch.from_numpy(padded).to(self.device), attention_mask=mask.long())
+        except torch.cuda.OutOfMemoryError:
+            raise
+        except (
+            Exception
+        ) as error:  # of transformers, torch and the model's own code: settings that nothing checked before
+            raise EncoderError(
+                f"{self.side.folder}: transformers cannot run the model ({one_line(error)[:300]})"
+            ) from None
         return (output.logits if self.weight is not None else output.last_hidden_state), mask
 
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from functools import cached_property
 
-from lsr.encoders.tokenizer import load_tokenizer, special_ids, unknown_id, valid_text
+from lsr.encoders.tokenizer import check_numbers, load_tokenizer, special_ids, tokenizing, unknown_id, valid_text
 from lsr.errors import EncoderError
 
 __all__ = ["Vocabulary"]
+
+
+LARGEST = 1 << 24  # terms that an index holds
 
 
 class Vocabulary:
@@ -26,6 +29,9 @@ class Vocabulary:
         ids = self._tokenizer.get_vocab(with_added_tokens=True) if named else {}
         size = max(ids.values(), default=-1) + 1
         self.dim = size if dim is None else dim
+        check_numbers(len(ids), size)
+        if self.dim > LARGEST:
+            raise EncoderError(f"{self.dim:,} terms: an encoder has at most {LARGEST:,}")
         if size > self.dim:
             raise EncoderError(f"the tokenizer has {size} tokens, but there are {self.dim} terms")
         self._ids = ids
@@ -61,6 +67,7 @@ class Vocabulary:
         """
         if not self.named:
             return []
-        encoding = self._tokenizer.encode(valid_text(text), add_special_tokens=False)
+        with tokenizing:
+            encoding = self._tokenizer.encode(valid_text(text), add_special_tokens=False)
         pairs = zip(encoding.ids, encoding.offsets, strict=True)
         return [(term, start, end) for term, (start, end) in pairs if term not in self.special]

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from lsr.disk import atomic_write
+from lsr.disk import atomic_write, exists
 from lsr.errors import EvaluationError, InvalidInput, LsrError, OutputExists
 from lsr.eval.assemble import Scored, compared, corrected, report_body
 from lsr.eval.datasets import open_dataset, survey
@@ -142,7 +142,7 @@ def report_again(source: Path, folder: Path | None, *, latex: bool = False) -> l
 
     Gives the paths of the pages. Raises as `load_report` does.
     """
-    path = source / "report.json" if source.is_dir() else source
+    path = source / "report.json" if exists(source) and source.is_dir() else source
     if path.name == "summary.json":
         return write_summary(load_summary(path), path.parent if folder is None else folder)
     return write_report(load_report(path), path.parent if folder is None else folder, latex=latex)

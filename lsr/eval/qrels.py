@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from lsr.corpus.jsonlines import parsed_lines
 from lsr.corpus.streams import Source, file_source, shown
+from lsr.disk import exists
 from lsr.errors import CorpusError, EvaluationError
 from lsr.limits import Limits
 
@@ -52,7 +53,7 @@ def read_qrels(path: str | Path) -> Qrels:
     another number of columns, a grade that is no whole number, and a pair judged twice with different grades.
     """
     path = Path(path)
-    if not path.is_file() and not path.is_fifo():
+    if not exists(path) or not (path.is_file() or path.is_fifo()):
         raise EvaluationError(f"{shown(path)}: no such file of judgments; check the path")
     return parsed_qrels(file_source(path, Limits.default()))
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from lsr.disk import exists
 from lsr.errors import DatasetNotFound, EncoderNotFound, InvalidInput, LsrError, MissingExtra, one_line
 from lsr.eval.evaluate import Evaluation, evaluate_collections
 from lsr.eval.measures import Measure
@@ -68,6 +69,8 @@ def read_reproductions(folder: Path) -> list[Reproduction]:
         import yaml
     except ImportError:
         raise MissingExtra("pyyaml", "eval", "reading reproductions") from None
+    if not exists(folder):
+        raise InvalidInput(f"{folder}: no such file or folder of reproductions")
     files = sorted(folder.glob("*.yaml")) if folder.is_dir() else [folder]
     found: list[Reproduction] = []
     for path in files:

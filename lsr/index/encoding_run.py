@@ -115,7 +115,8 @@ class EncodingRun:
         if state is None:
             self._spool.open()
             return
-        if (state.encoder, state.reading) != (self._encoder.hash, self._encoder.reading):
+        other = len(state.counts["df"]) != self._encoder.dim
+        if other or (state.encoder, state.reading) != (self._encoder.hash, self._encoder.reading):
             raise self._refusal("the interrupted run had another encoder, --max-length, --long or --precision")
         self._spool.open(state.documents, state.nnz)
         if list(self._spool.digests) != state.spool:
@@ -132,10 +133,15 @@ class EncodingRun:
 
     def _read_checkpoint(self) -> _Checkpoint | None:
         """None when there is nothing to go on from: no checkpoint, a damaged one, or one of another version."""
-        try:
-            return _Checkpoint(**(read_checkpoint(self._checkpoint) or {}))
-        except TypeError:
+        facts = read_checkpoint(self._checkpoint) or {}
+        kinds = _KINDS.items()  # a digest is no proof of who wrote it
+        if facts.keys() != _KINDS.keys() or any(type(facts[name]) is not kind for name, kind in kinds):
             return None
+        try:
+            type(self.counts).from_json(facts["counts"])
+        except ValueError:
+            return None
+        return _Checkpoint(**facts) if min(facts["documents"], facts["nnz"]) >= 0 else None
 
     def _refusal(self, what: str) -> StorageError:
         folder = self._spool.folder.parent
@@ -153,3 +159,14 @@ class _Checkpoint:
     content: str  # digest of ids and texts
     spool: list[str]  # digests of its files
     counts: dict[str, Any]  # `TokenCounts.to_json`
+
+
+_KINDS: dict[str, type] = {
+    "encoder": str,
+    "reading": dict,
+    "documents": int,
+    "nnz": int,
+    "content": str,
+    "spool": list,
+    "counts": dict,
+}

@@ -109,6 +109,8 @@ class Spool:
 
     def reopen(self, documents: int, nnz: int, digests: Sequence[str]) -> bool:
         """Opens what another run has written. Returns whether it is all there."""
+        if min(documents, nnz) < 0:
+            return False
         self.close()
         self.open(documents, nnz)
         return list(self.digests) == list(digests)
@@ -149,7 +151,9 @@ def write_arrays(
         files, scale, nnz = _write_exact(spool, folder, segment, blocks is not None, progress, quantize)
         return files, {"scale": scale, "nnz": nnz}
 
-    files, facts = stages.run(f"{segment}: inverted", exact)
+    files, facts = stages.run(
+        f"{segment}: inverted", exact, lambda facts: (type(facts["scale"]), type(facts["nnz"])) == (float, int)
+    )
     if blocks is not None:
         written, documents = files, spool.documents
         more, _ = stages.run(

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
+from lsr.disk import exists
 from lsr.errors import CorpusError, InvalidInput, MissingExtra, OutputExists
 from lsr.index.encoding_run import EncodingRun
 from lsr.index.formats.vector_jsonl import compressed, json_line, shortest
@@ -81,9 +82,9 @@ def encode_to_file(
     write = _WRITERS[form]
     if form == ".parquet":
         _pyarrow()
-    if output.is_dir():
+    if exists(output) and output.is_dir():
         raise OutputExists(f"{output}: a folder; give the name of a file")
-    if output.exists() and not overwrite:
+    if exists(output) and not overwrite:
         raise OutputExists(f"{output}: a file is there already; --overwrite replaces it")
     model = reading.encoder(encoder)
     with scratch_folder(output, resume) as scratch:

@@ -271,6 +271,7 @@ class Writer:
             progress=progress,
             stages=stages,
         )
+        Segment(place.target, entry, manifest.dim, manifest.texts)  # opens, whatever was found to go on with
         return self._calibrated(place, entry, manifest, side, progress)
 
     def _adapted(

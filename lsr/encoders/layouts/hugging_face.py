@@ -31,7 +31,10 @@ BINARY_QUERIES = ("TILDEv2", "DeepImpact", "DeepPairwiseImpact", "DeepImpactMode
 def read_sides(folder: Path) -> tuple[Side, Side]:
     """Query side and document side. Raises `EncoderError` that names what is missing."""
     config = read_config(folder)
-    architectures = [str(name) for name in config.get("architectures") or []]
+    named = config.get("architectures") or []
+    if not isinstance(named, list):
+        raise EncoderError(f"{config.path}: architectures is {named!r}: it must be a list of names")
+    architectures = [str(name) for name in named]
     if any(name.endswith("ForMaskedLM") for name in architectures) or not architectures:
         table = _opensearch_table(folder)
         if table is None:
@@ -73,10 +76,10 @@ def network_side(
     if type(max_length) is not int or not 3 <= max_length <= positions:
         raise EncoderError(f"{folder}: max_seq_length is {max_length!r}: the network takes 3 to {positions} tokens")
     tokenizer_json = read_tokenizer_json(folder)
-    if lowercase:
-        tokenizer_json = _lowercased(tokenizer_json)
     vocabulary = config.size("vocab_size")
     tokens = Vocabulary(tokenizer_json).dim
+    if lowercase:
+        tokenizer_json = _lowercased(tokenizer_json)
     if tokens > vocabulary:
         raise EncoderError(
             f"{folder}: the tokenizer has {tokens} tokens, the model {vocabulary}; they are not of one model"
@@ -137,13 +140,13 @@ def _token_head(folder: Path) -> TokenHead | None:
 def _positions(config: Config) -> int:
     positions = config.size("max_position_embeddings", "n_positions")
     if config.get("model_type") in OFFSET_POSITIONS:
-        positions -= int(config.number("pad_token_id", 1)) + 1
+        positions -= config.padding() + 1
     return positions
 
 
 def _lowercased(tokenizer_json: str) -> str:
     """The tokenizer with a step before its normaliser that makes the text lower case."""
-    tokenizer = json.loads(tokenizer_json)
+    tokenizer = json.loads(tokenizer_json)  # read by the tokenizers library before, which knows no other JSON
     before, after = {"type": "Lowercase"}, tokenizer.get("normalizer")
     tokenizer["normalizer"] = {"type": "Sequence", "normalizers": [before, after] if after else [before]}
     return json.dumps(tokenizer, ensure_ascii=False)

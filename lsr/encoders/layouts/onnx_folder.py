@@ -18,7 +18,6 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from secrets import token_hex
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
@@ -27,7 +26,9 @@ from xxhash import xxh3_128_hexdigest
 from lsr.encoders.model import ACTIVATIONS, Model, NetworkSide, OnnxSide, Selection, Side, TableSide
 from lsr.encoders.network.checkpoint import read_json
 from lsr.encoders.rows import selection
-from lsr.errors import EncoderError, InvalidInput, OutputExists, StorageError
+from lsr.encoders.vocabulary import LARGEST
+from lsr.errors import EncoderError, InvalidInput, OutputExists, StorageError, one_line
+from lsr.npz import UNREADABLE, read_array
 
 __all__ = ["DESCRIPTION", "read_onnx_folder", "write_files", "write_onnx_folder"]
 
@@ -151,7 +152,7 @@ class _Files:
                 raise EncoderError(f"{path}: {name!r} is not a file of this folder")
             try:
                 size = (folder / name).stat().st_size
-            except OSError:
+            except (OSError, ValueError):  # also half a surrogate pair, which no name of a file can have
                 raise EncoderError(f"{folder / name}: no such file; copy the whole folder of the encoder") from None
             if size != entry["bytes"]:
                 raise EncoderError(
@@ -175,7 +176,7 @@ class _Files:
 
 def _side(files: _Files, dim: int, entry: dict[str, Any]) -> Side:
     """One side. Raises KeyError, TypeError or ValueError that names what is wrong with its entry."""
-    if type(dim) is not int or dim < 1:
+    if type(dim) is not int or not 1 <= dim <= LARGEST:
         raise ValueError(f"dim is {dim!r}")
     where = files.folder / entry["tokenizer"]
     try:
@@ -233,11 +234,12 @@ def _selection(entry: dict[str, Any], dim: int) -> Selection:
 
 def _read_weights(files: _Files, name: str, dim: int) -> npt.NDArray[np.float32]:
     path = files.folder / name
+    content = files.read(name)
     try:
-        weights = np.load(io.BytesIO(files.read(name)), allow_pickle=False)
-    except (ValueError, EOFError, OSError, BadZipFile) as error:
-        raise EncoderError(f"{path}: not a numpy array ({error})") from None
-    if not isinstance(weights, np.ndarray) or weights.dtype != np.float32 or weights.shape != (dim,):
+        weights = read_array(io.BytesIO(content), path.name, len(content))
+    except UNREADABLE as error:
+        raise EncoderError(f"{path}: not a numpy array ({one_line(error)})") from None
+    if weights.dtype != np.float32 or weights.shape != (dim,):
         raise EncoderError(f"{path}: not a float32 array of {dim} weights")
     if not np.isfinite(weights).all():
         raise EncoderError(f"{path}: the weight of term {int(np.argmin(np.isfinite(weights)))} is not a finite number")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,6 +27,7 @@ from lsr.errors import EncoderError
 __all__ = ["MODULES", "read_sides"]
 
 MODULES = "modules.json"
+LONGEST_NAME = 200
 
 # Names of classes; the paths before them changed from version to version.
 TRANSFORMERS = ("Transformer", "MLMTransformer")
@@ -131,7 +133,7 @@ def _table_side(folder: Path, prompt: str) -> TableSide:
 def _splade_head(path: Path) -> VocabularyHead:
     config = _optional(path)
     pooling, activation = config.get("pooling_strategy", "max"), config.get("activation_function", "relu")
-    if pooling not in ("max", "sum") or activation not in ACTIVATIONS:
+    if pooling not in ("max", "sum") or str(activation) not in ACTIVATIONS:
         raise EncoderError(f"{path}: pooling_strategy {pooling!r} with activation_function {activation!r} is not known")
     return VocabularyHead(pooling=pooling, activation=ACTIVATIONS[activation])
 
@@ -150,15 +152,17 @@ def _autoencoder_head(pipeline: list[Module], prompt: str) -> AutoencoderHead:
             kinds = " + ".join(step.kind for step in pipeline)
             raise EncoderError(f"{pipeline[0].folder}: {kinds} is no sparse encoder that lsr knows")
     folder = pipeline[-1].folder
-    config = read_json(folder / "config.json")
-    weights = Checkpoint(folder)
-    top = config.get("k") if isinstance(config, dict) else None
+    config, weights = _object(folder / "config.json"), Checkpoint(folder)
+    top = config.get("k")
     if type(top) is not int or top < 1:
         raise EncoderError(f"{folder / 'config.json'}: k is {top!r}: it must be a number above 0")
     # One tensor under two names, of which its own saving keeps either.
     name = "encoder.weight" if "encoder.weight" in weights else "decoder.linear.weight"
     weight = weights.tensor(name, None, None)
     dim, width = weight.shape
+    for layer, after in pairwise([*(dense.weight for dense in layers), weight]):
+        if len(layer) != after.shape[1]:
+            raise EncoderError(f"{folder}: takes {after.shape[1]} numbers, and what is before it gives {len(layer)}")
     return AutoencoderHead(
         weight=weight,
         pre_bias=weights.tensor("pre_bias", width),
@@ -173,7 +177,7 @@ def _autoencoder_head(pipeline: list[Module], prompt: str) -> AutoencoderHead:
 
 
 def _pooling(path: Path, prompt: str) -> str:
-    config = read_json(path)
+    config = _object(path)
     names = {"pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "cls", "pooling_mode_max_tokens": "max"}
     chosen = [key for key, value in config.items() if key.startswith("pooling_mode_") and value is True]
     mode = config.get("pooling_mode")
@@ -186,7 +190,7 @@ def _pooling(path: Path, prompt: str) -> str:
 
 
 def _dense(folder: Path) -> DenseLayer:
-    config, weights = read_json(folder / "config.json"), Checkpoint(folder)
+    config, weights = _object(folder / "config.json"), Checkpoint(folder)
     name = _class(str(config.get("activation_function", "Identity")))
     if name not in DENSE_ACTIVATIONS:
         raise EncoderError(f"{folder / 'config.json'}: activation_function {name} is not known")
@@ -208,13 +212,17 @@ def _inside(folder: Path, name: str) -> Path:
     """A folder or file below `folder`; names of a model's files may not lead out of it."""
     if Path(name).is_absolute() or ".." in Path(name).parts:
         raise EncoderError(f"{folder}: {name!r} leads out of the folder of the model")
+    if len(name) > LONGEST_NAME or not name.isprintable():
+        raise EncoderError(f"{folder}: {name[:LONGEST_NAME]!r} is no name of a file")
     return folder / name
 
 
 def _optional(path: Path) -> dict[str, Any]:
     """A JSON object, empty when there is no such file."""
-    if not path.is_file():
-        return {}
+    return _object(path) if path.is_file() else {}
+
+
+def _object(path: Path) -> dict[str, Any]:
     found = read_json(path)
     if not isinstance(found, dict):
         raise EncoderError(f"{path}: must be a JSON object")

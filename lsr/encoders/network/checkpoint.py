@@ -51,9 +51,18 @@ class Config:
 
     def number(self, name: str, default: float) -> float:
         value = self.values.get(name, default)
-        if isinstance(value, bool) or not isinstance(value, int | float):
+        if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 1 << 62:
             raise EncoderError(f"{self.path}: {name} is {value!r}: it must be a number")
         return float(value)
+
+    def padding(self) -> int:
+        """The id of padding; models that count positions from it leave its place and those before it unused."""
+        value = self.values.get("pad_token_id")
+        if value is None:
+            return 1
+        if type(value) is not int or not 0 <= value < 1 << 31:
+            raise EncoderError(f"{self.path}: pad_token_id is {value!r}: it must be the id of a token")
+        return value
 
 
 def read_config(folder: Path) -> Config:

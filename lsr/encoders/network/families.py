@@ -51,7 +51,7 @@ def _bert(config: Config, checkpoint: Checkpoint, head: bool) -> Network:
     places = checkpoint.tensor(f"{prefix}embeddings.position_embeddings.weight", positions, width)
     places = places + checkpoint.tensor(f"{prefix}embeddings.token_type_embeddings.weight", types, width)[0]
     if kind not in ("bert", "electra"):
-        places = places[int(config.get("pad_token_id", 1)) + 1 :]
+        places = places[config.padding() + 1 :]
     activation = activation_of(config, "hidden_act")
     layers = []
     for i in range(config.size("num_hidden_layers")):

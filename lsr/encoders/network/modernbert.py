@@ -7,13 +7,18 @@ import numpy as np
 from lsr.encoders.network.checkpoint import Checkpoint, Config
 from lsr.encoders.network.form import Layer, Network, Rotary, Transform, UnsupportedNetwork
 from lsr.encoders.network.reader import Reader, activation_of
+from lsr.errors import EncoderError
 
 __all__ = ["read_modernbert"]
+
+MOST_POSITIONS = 1 << 17  # no tensor bounds them: sines and cosines are computed for all
 
 
 def read_modernbert(config: Config, checkpoint: Checkpoint, head: bool) -> Network:
     """ModernBERT (Warner et al. 2024): norms before each block, gated layers, rotary positions, local attention."""
     epsilon = config.number("norm_eps", 1e-5)
+    if config.size("max_position_embeddings") > MOST_POSITIONS:
+        raise UnsupportedNetwork(f"{config.path}: more than {MOST_POSITIONS:,} positions have no ONNX graph here")
     read = Reader(checkpoint, epsilon)
     hidden, vocabulary, inner = config.size("hidden_size"), config.size("vocab_size"), config.size("intermediate_size")
     norm_bias, mlp_bias, attention_bias = (bool(config.get(f"{part}_bias")) for part in ("norm", "mlp", "attention"))
@@ -71,11 +76,16 @@ def _rotary(config: Config, layer: int) -> Rotary:
     if isinstance(kinds, list) and layer < len(kinds):
         local = kinds[layer] == "sliding_attention"
     else:
-        local = bool(layer % int(config.number("global_attn_every_n_layers", 3)))
+        every = config.get("global_attn_every_n_layers")
+        local = bool(layer % (3 if every is None else config.size("global_attn_every_n_layers")))
     name = "sliding_attention" if local else "full_attention"
-    parameters = (config.get("rope_parameters") or {}).get(name) or {}
+    found = config.get("rope_parameters")
+    found = found.get(name) if isinstance(found, dict) else None
+    parameters = Config(config.path, found if isinstance(found, dict) else {})
     if parameters.get("rope_type", "default") != "default":
-        raise UnsupportedNetwork(f"{config.path}: rope_type {parameters['rope_type']!r} has no ONNX graph here")
+        raise UnsupportedNetwork(f"{config.path}: rope_type {parameters.get('rope_type')!r} has no ONNX graph here")
     old = config.number("local_rope_theta", 10_000.0) if local else config.number("global_rope_theta", 160_000.0)
-    theta = parameters.get("rope_theta", old)
-    return Rotary(float(theta), config.size("local_attention") // 2 if local else None)
+    theta = parameters.number("rope_theta", old)
+    if theta <= 0:
+        raise EncoderError(f"{config.path}: rope_theta is {theta}: it must be above 0")
+    return Rotary(theta, config.size("local_attention") // 2 if local else None)

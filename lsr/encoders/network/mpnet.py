@@ -8,10 +8,13 @@ import numpy as np
 import numpy.typing as npt
 
 from lsr.encoders.network.checkpoint import Checkpoint, Config
-from lsr.encoders.network.form import Layer, Network
+from lsr.encoders.network.form import Layer, Network, UnsupportedNetwork
 from lsr.encoders.network.reader import Reader, activation_of
 
 __all__ = ["read_mpnet"]
+
+# The bias is a table of positions x positions, so that a file of few bytes could ask for all memory.
+MOST_POSITIONS, MOST_BUCKETS = 4096, 4096
 
 
 def read_mpnet(config: Config, checkpoint: Checkpoint, head: bool) -> Network:
@@ -24,7 +27,9 @@ def read_mpnet(config: Config, checkpoint: Checkpoint, head: bool) -> Network:
     places = checkpoint.tensor(
         f"{prefix}embeddings.position_embeddings.weight", config.size("max_position_embeddings"), hidden
     )
-    places = places[int(config.get("pad_token_id", 1)) + 1 :]
+    places = places[config.padding() + 1 :]
+    if not 4 <= buckets <= MOST_BUCKETS or len(places) > MOST_POSITIONS:
+        raise UnsupportedNetwork(f"{config.path}: {buckets} buckets for the distances of {len(places)} positions")
     table = checkpoint.tensor(f"{prefix}encoder.relative_attention_bias.weight", buckets, heads)
     activation = activation_of(config, "hidden_act")
     layers = []

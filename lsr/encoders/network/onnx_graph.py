@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from lsr.errors import EncoderError, one_line
+
 __all__ = ["Graph", "Value"]
 
 OPSET = 20  # the first with Gelu
@@ -77,7 +79,7 @@ class Graph:
 
     def model(self, inputs: list[Value], outputs: list[Value], dim: int) -> Any:
         """The finished onnx.ModelProto, checked. `dim` is noted in it, for the reader to compare with the tokenizer."""
-        from onnx import checker, helper
+        from onnx import checker, helper, shape_inference
 
         described = [[helper.make_tensor_value_info(*value) for value in values] for values in (inputs, outputs)]
         model = helper.make_model(
@@ -87,5 +89,11 @@ class Graph:
             producer_name="lsr",
         )
         helper.set_model_props(model, {"dim": str(dim)})
-        checker.check_model(model, full_check=True)
+        try:
+            checker.check_model(model, full_check=True)
+        except (
+            checker.ValidationError,
+            shape_inference.InferenceError,
+        ) as error:  # of parts that do not fit each other
+            raise EncoderError(f"the weights of the model do not fit each other ({one_line(error)[:300]})") from None
         return model

@@ -22,7 +22,7 @@ ACTIVATIONS = {
 
 def activation_of(config: Config, *names: str) -> str:
     value = next((config.get(name) for name in names if config.get(name) is not None), "gelu")
-    if value not in ACTIVATIONS:
+    if not isinstance(value, str) or value not in ACTIVATIONS:
         raise UnsupportedNetwork(f"{config.path}: {names[0]} is {value!r}; known are {', '.join(ACTIVATIONS)}")
     return ACTIVATIONS[value]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from lsr.disk import exists
 from lsr.errors import EncoderNotFound, InvalidInput
 from lsr.eval.systems.bm25 import Bm25System
 from lsr.eval.systems.indexes import EncoderSystem, IndexSystem
@@ -30,14 +31,14 @@ def open_system(spec: str, *, max_length: int | None = None, local_files_only: b
     Raises `InvalidInput` when it is none of these, and as opening an index or an encoder does.
     """
     name, what = None, spec.strip()
-    if (named := _NAMED.fullmatch(what)) and not Path(what).exists():
+    if (named := _NAMED.fullmatch(what)) and not exists(Path(what)):
         name, what = named["name"].strip(), named["what"].strip()
     if not what or "\0" in what or name == "":
         raise InvalidInput(f"{spec!r} names no system: give bm25, an index, a TREC run or an encoder")
     if found := _BM25.fullmatch(what):
         return Bm25System(name or what.replace(" ", ""), **_settings(found["settings"] or "", spec))
     path = Path(what)
-    if path.is_file():
+    if exists(path) and path.is_file():
         return RunSystem(name or _stem(path), path)
     if is_index(path):
         return IndexSystem(name or path.resolve().name, path)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from lsr.corpus.streams import COMPRESSED, shown
-from lsr.disk import atomic_write
+from lsr.disk import atomic_write, exists
 from lsr.errors import CorpusError, InvalidInput, OutputExists
 from lsr.index.formats.bigann import open_bigann, write_bigann
 from lsr.index.formats.ciff import open_ciff, write_ciff
@@ -195,7 +195,7 @@ def open_vectors(
         raise InvalidInput(f"dim is {dim}: it must be between 1 and {1 << 32:,}")
     if not 0 < scale < float("inf"):
         raise InvalidInput(f"scale is {scale}: it must be a number above 0")
-    if not path.exists():
+    if not exists(path):
         raise CorpusError(f"{shown(path)}: no such file")
     found = format_named(format) if format is not None else _recognised(path)
     _check_compression(path, found)
@@ -253,9 +253,9 @@ def write_vectors(
         raise InvalidInput(f"{found.name} is only read, for its files are pickles; write safetensors")
     if scale is not None and found.write_numbers is None:
         raise InvalidInput(f"scale is for formats of whole numbers: {found.name} holds the weights as they are")
-    if path.is_dir():
+    if exists(path) and path.is_dir():
         raise OutputExists(f"{path}: a folder; give the name of a file")
-    if path.exists() and not overwrite:
+    if exists(path) and not overwrite:
         raise OutputExists(f"{path}: a file is there already; --overwrite (overwrite=True) replaces it")
     out = Outgoing.of(source, vocabulary, progress or (lambda stage, done, total: None))
     numbers = WholeNumbers(out, scale) if found.write_numbers is not None else None

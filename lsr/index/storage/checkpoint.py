@@ -53,7 +53,8 @@ class Stages:
         self._place, self._plan = place, plan
         self._note = None if place is None else place.target.parent / "stages"
         noted = None if self._note is None else read_checkpoint(self._note)
-        self._done: dict[str, Facts] = noted["stages"] if noted is not None and noted.get("plan") == plan else {}
+        stages = noted.get("stages") if noted is not None and noted.get("plan") == plan else None
+        self._done: dict[str, Facts] = stages if isinstance(stages, dict) else {}
 
     def run(
         self,
@@ -66,10 +67,13 @@ class Stages:
         work: does it, and syncs what it writes. usable: whether what it left elsewhere is there, by its facts.
         """
         done = self._done.get(name)
-        if done is not None:
-            files = list(file_entries(done["files"]))
-            if self._are_there(files) and usable(done["facts"]):
-                return files, done["facts"]
+        try:  # a digest is no proof of who wrote it
+            if done is not None:
+                files = list(file_entries(done["files"]))
+                if self._are_there(files) and usable(done["facts"]):
+                    return files, done["facts"]
+        except (KeyError, TypeError, ValueError, AttributeError):
+            pass
         made, facts = work()
         if self._note is not None:
             self._done[name] = {"files": [asdict(file) for file in made], "facts": facts}

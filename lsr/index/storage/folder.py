@@ -22,8 +22,12 @@ CHECKPOINT = "checkpoint"
 
 
 def check_output(path: Path, overwrite: bool) -> None:
-    """Raises `OutputExists` unless an index may be written at `path`. Only an index is ever overwritten."""
-    if not (path.exists() or path.is_symlink()):
+    """Raises `OutputExists` unless an index may be written at `path`. Only an index is ever overwritten.
+
+    Raises `StorageError` for what cannot be the name of a folder.
+    """
+    disk.check_name(path)
+    if not (disk.exists(path) or path.is_symlink()):
         return
     if not is_index(path):
         if path.is_dir() and not path.is_symlink() and not any(path.iterdir()):

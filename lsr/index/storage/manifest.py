@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import xxhash
 
+from lsr.disk import exists
 from lsr.errors import CorruptIndex, IndexNotFound, LsrError, UnsupportedVersion
 from lsr.index.storage.regular import open_regular, unopened
 
@@ -226,7 +227,7 @@ def is_index(folder: Path) -> bool:
 
 def newest(folder: Path) -> Path:
     """The newest manifest of a folder. Raises `IndexNotFound` when there is none."""
-    if not folder.exists():
+    if not exists(folder):
         raise IndexNotFound(f"{folder}: no such index; `lsr index SOURCE -o {folder}` builds one")
     if not folder.is_dir():
         raise IndexNotFound(f"{folder}: a file, not an index folder; `lsr index SOURCE -o INDEX` builds one")

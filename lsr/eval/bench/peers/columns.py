@@ -30,5 +30,5 @@ def save_columns(vectors: SparseVectors, folder: Path) -> None:
 
 def load_columns(folder: Path) -> dict[str, Any]:
     """The score matrix as both libraries hold it, in memory."""
-    arrays: dict[str, Any] = {part: np.load(folder / f"{part}.npy") for part in _PARTS}
+    arrays: dict[str, Any] = {part: np.load(folder / f"{part}.npy", allow_pickle=False) for part in _PARTS}
     return {**arrays, "num_docs": int((folder / "documents").read_text())}
