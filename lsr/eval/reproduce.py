@@ -78,7 +78,8 @@ def read_reproductions(folder: Path) -> list[Reproduction]:
             entries = yaml.safe_load(path.read_text(encoding="utf-8"))
         except OSError as error:
             raise InvalidInput(f"{path}: cannot be read ({error.strerror or error})") from None
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
+        # After YAMLError what constructors of values raise, and what goes deeper than Python does.
+        except (yaml.YAMLError, ValueError, KeyError, IndexError, AttributeError, RecursionError) as error:
             raise InvalidInput(f"{path}: not YAML ({one_line(error)[:200]})") from None
         if not isinstance(entries, list):
             raise InvalidInput(f"{path}: holds no list of reproductions")
@@ -110,7 +111,7 @@ def _parsed(entry: Any, where: str) -> Reproduction:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1 << 53  # and no NaN
 
 
 def _checked(one: Reproduction, progress: Progress, download: bool) -> Result:

@@ -84,6 +84,7 @@ def _timed(name: str, seconds: float, first: int) -> Iterator[Outcome]:
     outcome, began = Outcome(name), time.monotonic()
     while (left := seconds - (time.monotonic() - began)) > 0:
         _some({name: outcome}, [(name, first + outcome.cases, CASES)], left)
+    outcome.seconds = round(time.monotonic() - began, 1)
     yield outcome
 
 
@@ -253,7 +254,6 @@ def _noticed() -> list[str]:
 
 
 def child(work: list[Work], seconds: float, folder: Path) -> None:
-    began = time.monotonic()
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what libraries print
     faulthandler.enable()
@@ -267,6 +267,7 @@ def child(work: list[Work], seconds: float, folder: Path) -> None:
             cases = _Cases(name, folder / name)
         cases.try_valid()
         _limits()
+        began = time.monotonic()
         for at in range(first, first + number):
             if seconds and time.monotonic() - began > seconds:
                 return

@@ -23,7 +23,7 @@ import pytest
 
 import lsr
 from lsr import LsrError, SparseVectors, load_encoder
-from lsr.errors import CorpusError, EncoderError, StorageError
+from lsr.errors import CorpusError, EncoderError, InvalidInput, StorageError
 from tests.reliability import models
 from tests.reliability.byte_mutations import mutated
 from tests.reliability.report import report
@@ -240,15 +240,15 @@ FOUND: dict[str, tuple[str, Harm, str]] = {
         edited("tokenizer.json", with_prefix),
         "out of range",
     ),
-    "a token with the id 4,294,967,294: all memory": (
+    "a token with the id 20,000,000: a list of as many": (
         "byte-pairs",
-        edited("vocab.json", lambda v: v.update(ba=(1 << 32) - 2)),
-        "up to 4,294,967,294",
+        edited("vocab.json", lambda v: v.update(ba=20_000_000)),
+        "up to 20,000,000",
     ),
     "that of a tokenizer.json": (
         "plain",
-        edited("tokenizer.json", lambda t: t["model"]["vocab"].update(ba=(1 << 32) - 2)),
-        "up to 4,294,967,294",
+        edited("tokenizer.json", lambda t: t["model"]["vocab"].update(ba=20_000_000)),
+        "up to 20,000,000",
     ),
     "no token for unknown words, as the first text shows": (
         "exported",
@@ -297,6 +297,18 @@ def used(folder: Path) -> None:
     encoder = load_encoder(folder, threads=1, engine="onnx" if (folder / "config.json").exists() else None)
     encoder.encode_query(["ba xyz"])
     encoder.encode_documents([models.TEXT])
+
+
+@pytest.mark.parametrize(
+    "value", ["[" * 3000, "2024-13-45", "9" * 5000, "!!int ''", "!!bool x", "!!timestamp x", "9" * 400]
+)
+def test_yaml_that_its_library_cannot_make_values_of_is_refused(value: str, tmp_path: Path) -> None:
+    from lsr.eval.reproduce import read_reproductions
+
+    entry = "- {name: a, dataset: b, system: c, source: d, expect: {MRR@10: 1}, tolerance: "
+    (tmp_path / "one.yaml").write_text(f"{entry}{value}}}\n")
+    with pytest.raises(InvalidInput):
+        read_reproductions(tmp_path)
 
 
 @pytest.mark.parametrize("field", ["counted", "frequencies", "spool", "reading", "documents"])
