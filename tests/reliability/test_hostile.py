@@ -21,7 +21,7 @@ from tests.reliability.samples import build_samples
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is limited as Linux counts it")
 
-MANY = 10_000  # cases of a child
+PARTS = 20  # of the long run, for as many processes
 
 
 @pytest.fixture(scope="module")
@@ -63,10 +63,10 @@ def test_forged_indexes_are_refused_or_answer(samples: Path) -> None:
 
 
 @pytest.mark.slow
-def test_many_forged_indexes_are_refused_or_answer(samples: Path) -> None:
-    count = scaled(200_000)
-    for first in range(0, count, MANY):
-        report("forged indexes, long", **run(samples, 2, first, min(MANY, count - first)))
+@pytest.mark.parametrize("part", range(PARTS))
+def test_many_forged_indexes_are_refused_or_answer(samples: Path, part: int) -> None:
+    count = scaled(200_000 // PARTS)
+    report("forged indexes, long", **run(samples, 2, part * count, count))
 
 
 @pytest.mark.slow

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 import tempfile
+import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -13,11 +17,12 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from lsr import Index
+from lsr import Index, disk
 from lsr.errors import DuplicateId, InvalidInput
 from lsr.index import policy, segments
 from lsr.index.storage.check import check_index
 from tests.reliability.collections import DIM, Doc, expected, source, vectors_of
+from tests.reliability.report import report, scaled
 
 IDS = [f"d{number}" for number in range(40)]
 # Never deleted: with a weight of 1 the step of the weights is 1, and all others are multiples of it.
@@ -87,6 +92,26 @@ class Living(RuleBasedStateMachine):
         assert self.index.info()["deleted"] == 0
         assert self.index.info()["engine"] == self.engine
 
+    @precondition(lambda self: hasattr(os, "fork"))
+    @rule(new=several, step=st.integers(0, 90))
+    def a_process_that_upserts_is_killed(self, new: list[Doc], step: int) -> None:
+        generation = self.index.generation
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of forking beside threads: the child uses none
+            child = os.fork()
+        if child == 0:
+            try:
+                disk.hook = dying_after(step)
+                Index.open(self.folder / "my.idx").upsert(source(new))
+            finally:
+                os._exit(0)
+        os.waitpid(child, 0)
+        if self.index.refresh():
+            assert self.index.generation == generation + 1
+            for one in new:
+                self.model.pop(one.id, None)
+                self.model[one.id] = one
+
     @rule()
     def open_again(self) -> None:
         self.index = Index.open(self.folder / "my.idx")
@@ -149,6 +174,19 @@ def answer(hits: Any) -> list[tuple[str, float]]:
     return [(hit.id, hit.score) for hit in hits]
 
 
+def dying_after(steps: int) -> Callable[[str, Path, disk.Detail], None]:
+    """A hook that kills the process at a step."""
+    left = steps
+
+    def die(step: str, path: Path, detail: disk.Detail) -> None:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    return die
+
+
 class LivingInBlocks(Living):
     engine = "blocked"
 
@@ -168,8 +206,8 @@ class LivingInSegments(Living):
         super().teardown()
 
 
-QUICK = settings(max_examples=8, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck))
-LONG = settings(QUICK, max_examples=250, stateful_step_count=50)
+QUICK = settings(max_examples=17, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck))
+LONG = settings(QUICK, max_examples=scaled(170), stateful_step_count=50)
 
 
 def run(machine: type[Living], how: settings) -> None:
@@ -187,3 +225,4 @@ def test_an_index_holds_what_a_dictionary_would(machine: type[Living]) -> None:
 @pytest.mark.parametrize("machine", [Living, LivingInBlocks, LivingInSegments])
 def test_an_index_holds_what_a_dictionary_would_for_long(machine: type[Living]) -> None:
     run(machine, LONG)
+    report("machine", machine=machine.__name__, examples=LONG.max_examples, steps=LONG.stateful_step_count)
