@@ -41,7 +41,7 @@ class _Tokenizing:
             return
         if isinstance(error, Exception) or type(error).__module__ == "pyo3_runtime":
             what = f"the tokenizer cannot be read ({one_line(error)[:200]})"
-            raise EncoderError(f"{what}; it must be a tokenizer.json of this model") from None
+            raise EncoderError(f"{what}; it must be a tokenizer.json") from None
 
 
 tokenizing = _Tokenizing()
