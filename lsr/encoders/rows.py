@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lsr.encoders.model import AutoencoderHead, NetworkSide, Selection, TokenHead, Vector, VocabularyHead
+from lsr.errors import EncoderError
 from lsr.sparse import SparseVectors, term_type
 
 __all__ = ["heaviest", "lexical", "places_of_heaviest", "selection", "token_rows", "vocabulary_rows"]
@@ -53,6 +54,8 @@ def token_rows(
     ids: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64], weights: Array, chosen: Selection
 ) -> list[Vector]:
     """The vectors of texts with one weight a position: ids and weights [B, L]."""
+    if np.isnan(weights).any():
+        raise EncoderError("the network gives weights that are no numbers: its own are damaged")
     vectors = []
     for row, length, weight in zip(ids, lengths.tolist(), weights, strict=True):
         terms, inverse = np.unique(row[:length], return_inverse=True)

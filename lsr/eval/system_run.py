@@ -73,7 +73,7 @@ def kept_run(
         state = json.loads((folder / "systems" / f"{file_name}.json").read_bytes())
         if state["fingerprint"] != _fingerprint(system, test, depth) or state["run_hash"] != _hash(run):
             return None
-        if timing and not state["timed"]:
+        if (timing and not state["timed"]) or state.pop("checksum") != _checksum(state):
             return None
         return SystemRun(state["part"], state["models"], run)
     except (OSError, ValueError, KeyError, TypeError):
@@ -108,8 +108,12 @@ def new_run(system: System, test: UnderTest, folder: Path, file_name: str, depth
         "fingerprint": fingerprint, "run_hash": _hash(run), "timed": timing, "part": part, "models": models,
     }  # fmt: skip
     with atomic_write(state) as file:
-        file.write(json.dumps(kept, indent=1).encode())
+        file.write(json.dumps({**kept, "checksum": _checksum(kept)}, indent=1).encode())
     return SystemRun(part, models, run)
+
+
+def _checksum(kept: dict[str, Any]) -> str:
+    return xxhash.xxh3_128_hexdigest(json.dumps(kept, sort_keys=True).encode())
 
 
 class _Answers:

@@ -61,7 +61,7 @@ def test_checking_reproductions(tmp_path: Path) -> None:
         (["DATA", "-o", "r", "--split", "dev"], 1, "test"),
         (["nowhere/at/all/", "-o", "r"], 1, "no such folder"),
         (["--from", "none.json"], 1, "no such file"),
-        (["--check", "none"], 1, "cannot be read"),
+        (["--check", "none"], 1, "no such file or folder"),
     ],
 )
 def test_mistakes_are_one_line_that_helps(

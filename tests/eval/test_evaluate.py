@@ -181,12 +181,15 @@ def test_what_is_finished_is_not_run_again(collection: Path, run_file: Path, tmp
     assert {part["name"] for part in load_report(output / "report.json")["systems"]} == {"bm25", "other"}
 
 
-@pytest.mark.parametrize("change", ["run", "queries", "documents", "depth"])
+@pytest.mark.parametrize("change", ["run", "queries", "documents", "depth", "facts"])
 def test_what_no_longer_fits_is_run_again(collection: Path, tmp_path: Path, change: str, monkeypatch: Any) -> None:
     output = tmp_path / "report"
     evaluated(collection, output, systems=["bm25"])
     if change == "run":
         (output / "runs" / "bm25.trec").write_text("q1 Q0 d1 1 1.0 x\n")
+    elif change == "facts":
+        facts = output / "systems" / "bm25.json"
+        facts.write_text(facts.read_text().replace('"part": {', '"part": "damaged", "x": {'))
     elif change != "depth":
         name = {"queries": "queries.jsonl", "documents": "corpus.jsonl"}[change]
         text = (collection / name).read_text()

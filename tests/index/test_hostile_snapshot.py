@@ -165,7 +165,7 @@ def test_a_manifest_in_an_archive_is_as_suspect_as_one_in_a_folder(members: list
     for name in ("LOCK", "LOCK/x", "manifest-000009.json", "manifest-000000.json", "segment-0001"):
         renamed = with_manifest(members, lambda body, name=name: first_file(body, name=name))  # type: ignore[misc]
         renamed[1] = renamed[1].with_header(name=name)
-        refused(packed(renamed), tmp_path, CorruptIndex, f"may not name {name}")
+        refused(packed(renamed), tmp_path, CorruptIndex, f"name .*{name}")
     again = members[2].name
     refused(
         manifest(lambda body: first_file(body, name=again)), tmp_path, CorruptIndex, f"may not name {again}, or not"

@@ -149,7 +149,7 @@ def consistent(forged: Forged, rng: random.Random) -> str:
         array = forged.array(files[name])
         if len(array):
             forged.put_array(files[name], np.resize(array, size))
-    offsets = np.minimum(offsets, size)
+    offsets = np.minimum(offsets.astype(np.int64), size)
     offsets[-1] = size
     match rng.choice(["clip", "last", "first", "random"]):
         case "last":  # all in the last

@@ -311,7 +311,7 @@ def test_yaml_that_its_library_cannot_make_values_of_is_refused(value: str, tmp_
         read_reproductions(tmp_path)
 
 
-@pytest.mark.parametrize("field", ["counted", "frequencies", "spool", "reading", "documents"])
+@pytest.mark.parametrize("field", ["counts", "spool", "reading", "documents"])
 def test_a_checkpoint_of_another_form_is_no_checkpoint(field: str, tmp_path: Path) -> None:
     """Its digest is right: everything was encoded again instead of a TypeError."""
     import xxhash

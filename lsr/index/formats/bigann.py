@@ -44,13 +44,12 @@ def open_bigann(path: Path, options: ReadOptions) -> VectorFile:
     def read() -> Iterator[Batch]:
         for first in range(0, rows, ROWS):
             part = indptr[first : first + ROWS + 1]
-            lengths = np.diff(part)
-            if lengths.min() < 0 or part[-1] > nnz:
+            if np.any(part[1:] < part[:-1]) or part[-1] > nnz:  # differences could overflow
                 raise CorpusError(f"{name}: the row offsets fall, or leave the file, after row {first:,}")
             inside = slice(int(part[0]), int(part[-1]))
             yield Batch(
                 checked_batch(
-                    lengths,
+                    np.diff(part),
                     indices[inside],
                     values[inside],
                     dim,

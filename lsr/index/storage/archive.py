@@ -31,7 +31,6 @@ from lsr.errors import CorruptIndex, IndexNotFound, LsrError, OutputExists, Stor
 from lsr.index.storage.arrays import AppendFile, verified
 from lsr.index.storage.folder import check_output, new_folder
 from lsr.index.storage.frame import Frame, too_much
-from lsr.index.storage.locks import LOCK
 from lsr.index.storage.manifest import MANIFEST_LIMIT, FileEntry, Manifest, generation_of, manifest_bytes, manifest_name
 from lsr.limits import Limits
 
@@ -183,12 +182,12 @@ def _manifest(frame: Frame, name: str) -> tuple[str, bytes]:
 
 
 def _check_names(frame: Frame, entries: list[FileEntry]) -> None:
-    """A manifest names every file once, and none that has a meaning of its own in an index."""
+    """A manifest names every file once."""
     names = [entry.name for entry in entries]
     folders = {str(parent) for name in names for parent in PurePosixPath(name).parents}
     seen: set[str] = set()
     for name in names:
-        if name in seen or name in folders or name.partition("/")[0] == LOCK or name.startswith("manifest-"):
+        if name in seen or name in folders:
             raise frame.damaged(f"its manifest may not name {name}, or not twice")
         seen.add(name)
 

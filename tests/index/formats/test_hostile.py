@@ -140,6 +140,8 @@ def mistakes() -> Iterator[tuple[str, str, Writer, str]]:
     yield "bigann", "absurd rows", csr(HUGE, 5, 0, [0], [], []), "claims 1,099,511,627,776 rows and 0 weights"
     yield "bigann", "absurd weights", csr(1, 5, HUGE, [0, HUGE], [], []), "claims 1 rows and 1,099,511,627,776 weights"
     yield "bigann", "wraps around", csr((1 << 61) - 2, 5, 0, [0], [], []), "claims 2,305,843"
+    turns = [0, 1 << 62, -(1 << 63), -(1 << 62), 1]  # whose differences overflow to numbers above 0
+    yield "bigann", "offsets that turn around", csr(4, 5, 1, turns, [1], [1.0]), "offsets fall"
     yield "bigann", "negative rows", csr(-1, 5, 1, [], [], [1.0]), "claims -1 rows"
     yield "bigann", "absurd columns", csr(1, 1 << 50, 1, [0, 1], [0], [1]), "has 1,125,899,906,842,624 dimensions"
     yield "bigann", "offsets fall", csr(2, 5, 1, [0, 5, 1], [0], [1]), "the row offsets fall, or leave the file"
