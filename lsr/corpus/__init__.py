@@ -6,6 +6,5 @@ from lsr.corpus.objects import given_documents
 from lsr.corpus.pydocs import python_documentation
 from lsr.corpus.records import Document, Query
 from lsr.corpus.sources import read_documents, read_queries
-from lsr.limits import Limits
 
-__all__ = ["Document", "Limits", "Query", "given_documents", "python_documentation", "read_documents", "read_queries"]
+__all__ = ["Document", "Query", "given_documents", "python_documentation", "read_documents", "read_queries"]

@@ -21,7 +21,7 @@ from lsr.eval.systems import System, UnderTest
 from lsr.eval.timing import Stopwatch, throughput, time_stages
 from lsr.run_file import Ranking, read_run, write_run
 
-__all__ = ["Depth", "SystemRun", "file_names", "kept_run", "new_run"]
+__all__ = ["Depth", "SystemRun", "checksum", "file_names", "kept_run", "new_run"]
 
 TIMED = 1000  # queries, the first ones
 LATENCY_K = 10
@@ -73,9 +73,12 @@ def kept_run(
         state = json.loads((folder / "systems" / f"{file_name}.json").read_bytes())
         if state["fingerprint"] != _fingerprint(system, test, depth) or state["run_hash"] != _hash(run):
             return None
-        if (timing and not state["timed"]) or state.pop("checksum") != _checksum(state):
+        if (timing and not state["timed"]) or state.pop("checksum") != checksum(state):
             return None
-        return SystemRun(state["part"], state["models"], run)
+        part, models = state["part"], state["models"]
+        if not isinstance(part, dict) or not all(isinstance(model["name"], str) for model in models):
+            return None
+        return SystemRun(part, models, run)
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -108,11 +111,12 @@ def new_run(system: System, test: UnderTest, folder: Path, file_name: str, depth
         "fingerprint": fingerprint, "run_hash": _hash(run), "timed": timing, "part": part, "models": models,
     }  # fmt: skip
     with atomic_write(state) as file:
-        file.write(json.dumps({**kept, "checksum": _checksum(kept)}, indent=1).encode())
+        file.write(json.dumps({**kept, "checksum": checksum(kept)}, indent=1).encode())
     return SystemRun(part, models, run)
 
 
-def _checksum(kept: dict[str, Any]) -> str:
+def checksum(kept: dict[str, Any]) -> str:
+    """Of what is kept beside a run."""
     return xxhash.xxh3_128_hexdigest(json.dumps(kept, sort_keys=True).encode())
 
 

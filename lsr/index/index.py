@@ -22,7 +22,7 @@ from lsr.processors import available_cores
 from lsr.sparse import SparseVectors
 
 if TYPE_CHECKING:
-    from lsr.corpus import Document, Limits
+    from lsr.corpus import Document
     from lsr.encoders import Encoder
     from lsr.index.build import BuildReport
     from lsr.index.formats import VectorFile

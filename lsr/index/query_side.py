@@ -57,7 +57,8 @@ class QuerySide(TermNames, Protocol):
 
 
 class NetworkQueries:
-    """Queries through the network that made the documents. It is loaded when the first query comes."""
+    """Queries through the network that made the documents. It is loaded when the first query comes: from a folder, or the
+    cache of the hub, which an index is not to make anyone fetch from."""
 
     def __init__(self, path: Path, entry: EncoderEntry, vocabulary: Vocabulary, given: Encoder | None) -> None:
         self._path, self._entry, self._vocabulary, self._encoder = path, entry, vocabulary, given
@@ -75,13 +76,15 @@ class NetworkQueries:
         from lsr.encoders import load_encoder
 
         try:
-            encoder = load_encoder(self._entry.source, query_top_k=self._entry.policy.get("top_k"))
+            encoder = load_encoder(
+                self._entry.source, query_top_k=self._entry.policy.get("top_k"), local_files_only=True
+            )
         except InvalidInput:
             raise
         except _NOT_LOADED as error:
             raise EncoderError(
                 f"{self._path}: queries go through the network of {self._entry.name}, which cannot be loaded ({error}); "
-                "give its folder as encoder= to Index.open"
+                "give its folder or hub id as encoder= to Index.open"
             ) from None
         if encoder.hash != self._entry.hash:
             raise EncoderMismatch(
@@ -188,13 +191,19 @@ def document_encoder(
         reading["long"] = entry.reading.get("long", "truncate")
     if given is None:
         try:
-            given = load_encoder(entry.source, device=device, query_top_k=entry.policy.get("top_k"), **reading)
+            given = load_encoder(
+                entry.source,
+                device=device,
+                query_top_k=entry.policy.get("top_k"),
+                local_files_only=True,  # whoever made the index named it, not whoever adds to it
+                **reading,
+            )
         except InvalidInput:
             raise
         except _NOT_LOADED as error:
             raise EncoderError(
-                f"{path}: its documents were encoded by {entry.name}, which cannot be loaded ({error}); give its folder as"
-                " encoder= to Index.open"
+                f"{path}: its documents were encoded by {entry.name}, which cannot be loaded ({error}); give its folder or"
+                " hub id as encoder= to Index.open"
             ) from None
     check_encoder(path, entry, given)
     differing = [name for name, value in reading.items() if given.reading.get(name) != value]

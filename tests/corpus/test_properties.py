@@ -15,8 +15,9 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from lsr.corpus import Document, Limits, read_documents, read_queries
+from lsr.corpus import Document, read_documents, read_queries
 from lsr.errors import LsrError
+from lsr.limits import Limits
 
 QUICK = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 FUZZ = settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))

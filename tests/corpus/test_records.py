@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from lsr.corpus import Document, Limits, Query, read_documents, read_queries
+from lsr.corpus import Document, Query, read_documents, read_queries
 from lsr.errors import CorpusError, DuplicateId, InvalidInput
+from lsr.limits import Limits
 
 
 def written(folder: Path, *records: Any, name: str = "docs.jsonl") -> Path:

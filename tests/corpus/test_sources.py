@@ -16,8 +16,9 @@ from typing import Any
 
 import pytest
 
-from lsr.corpus import Document, Limits, Query, read_documents, read_queries
+from lsr.corpus import Document, Query, read_documents, read_queries
 from lsr.errors import CorpusError, InvalidInput, LsrError
+from lsr.limits import Limits
 
 CORPUS = b'{"_id": "d1", "title": "T", "text": "a", "metadata": {}}\n{"_id": "d2", "title": "", "text": "b"}\n'
 QUERIES = b'{"_id": "q1", "text": "x"}\n'

@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from lsr.corpus import Document, Limits, Query, read_documents, read_queries
+from lsr.corpus import Document, Query, read_documents, read_queries
 from lsr.errors import CorpusError, LsrError, MissingExtra
+from lsr.limits import Limits
 
 
 def put(path: Path, text: str) -> Path:

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from lsr.corpus import Document, Limits, Query, read_documents, read_queries
+from lsr.corpus import Document, Query, read_documents, read_queries
 from lsr.errors import CorpusError, InvalidInput
+from lsr.limits import Limits
 
 
 def put(path: Path, text: str) -> Path:

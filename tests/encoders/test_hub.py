@@ -15,6 +15,7 @@ from huggingface_hub import HfApi
 from huggingface_hub.errors import LocalEntryNotFoundError, OfflineModeIsEnabled
 from huggingface_hub.utils._paths import filter_repo_objects
 
+from lsr import Index
 from lsr.encoders import load_encoder
 from lsr.encoders.hub import is_hub_id
 from lsr.errors import EncoderError, EncoderNotFound
@@ -118,6 +119,18 @@ def test_the_query_side_of_another_model_comes_from_the_hub_as_well(hub: Hub, mo
     encoder = load_encoder(model, query="org/name")
     assert [call["repo_id"] for call in hub.asked] == ["org/name"]
     assert encoder.encode_query(TEXTS) == load_encoder(model).encode_query(TEXTS)
+
+
+def test_an_index_makes_nobody_fetch_the_encoder_that_it_names(hub: Hub, model: Path, tmp_path: Path) -> None:
+    Index.build(TEXTS, tmp_path / "my.idx", encoder="org/name")
+    hub.asked.clear()
+    index = Index.open(tmp_path / "my.idx")
+    index.search("log")
+    index.add(["one more"])
+    assert [call["local_files_only"] for call in hub.asked] == [True] * len(hub.asked)
+    assert hub.asked, "documents are encoded by it, from the cache"
+    Index.open(tmp_path / "my.idx", encoder="org/name")  # this asks for it
+    assert not hub.asked[-1]["local_files_only"]
 
 
 def test_a_folder_of_that_name_goes_before_the_hub(hub: Hub, model: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import tracemalloc
 from collections.abc import Callable, Iterator
@@ -15,9 +14,9 @@ import pytest
 import zstandard
 
 from lsr import Index, SparseVectors, disk
-from lsr.corpus import Limits
 from lsr.errors import CorruptIndex, LsrError, StorageError, UnsupportedVersion
 from lsr.index.storage.archive import member_header
+from lsr.limits import Limits
 from tests.conftest import random_vectors
 from tests.index.archives import (
     END,
@@ -28,22 +27,12 @@ from tests.index.archives import (
     frame_of_zeros,
     names,
     packed,
-    small_snapshot,
     unpacked,
     with_fields,
     with_manifest,
 )
 
-
-@pytest.fixture(autouse=True)
-def _no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What survives a loss of power is not tested here, and hundreds of archives are unpacked."""
-    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
-
-
-@pytest.fixture(scope="module")
-def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return small_snapshot(tmp_path_factory.mktemp("small"))
+pytestmark = pytest.mark.usefixtures("no_waiting_for_the_disk")
 
 
 @pytest.fixture(scope="module")

@@ -345,6 +345,25 @@ def test_an_index_that_is_being_changed_is_not_overwritten(index: Index) -> None
     assert len(index) == 200
 
 
+def test_an_index_is_overwritten_where_two_names_cannot_be_exchanged(
+    index: Index, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(disk, "exchange", lambda first, second: False)
+    beside = sorted(one.name for one in index.path.parent.iterdir())
+    assert len(Index.build(source(MANY), index.path, overwrite=True)) == 200
+    assert sorted(one.name for one in index.path.parent.iterdir()) == beside
+
+    def fails(old: Path, new: Path) -> None:
+        if old.name == "target":
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        old.rename(new)
+
+    monkeypatch.setattr(disk, "rename", fails)
+    with pytest.raises(StorageError, match="cannot be written"):
+        Index.build(source(MANY[:10]), index.path, overwrite=True)
+    assert len(Index.open(index.path)) == 200, "the old one is put back"
+
+
 def test_deletions_that_contradict_the_manifest_are_refused(index: Index) -> None:
     index.delete(["d0", "d9"])
     (name,) = named(index.path, "deleted")

@@ -88,7 +88,8 @@ def test_vectors_made_elsewhere_are_searched_through_the_network_given(
 
 def test_a_network_that_is_gone_is_named_with_what_to_do(moved: tuple[Index, Path], tmp_path: Path) -> None:
     reopened = Index.open(moved[0].path)
-    says = rf"my\.idx: .*network of old.*{re.escape(str(tmp_path / 'old'))}.*give its folder as encoder= to Index\.open"
+    where = re.escape(str(tmp_path / "old"))
+    says = rf"my\.idx: .*network of old.*{where}.*give its folder or hub id as encoder= to Index\.open"
     with pytest.raises(EncoderError, match=says):
         reopened.search("the river")
 

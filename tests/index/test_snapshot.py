@@ -26,7 +26,6 @@ from tests.index.archives import (
     named,
     names,
     small_segments,
-    small_snapshot,
 )
 
 QUERIES = random_vectors(8, 120, 6, seed=9)
@@ -37,15 +36,7 @@ TEXTS = [
 ]
 
 
-@pytest.fixture(autouse=True)
-def _no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What survives a loss of power is not tested here, and hundreds of archives are unpacked."""
-    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
-
-
-@pytest.fixture(scope="module")
-def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return small_snapshot(tmp_path_factory.mktemp("small"))
+pytestmark = pytest.mark.usefixtures("no_waiting_for_the_disk")
 
 
 # -- there and back ----------------------------------------------------------------------------------------------------

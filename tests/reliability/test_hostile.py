@@ -7,15 +7,12 @@ one line, at most 10 seconds and 700 MB a case.
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.conftest import REPOSITORY
+from tests.reliability.children import run_module
 from tests.reliability.report import report, scaled
 from tests.reliability.samples import build_samples
 
@@ -34,17 +31,8 @@ def samples(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run(samples: Path, seed: int, first: int, count: int, **environment: str) -> dict[str, Any]:
     """Runs cases; returns the counts. Fails with what went wrong, and how to see it again."""
-    command = [sys.executable, "-m", "tests.reliability.hostile_child", samples, seed, first, count]
     settings = {"TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1", **environment}
-    done = subprocess.run(
-        [*map(str, command)],
-        capture_output=True,
-        text=True,
-        cwd=REPOSITORY,
-        env={**os.environ, **settings},
-        check=False,
-        encoding="utf-8",
-    )
+    done = run_module("tests.reliability.hostile_child", samples, seed, first, count, **settings)
     assert done.returncode == 0, done.stderr[-3000:]
     *faults, totals = map(json.loads, done.stdout.splitlines())
     again = f"python -m tests.reliability.hostile_child SAMPLES {seed} CASE 1 --say"

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from lsr import Index
 from lsr.index.storage.manifest import Manifest
-from tests.conftest import REPOSITORY
 from tests.reliability.changes import CHANGES, NAME, make, state, works
+from tests.reliability.children import run_module
 from tests.reliability.report import report
 
 ENGINES = ["exact", "blocked"]
@@ -19,10 +17,7 @@ ENGINES = ["exact", "blocked"]
 
 def killed(every: int, index: Path, engine: str, change: str, folder: Path) -> list[tuple[str, Path]]:
     """Copies of the index, each left by a process that was killed within the change: where, and the folder."""
-    command = [sys.executable, "-m", "tests.reliability.victim", index, engine, change, every, folder]
-    done = subprocess.run(
-        [*map(str, command)], capture_output=True, text=True, cwd=REPOSITORY, check=False, encoding="utf-8"
-    )
+    done = run_module("tests.reliability.victim", index, engine, change, every, folder)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert all(line.endswith(" killed") for line in lines), done.stdout

@@ -311,6 +311,22 @@ def test_yaml_that_its_library_cannot_make_values_of_is_refused(value: str, tmp_
         read_reproductions(tmp_path)
 
 
+@pytest.mark.parametrize("change", [{"part": "x"}, {"models": ["x"]}, {"models": 7}, {"models": [{}]}], ids=str)
+def test_what_an_evaluation_left_in_another_form_is_measured_again(change: dict[str, Any], tmp_path: Path) -> None:
+    """Its checksum is right."""
+    from lsr.eval.system_run import checksum
+    from tests.reliability.loaders import evaluate, make_evaluations
+
+    def altered(state: dict[str, Any]) -> None:
+        state.pop("checksum")
+        state.update(change)
+        state["checksum"] = checksum(state)
+
+    make_evaluations(tmp_path)
+    edited("run.json", altered)(tmp_path / "work" / "report" / "systems")
+    evaluate(tmp_path / "work", resume=True)
+
+
 @pytest.mark.parametrize("field", ["counts", "spool", "reading", "documents"])
 def test_a_checkpoint_of_another_form_is_no_checkpoint(field: str, tmp_path: Path) -> None:
     """Its digest is right: everything was encoded again instead of a TypeError."""

@@ -8,6 +8,7 @@
       deleted-0001-0002           which documents of segment 1 are deleted, in generation 2
 
 `manifest` is the data, `arrays` writes and maps files, `segment` names the arrays and checks how they fit together,
-`records` holds ids and texts, `folder` makes a folder appear as a whole or not at all, `commit` changes one that is there,
-with `locks` and `disk`. `archive` writes a generation as one file and makes a folder of it again, with `frame`.
+`records` holds ids and texts, `regular` opens what must be a plain file, `check` verifies. `folder` makes a folder appear as
+a whole or not at all, `commit` changes one that is there, with `locks` and `lsr.disk`; `checkpoint` notes how far long work
+came. `repair` goes back to an earlier generation, `archive` writes one as a file and makes a folder of it again (`frame`).
 """
