@@ -18,7 +18,10 @@ __all__ = ["Limits", "raising"]
 
 VARIABLE = "LSR_LIMITS"
 MIB = 1 << 20
-MAX_DOCUMENT_TERMS = (1 << 16) - 1  # what an index holds of a document
+# What an index can hold, whatever is set: no limits that can be raised.
+MAX_DOCUMENT_TERMS = (1 << 16) - 1  # terms of a document
+MAX_DOCUMENTS = (1 << 32) - 1
+MAX_DIM = 1 << 24  # terms of a vocabulary
 
 # Limit -> how far it can be raised, and why no further.
 _SIZE = (1 << 62, "sizes are 64-bit numbers")
@@ -29,7 +32,7 @@ _CEILINGS = MappingProxyType(
         "id": _SIZE,
         "document_terms": (MAX_DOCUMENT_TERMS, "an index holds no more of a document"),
         "query_terms": (MAX_DOCUMENT_TERMS, "no document has more"),
-        "k": ((1 << 32) - 1, "an index holds no more documents"),
+        "k": (MAX_DOCUMENTS, "an index holds no more documents"),
         "archive_ratio": _SIZE,
     }
 )

@@ -189,9 +189,8 @@ class _Replica:
             output = self.model(input_ids=torch.from_numpy(padded).to(self.device), attention_mask=mask.long())
         except torch.cuda.OutOfMemoryError:
             raise
-        except (
-            Exception
-        ) as error:  # of transformers, torch and the model's own code: settings that nothing checked before
+        # Of transformers, torch and the model's own code: settings that nothing checked before.
+        except Exception as error:
             raise EncoderError(
                 f"{self.side.folder}: transformers cannot run the model ({one_line(error)[:300]})"
             ) from None

@@ -6,11 +6,9 @@ from functools import cached_property
 
 from lsr.encoders.tokenizer import check_numbers, load_tokenizer, special_ids, tokenizing, unknown_id, valid_text
 from lsr.errors import EncoderError
+from lsr.limits import MAX_DIM
 
 __all__ = ["Vocabulary"]
-
-
-LARGEST = 1 << 24  # terms that an index holds
 
 
 class Vocabulary:
@@ -30,8 +28,8 @@ class Vocabulary:
         size = max(ids.values(), default=-1) + 1
         self.dim = size if dim is None else dim
         check_numbers(len(ids), size)
-        if self.dim > LARGEST:
-            raise EncoderError(f"{self.dim:,} terms: an encoder has at most {LARGEST:,}")
+        if self.dim > MAX_DIM:
+            raise EncoderError(f"{self.dim:,} terms: an encoder has at most {MAX_DIM:,}")
         if size > self.dim:
             raise EncoderError(f"the tokenizer has {size} tokens, but there are {self.dim} terms")
         self._ids = ids

@@ -23,12 +23,12 @@ from lsr.index.kernels import compile_once
 from lsr.index.quantize import Quantizer, choose_quantizer
 from lsr.index.storage.arrays import AppendFile, map_array, write_array
 from lsr.index.storage.checkpoint import Stages
-from lsr.index.storage.manifest import MAX_DIM, FileEntry
-from lsr.index.storage.segment import MAX_DOCUMENTS, WINDOW, largest_codes, window_count
-from lsr.limits import MAX_DOCUMENT_TERMS, raising
+from lsr.index.storage.manifest import FileEntry
+from lsr.index.storage.segment import WINDOW, largest_codes, window_count
+from lsr.limits import MAX_DIM, MAX_DOCUMENT_TERMS, MAX_DOCUMENTS, raising
 from lsr.sparse import SparseVectors, term_type
 
-__all__ = ["MAX_DIM", "MAX_DOCUMENTS", "Progress", "Quantize", "Spool", "write_arrays"]
+__all__ = ["Progress", "Quantize", "Spool", "write_arrays"]
 
 POSTINGS_IN_MEMORY = 1 << 26  # 3 bytes each with 8-bit codes: 192 MiB
 DENSE = 3  # terms in more than documents / DENSE documents are kept as rows: a byte a document, 3 a posting

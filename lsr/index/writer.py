@@ -26,6 +26,7 @@ from lsr.index.storage.checkpoint import Stages
 from lsr.index.storage.commit import Commit
 from lsr.index.storage.manifest import FORMAT_VERSION, EncoderEntry, FileEntry, Manifest, SegmentEntry
 from lsr.index.storage.segment import Segment, deletion_bits
+from lsr.limits import MAX_DOCUMENTS
 
 if TYPE_CHECKING:
     from lsr.encoders import Encoder
@@ -100,7 +101,6 @@ class Writer:
         from lsr.index.merging import merge
         from lsr.index.new_segment import write_segment
         from lsr.index.quantize import at_scale, choose_quantizer
-        from lsr.index.segment_writer import MAX_DOCUMENTS
 
         started, manifest = time.monotonic(), commit.manifest
         building = building_of(manifest)

@@ -11,8 +11,9 @@ from lsr import Index, Limits, SparseVectors
 from lsr.errors import InvalidInput
 from lsr.index.formats import open_vectors, write_vectors
 from lsr.index.reading import Reading
-from lsr.index.segment_writer import MAX_DIM, Spool
+from lsr.index.segment_writer import Spool
 from lsr.index.vectors_file import encode_to_file
+from lsr.limits import MAX_DIM
 from tests.index.formats.collections import COLLECTIONS, brute_force
 
 

@@ -26,8 +26,8 @@ from xxhash import xxh3_128_hexdigest
 from lsr.encoders.model import ACTIVATIONS, Model, NetworkSide, OnnxSide, Selection, Side, TableSide
 from lsr.encoders.network.checkpoint import read_json
 from lsr.encoders.rows import selection
-from lsr.encoders.vocabulary import LARGEST
 from lsr.errors import EncoderError, InvalidInput, OutputExists, StorageError, one_line
+from lsr.limits import MAX_DIM
 from lsr.npz import UNREADABLE, read_array
 
 __all__ = ["DESCRIPTION", "read_onnx_folder", "write_files", "write_onnx_folder"]
@@ -176,7 +176,7 @@ class _Files:
 
 def _side(files: _Files, dim: int, entry: dict[str, Any]) -> Side:
     """One side. Raises KeyError, TypeError or ValueError that names what is wrong with its entry."""
-    if type(dim) is not int or not 1 <= dim <= LARGEST:
+    if type(dim) is not int or not 1 <= dim <= MAX_DIM:
         raise ValueError(f"dim is {dim!r}")
     where = files.folder / entry["tokenizer"]
     try:

@@ -23,7 +23,7 @@ from lsr.index.formats.terms import Terms
 from lsr.index.formats.vector_file import ROWS, Batch, ReadOptions, VectorFile, checked_batch
 from lsr.index.formats.whole_numbers import WholeNumbers
 from lsr.index.kernels import compile_once
-from lsr.index.segment_writer import MAX_DIM
+from lsr.limits import MAX_DIM
 from lsr.sparse import term_type
 
 __all__ = ["open_ciff", "write_ciff"]

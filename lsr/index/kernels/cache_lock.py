@@ -53,9 +53,8 @@ def caching() -> Iterator[bool]:
         if descriptor is not None:
             _held.clear()
             with suppress(OSError):
-                fcntl.flock(
-                    descriptor, fcntl.LOCK_UN
-                )  # also for a child that was forked meanwhile and has the file open
+                # Also for a child that was forked meanwhile and has the file open.
+                fcntl.flock(descriptor, fcntl.LOCK_UN)
             os.close(descriptor)
 
 

@@ -15,10 +15,10 @@ import xxhash
 from lsr.disk import exists
 from lsr.errors import CorruptIndex, IndexNotFound, LsrError, UnsupportedVersion
 from lsr.index.storage.regular import open_regular, unopened
+from lsr.limits import MAX_DIM
 
 __all__ = [
     "FORMAT_VERSION",
-    "MAX_DIM",
     "EncoderEntry",
     "FileEntry",
     "Manifest",
@@ -37,7 +37,6 @@ MAGIC = "lsr-index"
 FORMAT_VERSION = (4, 0)  # major: who reads it must know it; minor: additions that older readers may ignore
 OLDEST_READ = (4, 0)  # the oldest version that this code reads
 MANIFEST_LIMIT = 64 << 20  # bytes; a larger one is not ours
-MAX_DIM = 1 << 24
 MAX_GENERATION = 10**12 - 2  # the next one still has a name of that form
 _NAME = re.compile(r"manifest-(\d{6,12})\.json")
 _PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}(/[A-Za-z0-9_][A-Za-z0-9_.-]{0,99})?")

@@ -37,10 +37,10 @@ from lsr.index.storage.arrays import map_array
 from lsr.index.storage.blocks import BlockArrays, open_blocks
 from lsr.index.storage.manifest import SegmentEntry
 from lsr.index.storage.records import BLOCK, Ids, Texts
+from lsr.limits import MAX_DOCUMENTS
 from lsr.sparse import term_type
 
 __all__ = [
-    "MAX_DOCUMENTS",
     "WINDOW",
     "Lists",
     "Rows",
@@ -52,7 +52,6 @@ __all__ = [
 ]
 
 WINDOW = 1 << 16  # documents a window: what a 16-bit number tells apart
-MAX_DOCUMENTS = (1 << 32) - 1
 
 Array = npt.NDArray[Any]
 
