@@ -1,0 +1,235 @@
+"""Queries made from the documents themselves, for when there are none, or too few.
+
+A query that was cut out of a passage finds the passage again (inverse cloze: Lee, Chang and Toutanova 2019, "Latent
+Retrieval", section 4). There a sentence is removed from its passage in nine cases of ten; here documents stay as they are, so
+that a model also learns that equal words count. What else is relevant, the teachers say.
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from math import log
+
+import numpy as np
+
+from lsr.errors import InvalidInput
+from lsr.training.data.words import LONGEST_WORD, WORD, cleaned, content_words, is_content, is_query, normalised
+
+__all__ = ["MADE_KINDS", "MadeQueries", "Passages", "generator_of", "made_queries"]
+
+MOST_WORDS = 20  # of a query cut out of a text
+HEADING_WORDS = 10  # a longer head is a sentence
+REST = 40  # letters that must be left below a heading
+SPAN = (5, 12)
+KEYWORDS = (3, 6)
+CANDIDATES = 10  # of which so many keywords are drawn
+COUNTED = 50_000  # documents that document frequencies are counted in
+
+_SENTENCE_END = re.compile(
+    r"(?<=[.!?])(?<!\b\w\.)(?<!\b(?:Dr|Mr|Ms|St|No|vs|cf|al)\.)(?<!\b(?:Mrs|etc|Fig|Inc)\.)[\"')\]]*\s+(?=[\"'(]?[A-Z0-9])"
+    r"|\s+[-–•·*]\s+|\n+"
+)
+_HEAD_END = re.compile(r"[.:?!](?:\s+|$)|\n|\s+[-–—]\s+")
+# A sentence that points at something outside it cannot be asked alone.
+_POINTING = re.compile(
+    r"^(?:it|its|he|she|his|her|they|their|that|those|such|and|but|or|so|also|then|thus|however|therefore|here|there|note|see"
+    r"|you|your|we|our|i|click|select|if|otherwise|for example|in addition|in this|as a result)\b"
+    r"|\b(?:this|these|following|above|below|example|figure|table|previous|see)\b",
+    re.IGNORECASE,
+)
+_ENDS = " \t.,:;-–—\"'()[]“”‘’…"
+
+
+class Passages:
+    """Documents to make queries from: contents, of which the first `titles[row]` characters are the title (0: none)."""
+
+    def __init__(self, contents: Sequence[str], titles: Sequence[int] = ()) -> None:
+        if titles and len(titles) != len(contents):
+            raise InvalidInput(f"there are {len(contents):,} documents and {len(titles):,} lengths of titles")
+        self.contents, self._titles = contents, titles
+
+    def __len__(self) -> int:
+        return len(self.contents)
+
+    def title(self, row: int) -> str:
+        """The title of a document; "" where it has none."""
+        return self.contents[row][: self._titles[row]] if self._titles else ""
+
+    def body(self, row: int) -> str:
+        """The text of a document without its title."""
+        return self.contents[row][self._titles[row] :].lstrip() if self._titles else self.contents[row]
+
+    def head_and_rest(self, row: int) -> tuple[str, str]:
+        """The title, or a first line or short beginning that stands as one, and what follows; "" where there is none."""
+        title, body = self.title(row), self.body(row)
+        if title:
+            return title, body
+        end = _HEAD_END.search(body, 0, 200)
+        if end is None or len(body) - end.end() < REST:
+            return "", body
+        head = body[: end.end()].strip(_ENDS) if body[end.start()] != "?" else body[: end.start() + 1]
+        return (head, body[end.end() :]) if len(head.split()) <= HEADING_WORDS else ("", body)
+
+    @cached_property
+    def rarity(self) -> Mapping[str, float]:
+        """Inverse document frequency of each content word, counted in at most 50,000 documents; of a word that stands in one
+        of many documents alone there is none: it may be a slip, or the name of one thing."""
+        step = max(1, len(self) // COUNTED)
+        df: Counter[str] = Counter()
+        for text in self.contents[::step]:
+            df.update(set(content_words(text)))
+        documents = len(self.contents[::step])
+        least = 1 if documents < 1000 else 2
+        return {word: log((documents + 1) / (n + 0.5)) for word, n in df.items() if n >= least}
+
+
+@dataclass(frozen=True, slots=True)
+class MadeQueries:
+    """A wish for queries made from the documents.
+
+    made: one of `MADE_KINDS`; count: how many at most, None for as many as there are; per_document: how many at most of one
+    document; inflect: share of the queries that get a copy with other inflections; kind: what they are called in the
+    training set, by default as `made`; share: of the kind among the queries of a batch, None for its share of all queries.
+    """
+
+    made: str
+    count: int | None = None
+    per_document: int = 1
+    inflect: float = 0.0
+    kind: str = ""
+    share: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.made not in MADE_KINDS:
+            raise InvalidInput(f"queries cannot be made from {self.made!r}: it must be one of {', '.join(MADE_KINDS)}")
+        if self.per_document < 1 or (self.count is not None and self.count < 0):
+            raise InvalidInput(
+                f"{self.made}: count {self.count} and per_document {self.per_document} must not be below 1"
+            )
+        if not 0 <= self.inflect <= 1:
+            raise InvalidInput(f"{self.made}: inflect is {self.inflect}: it must be between 0 and 1")
+
+    @property
+    def name(self) -> str:
+        """What the kind is called in the training set."""
+        return self.kind or self.made
+
+
+def made_queries(passages: Passages, wanted: MadeQueries, seed: int = 0) -> Iterator[tuple[int, str]]:
+    """(row of the document, query) for each query made, in random order of the documents.
+
+    No two queries are equal but for case and punctuation; each has at least two different content words and no code. The
+    result depends on the documents, the wish and the seed alone.
+    """
+    make, rng = _MAKERS[wanted.made], generator_of(seed, wanted.made)
+    seen: set[str] = set()
+    left = len(passages) * wanted.per_document if wanted.count is None else wanted.count
+    for row in rng.permutation(len(passages)).tolist():
+        found = 0
+        for query in make(passages, row, rng):
+            if left <= 0:
+                return
+            key = normalised(query)
+            if key in seen or not is_query(query):
+                continue
+            seen.add(key)
+            yield row, query
+            left -= 1
+            found += 1
+            if found == wanted.per_document:
+                break
+
+
+def generator_of(seed: int, name: str) -> np.random.Generator:
+    """Random numbers of their own for a name: what one kind draws changes nothing for another."""
+    return np.random.default_rng([seed, zlib.crc32(name.encode())])
+
+
+def _titles(passages: Passages, row: int, rng: np.random.Generator) -> Iterator[str]:
+    if title := cleaned(passages.title(row)).strip(_ENDS):
+        yield title
+
+
+def _headings(passages: Passages, row: int, rng: np.random.Generator) -> Iterator[str]:
+    head = cleaned(passages.head_and_rest(row)[0])
+    if head and not _POINTING.search(head):
+        yield head
+
+
+def _first_sentences(passages: Passages, row: int, rng: np.random.Generator) -> Iterator[str]:
+    yield from _of_sentences(_sentences(passages.head_and_rest(row)[1])[:1])
+
+
+def _any_sentences(passages: Passages, row: int, rng: np.random.Generator) -> Iterator[str]:
+    sentences = _sentences(passages.head_and_rest(row)[1])
+    yield from _of_sentences([sentences[i] for i in rng.permutation(len(sentences))])
+
+
+def _of_sentences(sentences: Sequence[str]) -> Iterator[str]:
+    for sentence in sentences:
+        if sentence[:1].isalpha() and _POINTING.search(sentence) is None:
+            cut = _cut(sentence)
+            if len(cut.split()) >= SPAN[0] and is_query(cut, 3):
+                yield cut
+
+
+def _spans(passages: Passages, row: int, rng: np.random.Generator) -> Iterator[str]:
+    sentences = _sentences(passages.head_and_rest(row)[1])
+    for i in rng.permutation(len(sentences)):
+        words = sentences[i].split()
+        if len(words) >= SPAN[0]:
+            length = int(rng.integers(SPAN[0], min(SPAN[1], len(words)) + 1))
+            first = int(rng.integers(0, len(words) - length + 1))
+            span = " ".join(words[first : first + length]).strip(_ENDS)
+            if is_query(span, 3):
+                yield span
+
+
+def _keywords(passages: Passages, row: int, rng: np.random.Generator) -> Iterator[str]:
+    rarity = passages.rarity
+    weights: dict[str, float] = {}
+    for word in WORD.findall(passages.contents[row]):
+        folded = word.casefold()
+        # Capitals inside a word make it an identifier: nobody searches with those alone.
+        named = word[1:] != word[1:].lower() and not (word.isupper() and len(word) <= 5)
+        if not named and len(word) <= LONGEST_WORD and folded in rarity and is_content(folded):
+            weights[folded] = weights.get(folded, 0.0) + 1.0
+    # Logarithm of the term frequency: else a word that is said ten times would always be first.
+    scored = {word: (1 + log(times)) * rarity[word] for word, times in weights.items()}
+    best: list[str] = []
+    for word in sorted(scored, key=lambda w: (-scored[w], w)):
+        if not any(word.startswith(other) or other.startswith(word) for other in best):  # plurals say it twice
+            best.append(word)
+        if len(best) == CANDIDATES:
+            break
+    while len(best) >= KEYWORDS[0]:
+        count = min(int(rng.integers(KEYWORDS[0], KEYWORDS[1] + 1)), len(best))
+        chance = np.array([scored[word] for word in best])
+        drawn = {best[i] for i in rng.choice(len(best), count, replace=False, p=chance / chance.sum())}
+        yield " ".join(word for word in weights if word in drawn)
+
+
+def _sentences(text: str) -> list[str]:
+    return [sentence for part in _SENTENCE_END.split(text) if (sentence := cleaned(part))]
+
+
+def _cut(sentence: str) -> str:
+    words = sentence.split()[:MOST_WORDS]
+    return " ".join(words).strip(_ENDS)
+
+
+# Kind -> what gives candidates for queries of one document, best or at random first.
+_MAKERS: Mapping[str, Callable[[Passages, int, np.random.Generator], Iterator[str]]] = {
+    "titles": _titles,
+    "headings": _headings,
+    "first-sentences": _first_sentences,
+    "sentences": _any_sentences,
+    "keywords": _keywords,
+    "spans": _spans,
+}
+MADE_KINDS = tuple(_MAKERS)
