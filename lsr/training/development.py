@@ -103,7 +103,7 @@ def sparse_vectors(side: Side, texts: Texts, rows: Rows, tokens: int, top_terms:
     """The vectors of texts by a side, in the order of `rows`; the `top_terms` heaviest when given."""
     parts: list[tuple[Rows, Rows, npt.NDArray[np.float32]]] = []
     with torch.no_grad():
-        for chosen in chunks(texts.lengths(rows), tokens):
+        for chosen in chunks(texts.lengths[rows], tokens):
             weights = side(*texts.batch(rows[chosen]))
             if top_terms is not None and top_terms < side.dim:
                 values, terms = weights.topk(top_terms, dim=1)

@@ -118,6 +118,7 @@ class Made:
     most."""
 
     kind: str
+    name: str | None = None
     count: int | None = field(default=None, metadata=between(1, 1 << 31))
     share: float | None = field(default=None, metadata=between(0, 1e6))
     inflect: float = field(default=0.0, metadata=between(0, 1))

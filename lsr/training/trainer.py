@@ -89,10 +89,16 @@ class Trainer:
         self.optimizer = torch.optim.AdamW(
             self._groups(), lr=run.learning_rate, betas=run.betas, weight_decay=run.weight_decay, fused=gpu
         )
-        self.average = {name: p.detach().clone() for name, p in self.parameters.items()} if run.average else {}
+        self.average: dict[str, Tensor] = {}
+        self.restart()
         self.sums: dict[str, Tensor] = {}
         self.best: dict[str, Any] = {}
         self.step = 0
+
+    def restart(self) -> None:
+        """Averaged weights begin with what the student has now."""
+        if self.recipe.run.average is not None:
+            self.average = {name: p.detach().clone() for name, p in self.parameters.items()}
 
     def _groups(self) -> list[dict[str, Any]]:
         """Weights decay, biases and normalisation do not; a trained table has a rate of its own."""

@@ -25,8 +25,9 @@ Rows = npt.NDArray[np.int64]
 class Texts(Protocol):
     """Texts as tokens on a device (lsr.training.data.tokens)."""
 
-    def lengths(self, rows: Rows) -> Rows:
-        """Tokens of each, without touching the device."""
+    @property
+    def lengths(self) -> Rows:
+        """Tokens of each text, int64, on the host."""
 
     def batch(self, rows: Rows) -> tuple[Tensor, Tensor]:
         """ids int64 [B, L] and lengths int64 [B]."""
@@ -52,7 +53,7 @@ class Vectors:
         device = next(iter(side.buffers())).device
         self.values = torch.empty(len(rows), side.dim, device=device)
         again = recompute and self._learns
-        for chosen in chunks(texts.lengths(rows), tokens):
+        for chosen in chunks(texts.lengths[rows], tokens):
             ids, lengths = texts.batch(rows[chosen])
             random = _random_state(device) if again and side.training else None
             with torch.set_grad_enabled(self._learns and not again):

@@ -149,12 +149,11 @@ class DeviceTokens:
         # Not the arrays themselves: they may be read-only memory maps, which torch warns of.
         self._ids = torch.tensor(store.ids, device=device)
         self._starts = torch.tensor(store.starts, device=device)
-        self._lengths = (
-            store.lengths
-        )  # on the host, so that the width of a batch is known without waiting for the device
+        # On the host, so that the width of a batch is known without waiting for the device.
+        self.lengths = store.lengths
 
     def __len__(self) -> int:
-        return len(self._lengths)
+        return len(self.lengths)
 
     def batch(self, rows: Tensor | npt.NDArray[np.integer[Any]], longest: int | None = None) -> tuple[Tensor, Tensor]:
         """(ids int64 [B, L], lengths int64 [B]) on the device, of the texts in these rows, int64 [B]; L as in `TokenStore`.
@@ -165,7 +164,7 @@ class DeviceTokens:
         if isinstance(rows, np.ndarray):
             rows = torch.from_numpy(rows.astype(np.int64, copy=True))
         if longest is None:
-            longest = int(self._lengths[rows.cpu().numpy()].max(initial=1))
+            longest = int(self.lengths[rows.cpu().numpy()].max(initial=1))
         rows = rows.to(self.device, non_blocking=True)
         begin = self._starts[rows]
         lengths = self._starts[rows + 1] - begin
