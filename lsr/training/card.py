@@ -59,10 +59,13 @@ def readme(card: dict[str, Any]) -> str:
     """The card for people, in the form of model cards."""
     recipe, data, best = card["recipe"], card["data"], card["best_evaluation"]
     licence = f"license: {card['licence'].lower()}\n" if card["licence"] else ""
+    run, kinds = recipe["run"], data["kinds"]
     lines = [
         "---",
-        f"{licence}library_name:
-        sentence-transformers\ntags: [sparse-encoder, sparse, lsr]\npipeline_tag: feature-extraction", "---",
+        f"{licence}library_name: sentence-transformers",
+        "tags: [sparse-encoder, sparse, lsr]",
+        "pipeline_tag: feature-extraction",
+        "---",
         "",
         f"# {card['name']}",
         "",
@@ -71,14 +74,14 @@ def readme(card: dict[str, Any]) -> str:
         "",
         "    lsr index docs.jsonl -o my.idx --encoder FOLDER",
         "",
-        f"{card['parameters']:,} parameters. {card['steps']:,} steps of {recipe['run']['batch']:,} queries in "
+        f"{card['parameters']:,} parameters. {card['steps']:,} steps of {run['batch']:,} queries in "
         f"{card['seconds']:,.0f} s on {card['machine']['device']} ({card['machine']['precision']}).",
         "",
         f"{data['documents']:,} documents, {data['queries']:,} queries, teachers: {', '.join(data['teachers']) or 'none'}.",
         "",
         "| queries | number | share of batches |",
         "|---|--:|--:|",
-        *(f"| {kind} | {found['queries']:,} | {found['share']:.3f} |" for kind, found in data["kinds"].items()),
+        *(f"| {kind} | {found['queries']:,} | {found['share']:.3f} |" for kind, found in kinds.items()),
     ]
     if best:
         lines += [
