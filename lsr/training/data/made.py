@@ -18,7 +18,16 @@ from math import log
 import numpy as np
 
 from lsr.errors import InvalidInput
-from lsr.training.data.words import LONGEST_WORD, WORD, cleaned, content_words, is_content, is_query, normalised
+from lsr.training.data.words import (
+    LONGEST_WORD,
+    STOP_WORDS,
+    WORD,
+    cleaned,
+    content_words,
+    is_content,
+    is_query,
+    normalised,
+)
 
 __all__ = ["MADE_KINDS", "MadeQueries", "Passages", "generator_of", "made_queries"]
 
@@ -27,7 +36,7 @@ HEADING_WORDS = 10  # a longer head is a sentence
 REST = 40  # letters that must be left below a heading
 SPAN = (5, 12)
 KEYWORDS = (3, 6)
-CANDIDATES = 10  # of which so many keywords are drawn
+CANDIDATES = 8  # of which so many keywords are drawn
 COUNTED = 50_000  # documents that document frequencies are counted in
 
 _SENTENCE_END = re.compile(
@@ -39,10 +48,12 @@ _HEAD_END = re.compile(r"[.:?!](?:\s+|$)|\n|\s+[-–—]\s+")
 _POINTING = re.compile(
     r"^(?:it|its|he|she|his|her|they|their|that|those|such|and|but|or|so|also|then|thus|however|therefore|here|there|note|see"
     r"|you|your|we|our|i|click|select|if|otherwise|for example|in addition|in this|as a result)\b"
-    r"|\b(?:this|these|following|above|below|example|figure|table|previous|see)\b",
+    r"|\b(?:this|these|following|above|below|example|diagram|figure|table|previous|see)\b",
     re.IGNORECASE,
 )
-_ENDS = " \t.,:;-–—\"'()[]“”‘’…"
+_TABLE = re.compile(r"^(?:\w+ ){1,4}(?:Description|Meaning|Value|Type)\b")
+_ENDS = " \t.,:;!-–—\"'“”‘’…"
+_SPACED = re.compile(r"\s+(?=[,.;!?)])|(?<=\()\s+")
 
 
 class Passages:
@@ -72,20 +83,29 @@ class Passages:
         end = _HEAD_END.search(body, 0, 200)
         if end is None or len(body) - end.end() < REST:
             return "", body
-        head = body[: end.end()].strip(_ENDS) if body[end.start()] != "?" else body[: end.start() + 1]
+        head = body[: end.start() + (body[end.start()] == "?")]
         return (head, body[end.end() :]) if len(head.split()) <= HEADING_WORDS else ("", body)
 
     @cached_property
     def rarity(self) -> Mapping[str, float]:
-        """Inverse document frequency of each content word, counted in at most 50,000 documents; of a word that stands in one
-        of many documents alone there is none: it may be a slip, or the name of one thing."""
+        """How distinctive each content word is: its inverse document frequency times its burstiness.
+
+        A word that says what a text is about is said again there; "today" is as rare in documentation, and comes alone
+        (Church and Gale 1995, "Poisson mixtures"). Counted in at most 50,000 documents. A word in one of many documents alone
+        has no value: it may be a slip, or the name of one thing.
+        """
         step = max(1, len(self) // COUNTED)
         df: Counter[str] = Counter()
+        times: Counter[str] = Counter()
         for text in self.contents[::step]:
-            df.update(set(content_words(text)))
+            words = content_words(text)
+            times.update(words)
+            df.update(set(words))
         documents = len(self.contents[::step])
         least = 1 if documents < 1000 else 2
-        return {word: log((documents + 1) / (n + 0.5)) for word, n in df.items() if n >= least}
+        # As if each word had been seen in ten documents more, with a tenth of repetitions: rare ones prove little.
+        bursts = {word: (times[word] + 11) / (n + 10) - 1 for word, n in df.items() if n >= least}
+        return {w: log((documents + 1) / (df[w] + 0.5)) ** 1.5 * (0.4 + min(1, 4 * b)) for w, b in bursts.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,12 +171,12 @@ def generator_of(seed: int, name: str) -> np.random.Generator:
 
 
 def _titles(passages: Passages, row: int, rng: np.random.Generator) -> Iterator[str]:
-    if title := cleaned(passages.title(row)).strip(_ENDS):
+    if title := _tidy(passages.title(row)):
         yield title
 
 
 def _headings(passages: Passages, row: int, rng: np.random.Generator) -> Iterator[str]:
-    head = cleaned(passages.head_and_rest(row)[0])
+    head = _tidy(passages.head_and_rest(row)[0])
     if head and not _POINTING.search(head):
         yield head
 
@@ -172,8 +192,9 @@ def _any_sentences(passages: Passages, row: int, rng: np.random.Generator) -> It
 
 def _of_sentences(sentences: Sequence[str]) -> Iterator[str]:
     for sentence in sentences:
-        if sentence[:1].isalpha() and _POINTING.search(sentence) is None:
-            cut = _cut(sentence)
+        if sentence[:1].isalpha() and _stands_alone(sentence):
+            words = sentence.split()
+            cut = _tidy(sentence if len(words) <= MOST_WORDS else _trimmed(words[:MOST_WORDS], ends=1))
             if len(cut.split()) >= SPAN[0] and is_query(cut, 3):
                 yield cut
 
@@ -185,8 +206,8 @@ def _spans(passages: Passages, row: int, rng: np.random.Generator) -> Iterator[s
         if len(words) >= SPAN[0]:
             length = int(rng.integers(SPAN[0], min(SPAN[1], len(words)) + 1))
             first = int(rng.integers(0, len(words) - length + 1))
-            span = " ".join(words[first : first + length]).strip(_ENDS)
-            if is_query(span, 3):
+            span = _tidy(_trimmed(words[first : first + length]))
+            if len(span.split()) >= 4 and _stands_alone(span) and is_query(span, 3):
                 yield span
 
 
@@ -209,7 +230,7 @@ def _keywords(passages: Passages, row: int, rng: np.random.Generator) -> Iterato
             break
     while len(best) >= KEYWORDS[0]:
         count = min(int(rng.integers(KEYWORDS[0], KEYWORDS[1] + 1)), len(best))
-        chance = np.array([scored[word] for word in best])
+        chance = np.array([scored[word] for word in best]) ** 2
         drawn = {best[i] for i in rng.choice(len(best), count, replace=False, p=chance / chance.sum())}
         yield " ".join(word for word in weights if word in drawn)
 
@@ -218,9 +239,22 @@ def _sentences(text: str) -> list[str]:
     return [sentence for part in _SENTENCE_END.split(text) if (sentence := cleaned(part))]
 
 
-def _cut(sentence: str) -> str:
-    words = sentence.split()[:MOST_WORDS]
-    return " ".join(words).strip(_ENDS)
+def _stands_alone(text: str) -> bool:
+    return _POINTING.search(text) is None and _TABLE.search(text) is None
+
+
+def _trimmed(words: list[str], ends: int = 2) -> str:
+    """A piece of a sentence without the stop words at its end, or both: nobody asks for "of the joystick and"."""
+    inside = [i for i, word in enumerate(words) if word.strip(_ENDS + "()").casefold() not in STOP_WORDS]
+    return " ".join(words[inside[0] if ends == 2 else 0 : inside[-1] + 1]) if inside else ""
+
+
+def _tidy(text: str) -> str:
+    """The text without punctuation at its ends, and without brackets and quotes that lost their other half."""
+    text = _SPACED.sub("", cleaned(text)).strip(_ENDS)
+    if text.count("(") != text.count(")"):
+        text = cleaned(text.replace("(", " ").replace(")", " "))
+    return text.replace('"', "") if text.count('"') % 2 else text
 
 
 # Kind -> what gives candidates for queries of one document, best or at random first.

@@ -9,7 +9,7 @@ __all__ = ["MARKUP", "STOP_WORDS", "WORD", "cleaned", "content_words", "is_query
 # A word with what binds its parts: "don't", "X-linked".
 WORD = re.compile(r"\w+(?:[-'’]\w+)*")
 # Signs that prose lacks and code, markup, tables and paths are made of.
-MARKUP = re.compile(r"[{}<>=|\\^~@#$`_\[\]*;]|::|\(\)|//|--|&\w+;|\b\w+\.\w*[a-z]\w*\b(?!\.)")
+MARKUP = re.compile(r"[{}<>=|\\^~@#$`_\[\]*;]|::|:\w+:|(?:^|\s):\w|\(\)|//|--|â|\w\.[a-z]{2}")
 # More than this and it is an identifier, an address, or a language without spaces.
 LONGEST_WORD = 24
 LETTERS = 0.85  # least share of letters among the signs that are no spaces
