@@ -28,13 +28,18 @@ def kl_divergence(student: Tensor, targets: Tensor, temperature: float = 1.0) ->
     return torch.where(rows, each, 0.0).sum()
 
 
-def margin_mse(student: Tensor, targets: Tensor) -> Tensor:
-    """Squared error of the margins to the first candidate (Hofstätter et al. 2020); the mean over the others, summed
-    over rows."""
-    there = targets[:, 1:].isfinite() & targets[:, :1].isfinite()
-    error = (student[:, :1] - student[:, 1:]) - torch.where(there, targets[:, :1] - targets[:, 1:], 0.0)
+def margin_mse(student: Tensor, targets: Tensor, reference: Tensor) -> Tensor:
+    """Squared error of the margins between a query's reference, a column int64 [B], and its other candidates.
+
+    The mean over the others, summed over rows (Hofstätter et al. 2020).
+    """
+    column = reference[:, None]
+    there = targets.isfinite() & targets.gather(1, column).isfinite()
+    there = there.scatter(1, column, False)
+    margins = student.gather(1, column) - student
+    wanted = torch.where(there, targets.gather(1, column) - targets, 0.0)
     counts = there.sum(1).clamp(min=1)
-    return (torch.where(there, error.square(), 0.0).sum(1) / counts).sum()
+    return (torch.where(there, margins - wanted, 0.0).square().sum(1) / counts).sum()
 
 
 def contrastive(student: Tensor, positive: Tensor, there: Tensor, temperature: float = 1.0) -> Tensor:

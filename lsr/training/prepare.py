@@ -372,13 +372,18 @@ def _checked_targets(
     pair_scores: Callable[[Rows, Rows], Tensor] | None,
     device: torch.device,
 ) -> list[str]:
-    """Looks at the targets of some queries before hours are spent on them. Returns what looks odd."""
+    """Looks at the targets of some queries before hours are spent on them. Returns what looks odd, refuses what teaches nothing."""
     assert ensemble is not None
     queries, candidates = batches.at(0)
     queries, candidates = queries[:SAMPLE], candidates[:SAMPLE]
-    return check_targets(
-        ensemble, queries, candidates, None if pair_scores is None else pair_scores(queries, candidates)
-    )
+    pairs = None if pair_scores is None else pair_scores(queries, candidates)
+    asked, found = (torch.from_numpy(rows).to(device) for rows in (queries, candidates))
+    if ensemble.normalize == "affine":
+        ensemble.calibrate(asked, found, pairs)
+    scores = dict(zip(ensemble.names, ensemble.scores(asked, found, pairs), strict=True))
+    findings = check_targets(ensemble.own(asked, found, pairs), scores)
+    findings.refuse()
+    return findings.warnings
 
 
 def _facts(

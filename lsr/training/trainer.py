@@ -230,16 +230,16 @@ class Trainer:
         first = torch.arange(mine.start, mine.stop, device=self.device)[:, None] * count
         own = scores.gather(1, first + torch.arange(count, device=self.device))  # [b, K]
         part: dict[str, Tensor] = {}
+        positives = self._places_of_positives(queries[mine], candidates[mine])
         if weights.taught:
-            targets, block = self._targets(queries[mine], candidates[mine], candidates, there)
+            targets, block = self._targets(queries[mine], candidates[mine], candidates)
             if weights.kl:
                 part["kl"] = losses.kl_divergence(own, targets, weights.temperature)
             if weights.block_kl:
                 assert block is not None
                 part["block_kl"] = losses.kl_divergence(scores, block, weights.temperature)
             if weights.margin_mse:
-                part["margin_mse"] = losses.margin_mse(own, targets)
-        positives = self._places_of_positives(queries[mine], candidates[mine])
+                part["margin_mse"] = losses.margin_mse(own, targets, positives.clamp(min=0))
         if weights.contrastive:
             part["contrastive"] = losses.contrastive(own, positives, there[mine], weights.temperature)
         if weights.info_nce:
@@ -266,7 +266,7 @@ class Trainer:
         )
         return total
 
-    def _targets(self, queries: Rows, own: Rows, all_: Rows, there: Tensor) -> tuple[Tensor, Tensor | None]:
+    def _targets(self, queries: Rows, own: Rows, all_: Rows) -> tuple[Tensor, Tensor | None]:
         ensemble, pairs = self.materials.ensemble, self.materials.pair_scores
         assert ensemble is not None
         asked = torch.from_numpy(queries).to(self.device)
@@ -274,9 +274,7 @@ class Trainer:
         targets = ensemble.own(asked, found, None if pairs is None else pairs(queries, own))
         if not self.recipe.loss.block_kl:
             return targets, None
-        flat = torch.from_numpy(all_.clip(min=0).ravel()).to(self.device)
-        block = ensemble.block(asked, flat)
-        return targets, block.masked_fill(~there.reshape(1, -1), -math.inf)
+        return targets, ensemble.block(asked, torch.from_numpy(all_.ravel()).to(self.device))
 
     def _places_of_positives(self, queries: Rows, candidates: Rows) -> Tensor:
         """Which of its candidates is the query's positive, int64 [b]; -1 where none is."""
