@@ -49,11 +49,11 @@ def pooled_logits(
     its row is -inf, which every activation turns into 0, and it gives no gradient. Of equal logits the first position gets
     the gradient. Numbers that are none (NaN) come through.
 
-    implementation: "torch"; "triton", a kernel for GPUs; None is the kernel where tensors are on a GPU and triton is there.
+    implementation: "torch"; "triton", a kernel for NVIDIA's GPUs since Ampere; None is the kernel where it can run.
 
     Raises `InvalidInput` for tensors that do not fit together and for lengths out of range, if they are on the CPU: for a GPU
-    one would have to wait, so there longer ones count as L and negative ones as 0. Raises `MissingExtra` for "triton" where
-    it is not installed.
+    one would have to wait, so there longer ones count as L and negative ones as 0. For "triton" raises `MissingExtra` where
+    it is not installed, and `InvalidInput` where it cannot run.
     """
     dtype, lengths = _checked(hidden, lengths, weight, bias)
     kernel = _kernel(implementation, hidden, dtype)
@@ -305,20 +305,24 @@ def _kernel(implementation: str | None, hidden: Tensor, dtype: torch.dtype) -> M
     """The module with the kernel, or None for torch."""
     if implementation not in IMPLEMENTATIONS:
         raise InvalidInput(f"implementation is {implementation!r}: it must be 'torch', 'triton', or None to choose")
-    if implementation == "torch" or (
-        implementation is None and (hidden.device.type != "cuda" or dtype == torch.float64)
-    ):
+    chosen = implementation == "triton"
+    if implementation == "torch" or (not chosen and hidden.device.type != "cuda"):
         return None
     if find_spec("triton") is None:
-        if implementation is None:
-            return None
-        raise MissingExtra("triton", "torch", "the kernel of the head")
+        if chosen:
+            raise MissingExtra("triton", "torch", "the kernel of the head")
+        return None
     from lsr.training import head_triton
 
+    if not (head_triton.INTERPRETED or head_triton.runs_on(hidden.device)):
+        if chosen:
+            raise InvalidInput(
+                f"the kernel of the head does not run on {str(hidden.device)!r}: it needs a GPU of NVIDIA since Ampere and a "
+                "C compiler; give implementation='torch'"
+            )
+        return None
     if dtype not in head_triton.DTYPES:
-        raise InvalidInput(f"the kernel of the head does not compute in {dtype}: use implementation='torch'")
-    if hidden.device.type != "cuda" and not head_triton.INTERPRETED:
-        raise InvalidInput(
-            f"the kernel of the head needs a GPU, not {hidden.device.type!r}: use implementation='torch'"
-        )
+        if chosen:
+            raise InvalidInput(f"the kernel of the head does not compute in {dtype}: give implementation='torch'")
+        return None
     return head_triton

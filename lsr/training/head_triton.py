@@ -6,6 +6,8 @@ Imported only where triton is.
 
 from __future__ import annotations
 
+import os
+from shutil import which
 from typing import NamedTuple
 
 import torch
@@ -13,58 +15,62 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-__all__ = ["DTYPES", "INTERPRETED", "TILES", "Tile", "largest_logits", "tile_for"]
+__all__ = ["DTYPES", "INTERPRETED", "Tile", "largest_logits", "runs_on", "tiles_for"]
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
 class Tile(NamedTuple):
-    """What a program does at a time; all but stages are powers of two, the first three 16 or more."""
+    """What a program does at a time; terms, positions and elements are powers of two, 16 or more."""
 
     terms: int
     positions: int
     elements: int  # of the hidden size
     warps: int
     stages: int  # of loads under way
+    registers: int | None = None  # of a thread, at most
 
 
-# The first of each list is used (`tile_for`); the others are what benchmarks.training_head tries beside it. Fixed and not
-# tuned at run time: tiles decide the order of sums, and the same run must give the same numbers. All fit in 99 KB of shared
-# memory, which GPUs since Ampere have.
-NARROW, WIDE, SINGLE_PRECISION = "narrow", "wide", "float32"
-TILES = {
-    # Up to 128 elements: the weights of the tile are read once and stay.
-    NARROW: [
-        Tile(128, 128, 128, 8, 2),
-        Tile(128, 64, 128, 4, 3),
-        Tile(128, 64, 128, 4, 2),
-        Tile(64, 128, 128, 4, 2),
-        Tile(128, 32, 128, 4, 4),
-        Tile(256, 64, 128, 8, 2),
-    ],
-    WIDE: [
-        Tile(128, 128, 64, 8, 3),
-        Tile(128, 128, 32, 8, 4),
-        Tile(128, 64, 64, 4, 3),
-        Tile(128, 64, 128, 4, 2),
-        Tile(64, 128, 64, 4, 4),
-        Tile(256, 64, 64, 8, 2),
-    ],
-    SINGLE_PRECISION: [
-        Tile(64, 64, 32, 4, 2),
-        Tile(64, 64, 16, 4, 2),
-        Tile(128, 64, 16, 8, 2),
-        Tile(32, 64, 32, 4, 2),
-    ],
-}
+# The first of each list is used; the others are what benchmarks.training_head tries beside it. Fixed and not tuned at run
+# time: tiles decide the order of sums, and the same run must give the same numbers. All fit in 99 KB of shared memory, which
+# GPUs have since Ampere.
+NARROW = [  # 16 bits, up to 128 elements: the weights of the tile are read once and stay
+    Tile(128, 128, 128, 8, 2),
+    Tile(128, 64, 128, 4, 3),
+    Tile(128, 64, 128, 4, 2),
+    Tile(64, 128, 128, 4, 2),
+    Tile(128, 32, 128, 4, 4),
+    Tile(256, 64, 128, 8, 2),
+]
+WIDE = [
+    Tile(128, 128, 64, 8, 3, 128),
+    Tile(128, 128, 64, 8, 3),
+    Tile(128, 128, 32, 8, 4),
+    Tile(128, 64, 64, 4, 3),
+    Tile(64, 128, 64, 4, 4, 168),
+    Tile(256, 64, 64, 8, 2),
+]
+SINGLE_PRECISION = [
+    Tile(64, 64, 32, 4, 2),
+    Tile(64, 64, 16, 4, 2),
+    Tile(128, 64, 16, 8, 2),
+    Tile(32, 64, 32, 4, 2),
+]
 # Texts whose programs run side by side: their states stay in the cache while the weights go by.
 GROUP = 8
 
 
-def tile_for(size: int, length: int, dtype: torch.dtype) -> Tile:
-    """The tile for hidden states [*, length, size]."""
-    kind = SINGLE_PRECISION if dtype == torch.float32 else NARROW if size <= 128 else WIDE
-    return TILES[kind][0]
+def tiles_for(size: int, dtype: torch.dtype) -> list[Tile]:
+    """The tiles for hidden states of that size and type, the one to use first."""
+    return SINGLE_PRECISION if dtype == torch.float32 else NARROW if size <= 128 else WIDE
+
+
+def runs_on(device: torch.device) -> bool:
+    """Whether the kernel runs there: on NVIDIA's GPUs since Ampere, where triton also finds the C compiler that it needs."""
+    if device.type != "cuda" or torch.version.hip is not None:
+        return False
+    compiler = os.environ.get("CC") or which("clang") or which("gcc")
+    return compiler is not None and torch.cuda.get_device_capability(device) >= (8, 0)
 
 
 def largest_logits(
@@ -83,9 +89,10 @@ def largest_logits(
     pooled = torch.empty(texts, terms, dtype=torch.float32, device=hidden.device)
     if not pooled.numel():
         return pooled
-    tile = tile or tile_for(size, length, hidden.dtype)
+    tile = tile or tiles_for(size, hidden.dtype)[0]
     positions = min(tile.positions, max(16, triton.next_power_of_2(length)))
     elements = min(tile.elements, max(16, triton.next_power_of_2(size)))
+    limit = {} if tile.registers is None else {"maxnreg": tile.registers}
     with torch.cuda.device_of(hidden):  # type: ignore[no-untyped-call]
         _largest[(texts * triton.cdiv(terms, tile.terms),)](
             hidden.contiguous(),
@@ -106,6 +113,7 @@ def largest_logits(
             GROUP=GROUP,
             num_warps=tile.warps,
             num_stages=tile.stages,
+            **limit,
         )
     return pooled
 
