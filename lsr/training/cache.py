@@ -54,7 +54,7 @@ class Cache:
         if (found := _read(path, text)) is not None:
             logger.info("%s: read from %s", key.get("what", "array"), path)
             return found
-        _write(path, text, np.ascontiguousarray(make()))
+        _write(path, text, np.asarray(make(), order="C"))
         found = _read(path, text)
         if found is None:
             raise StorageError(f"{path}: was written and is not there; does another program clear the folder?")

@@ -26,7 +26,7 @@ ROUNDING = 1e-5
 # Bounds of `check_targets`.
 UNIFORM = 0.98  # of the entropy that equal targets would have
 ONE_HOT = 0.99  # of the probability on one document
-UNRELATED = 0.05  # mean rank correlation with the other teachers
+UNRELATED, OPPOSED = 0.05, 0.15  # mean rank correlation with the other teachers, below and below minus that
 
 
 @dataclass
@@ -187,8 +187,9 @@ class Ensemble:
             low = torch.where(known, scores, torch.inf).amin(-1, keepdim=True)
             high = torch.where(known, scores, -torch.inf).amax(-1, keepdim=True)
             apart = high - low > ROUNDING * torch.maximum(low.abs(), high.abs())
-            # NaN is not constant: it goes on to whoever looks at the targets.
-            return torch.where(apart | low.isnan(), (scores - low) / torch.where(apart, high - low, 1), 0)
+            # What is no number is not constant: it becomes NaN, for whoever looks at the targets.
+            apart |= ~(low.isfinite() & high.isfinite())
+            return torch.where(apart, (scores - low) / torch.where(apart, high - low, 1), 0)
         if self._spreads is None:
             raise InvalidInput("normalize='affine' needs the spread of each teacher's scores: call calibrate first")
         count = known.sum(-1, keepdim=True).clamp(min=1)
@@ -267,16 +268,26 @@ def _check_orders(said: Mapping[str, npt.NDArray[np.float64]], found: Findings) 
     if len(said) < 2:
         return
     signs = {name: np.sign(each[:, :, None] - each[:, None, :]) for name, each in said.items()}
-    for name, own in signs.items():
-        found_with = [
-            tau for other, theirs in signs.items() if other != name and (tau := _tau(own, theirs)) is not None
-        ]
-        if found_with and (mean := float(np.mean(found_with))) < UNRELATED:
-            how = "is opposed" if mean < -UNRELATED else "is unrelated"
-            found.warnings.append(
-                f"the order of the teacher {name} {how} to that of the others (mean rank correlation {mean:.2f}); are its "
-                "texts, ids and prompts right?"
-            )
+    tau = {(a, b): _tau(signs[a], signs[b]) for a in said for b in said if a != b}
+    left = list(said)
+    # The worst first, and then without it: it would spoil the others' agreement.
+    while len(left) > 1:
+        means = {a: _mean([tau[a, b] for b in left if b != a]) for a in left}
+        worst = min(left, key=means.__getitem__)
+        if means[worst] >= UNRELATED:
+            return
+        left.remove(worst)
+        how = "is opposed" if means[worst] < -OPPOSED else "is unrelated"
+        others = "the others" if len(left) > 1 else f"the teacher {left[0]}"
+        found.warnings.append(
+            f"the order of the teacher {worst} {how} to that of {others} (mean rank correlation {means[worst]:.2f}); are its "
+            "texts, ids and prompts right?"
+        )
+
+
+def _mean(taus: Sequence[float | None]) -> float:
+    known = [tau for tau in taus if tau is not None]
+    return float(np.mean(known)) if known else 1.0  # nothing speaks against it
 
 
 def _tau(first: npt.NDArray[np.float64], second: npt.NDArray[np.float64]) -> float | None:

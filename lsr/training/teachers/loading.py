@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import logging
+import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +31,8 @@ BARE = {"CrossEncoder": "ForSequenceClassification", "MultiVectorEncoder": "HF_C
 # What the numbers of a model depend on: weights, settings, tokenizers, code.
 COUNTED = {".json", ".txt", ".safetensors", ".bin", ".model", ".py", ".metadata"}
 PASSED_OVER = ("onnx", "openvino")
+# A line of transformers' report on loading.
+LACKING = re.compile(r"^(\S+)\s+\|\s*(?:MISSING|MISMATCH)", re.MULTILINE)
 CHUNK = 1 << 22
 
 
@@ -98,14 +104,45 @@ def open_model(
     except ImportError:
         raise MissingExtra("sentence-transformers", "train", f"a {KINDS[kind]} teacher") from None
     try:
-        model = getattr(sentence_transformers, kind)(
-            str(folder), device=str(device), trust_remote_code=trust_remote_code, local_files_only=True, **options
-        )
+        with _reported() as reports:
+            model = getattr(sentence_transformers, kind)(
+                str(folder), device=str(device), trust_remote_code=trust_remote_code, local_files_only=True, **options
+            )
     except Exception as error:  # of any of the libraries beneath it
         raise EncoderError(
             f"{folder}: sentence-transformers cannot open it ({one_line(error)[:200]}); copy the whole folder of the model"
         ) from None
+    # What the file lacks was made up by chance. A pooler is not used but by cross-encoders.
+    lacking = [
+        name for report in reports for name in LACKING.findall(report) if kind == "CrossEncoder" or "pooler" not in name
+    ]
+    if lacking:
+        raise EncoderError(
+            f"{folder}: its weights lack {', '.join(lacking[:3])}: not the model that its config.json names"
+        )
     return model.to(dtype).eval()
+
+
+@contextlib.contextmanager
+def _reported() -> Iterator[list[str]]:
+    """What transformers says while it loads, rather than on the terminal: its reports on weights are said nowhere else."""
+    from transformers.utils import logging as settings
+
+    said: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: said.append(record.getMessage())  # type: ignore[method-assign]
+    log = logging.getLogger("transformers")
+    handlers, level, propagates, bars = log.handlers[:], log.level, log.propagate, settings.is_progress_bar_enabled()
+    log.handlers[:], log.propagate = [handler], False
+    log.setLevel(logging.WARNING)
+    settings.disable_progress_bar()
+    try:
+        yield said
+    finally:
+        log.handlers[:], log.propagate = handlers, propagates
+        log.setLevel(level)
+        if bars:
+            settings.enable_progress_bar()
 
 
 def _check_kind(kind: str, folder: Path) -> None:

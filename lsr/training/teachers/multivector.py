@@ -39,9 +39,12 @@ class MultiVectorTeacher(PairTeacher):
     """Scores are the sums over the query's tokens of their largest product with a token of the document.
 
     model: a folder, or a hub id, of a ColBERT in the layout of sentence-transformers, of PyLate, or of Stanford's own
-    (`linear.weight` beside the backbone); opened by sentence-transformers, which adds the markers, masks and lengths that the
-    model names. precision, max_length (of documents): as `DenseTeacher`. The vectors of all documents stay on the device, as
-    float16 unless precision is float32: about 200 bytes x length of a document.
+      (`linear.weight` beside the backbone). sentence-transformers opens it, with the markers, lengths and masks that the
+      model names.
+    max_length: tokens that are read of a document; the model's own limit when None. precision: as `DenseTeacher`.
+
+    The vectors of all documents stay on the device, as float16 unless precision is fp32: with 128 numbers each, 256 bytes a
+    token.
 
     Raises `EncoderNotFound`, `EncoderError` for a model of another kind, `InvalidInput`, `MissingExtra`.
     """
@@ -128,7 +131,7 @@ class MultiVectorTeacher(PairTeacher):
         options = {"batch_size": self._batch, "show_progress_bar": False, "convert_to_numpy": True}
         parts, lengths = [], [0]
         for first in range(0, len(texts), TEXTS):
-            found = encode(texts[first : first + TEXTS], normalize_embeddings=True, **options)
+            found = encode(texts[first : first + TEXTS], **options)
             lengths += map(len, found)
             joined = np.concatenate(found).astype(np.float32)
             if not np.isfinite(joined).all():

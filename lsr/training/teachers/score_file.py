@@ -26,6 +26,8 @@ FORMS = (
     "JSON lines with query_id, document_id and score, three columns (query, document, score), or the six of a TREC run"
 )
 
+LARGEST = float(np.finfo(np.float32).max)
+
 Pair = tuple[str, str, str, float]  # place, query, document, score
 
 
@@ -121,7 +123,7 @@ def _number(value: Any, place: str) -> float:
         if isinstance(value, bool) or (isinstance(value, str) and "_" in value):
             raise ValueError
         score = float(value)
-        if not math.isfinite(score) or abs(score) > np.finfo(np.float32).max:
+        if not math.isfinite(score) or abs(score) > LARGEST:
             raise ValueError
     except (TypeError, ValueError, OverflowError):
         raise CorpusError(f"{place}: the score {str(value)[:40]!r} is not a finite number of 32 bits") from None
