@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lsr.errors import InvalidInput, MissingExtra
+from lsr.training.data.words import STOP_WORDS
 
 __all__ = ["Inflections"]
 
@@ -62,8 +63,9 @@ class Inflections:
     def learn(cls, words: Mapping[str, int] | Iterable[str], *, least: int = 5) -> Inflections:
         """From the words of a corpus with their counts, or from its texts.
 
-        Words of at least four letters that occur at least `least` times count. Words belong together when Snowball's English
-        stemmer gives them one stem and they differ in an ending of inflection ("s", "ed", "ing", "ation" ...) alone.
+        Words of at least four letters that occur at least `least` times count, stop words apart. Words belong together when
+        Snowball's English stemmer gives them one stem and they differ in an ending of inflection ("s", "ed", "ing", "ation"
+        ...) alone.
 
         Raises `MissingExtra` without PyStemmer.
         """
@@ -71,8 +73,8 @@ class Inflections:
             import Stemmer
         except ImportError:
             raise MissingExtra("PyStemmer", "train", "finding inflections") from None
-        counts = words if isinstance(words, Mapping) else word_counts(words)
-        often = [w for w, n in counts.items() if n >= least and len(w) >= LEAST_LETTERS and w.isalpha() and w.islower()]
+        counts = words if isinstance(words, Mapping) else _word_counts(words)
+        often = [w for w, n in counts.items() if n >= least and len(w) >= LEAST_LETTERS and w not in STOP_WORDS]
         stemmer: Any = Stemmer.Stemmer("english")
         groups: dict[str, list[str]] = {}
         for word, stem in zip(often, stemmer.stemWords(often), strict=True):
@@ -114,7 +116,7 @@ class Inflections:
         return _WORD.sub(other, query)
 
 
-def word_counts(texts: Iterable[str]) -> Counter[str]:
+def _word_counts(texts: Iterable[str]) -> Counter[str]:
     """How often each word of letters occurs, case folded."""
     counts: Counter[str] = Counter()
     for text in texts:

@@ -25,6 +25,7 @@ from lsr.training.data.words import (
     cleaned,
     content_words,
     is_content,
+    is_prose,
     is_query,
     normalised,
 )
@@ -48,7 +49,7 @@ _HEAD_END = re.compile(r"[.:?!](?:\s+|$)|\n|\s+[-–—]\s+")
 _POINTING = re.compile(
     r"^(?:it|its|he|she|his|her|they|their|that|those|such|and|but|or|so|also|then|thus|however|therefore|here|there|note|see"
     r"|you|your|we|our|i|click|select|if|otherwise|for example|in addition|in this|as a result)\b"
-    r"|\b(?:this|these|following|above|below|example|diagram|figure|table|previous|see)\b",
+    r"|\b(?:this|these|following|example|diagram|figure|table|previous|see)\b|\b(?:above|below)$",
     re.IGNORECASE,
 )
 _TABLE = re.compile(r"^(?:\w+ ){1,4}(?:Description|Meaning|Value|Type)\b")
@@ -213,6 +214,8 @@ def _spans(passages: Passages, row: int, rng: np.random.Generator) -> Iterator[s
 
 def _keywords(passages: Passages, row: int, rng: np.random.Generator) -> Iterator[str]:
     rarity = passages.rarity
+    if not is_prose(passages.contents[row]):
+        return
     weights: dict[str, float] = {}
     for word in WORD.findall(passages.contents[row]):
         folded = word.casefold()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -67,19 +67,23 @@ def without_texts(texts: Sequence[str], forbidden: Forbidden) -> npt.NDArray[np.
     return np.array(kept, np.int64)
 
 
-def development_split(training: TrainingSet, per_kind: int, seed: int = 0) -> tuple[TrainingSet, TrainingSet]:
+def development_split(
+    training: TrainingSet, per_kind: int | Mapping[str, int], seed: int = 0
+) -> tuple[TrainingSet, TrainingSet]:
     """(training, development): of each kind `per_kind` queries that have a positive are held out, or all if there are fewer.
 
-    They are those whose text has the smallest hash: when data is added, nearly all of them stay. Queries with the same
-    text as one that is held out, and their inflected copies, are in neither part. Documents are the same in both.
+    per_kind may give a number for each kind by name; none is held out of one that it does not name. Held out are those whose
+    text has the smallest hash: when data is added, nearly all of them stay. Queries with the same text as one that is held
+    out, and their inflected copies, are in neither part. Documents are the same in both.
     """
     hashes = np.array([_hash(text, seed) for text in training.queries], np.uint64)
     own = training.origins == np.arange(len(training.queries))
     held = np.zeros(len(training.queries), bool)
-    for kind in range(len(training.kinds)):
+    for kind, name in enumerate(training.kinds):
+        count = per_kind if isinstance(per_kind, int) else per_kind.get(name, 0)
         rows = np.flatnonzero((training.kind == kind) & (training.positives >= 0) & own)
         # A query with several positives has several rows: the smallest hashes, all rows of each.
-        smallest = np.unique(hashes[rows])[:per_kind]
+        smallest = np.unique(hashes[rows])[:count]
         held[rows[np.isin(hashes[rows], smallest)]] = True
     taken = np.isin(hashes, hashes[held]) | np.isin(hashes[training.origins], hashes[held])
     return training.take(np.flatnonzero(~taken)), training.take(np.flatnonzero(held))

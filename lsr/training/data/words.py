@@ -4,15 +4,25 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["MARKUP", "STOP_WORDS", "WORD", "cleaned", "content_words", "is_query", "normalised"]
+__all__ = [
+    "MARKUP",
+    "STOP_WORDS",
+    "WORD",
+    "cleaned",
+    "content_words",
+    "is_content",
+    "is_prose",
+    "is_query",
+    "normalised",
+]
 
 # A word with what binds its parts: "don't", "X-linked".
 WORD = re.compile(r"\w+(?:[-'’]\w+)*")
 # Signs that prose lacks and code, markup, tables and paths are made of.
-MARKUP = re.compile(r"[{}<>=|\\^~@#$`_\[\]*;]|::|:\w+:|(?:^|\s):\w|\(\)|//|--|â|\w\.[a-z]{2}")
+MARKUP = re.compile(r"[{}<>=|\\^~@#$`_\[\]*]|;\S|;$|::|:\w+:|(?:^|\s):\w|\(\)|//|--|â|\w\.[a-z]{2}")
 # More than this and it is an identifier, an address, or a language without spaces.
 LONGEST_WORD = 24
-LETTERS = 0.85  # least share of letters among the signs that are no spaces
+LETTERS, PROSE = 0.85, 0.75  # least share of letters among the signs that are no spaces: of a query, of a text
 
 _STOP_WORDS = """
     a about above across after again against all almost along already also although always am among an and another
@@ -56,6 +66,12 @@ def content_words(text: str) -> list[str]:
 def is_content(word: str) -> bool:
     """Whether a case-folded word is made of letters, at least three, and is no stop word."""
     return len(word) > 2 and word not in STOP_WORDS and word.replace("-", "").replace("'", "").isalpha()
+
+
+def is_prose(text: str) -> bool:
+    """Whether most signs of a text are letters: code and tables of numbers are none."""
+    letters = sum(map(str.isalpha, text))
+    return letters > PROSE * (len(text) - text.count(" "))
 
 
 def is_query(text: str, least: int = 2) -> bool:
