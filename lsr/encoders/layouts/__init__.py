@@ -12,7 +12,7 @@ import xxhash
 
 from lsr.encoders.layouts import hugging_face, sentence_transformers
 from lsr.encoders.layouts.onnx_folder import DESCRIPTION, read_onnx_folder
-from lsr.encoders.model import Model, NetworkSide, OnnxSide, Side
+from lsr.encoders.model import Model, NetworkSide, OnnxSide, Side, VocabularyHead
 from lsr.encoders.network.checkpoint import weight_files
 from lsr.errors import EncoderError
 
@@ -79,4 +79,6 @@ def _fingerprint(*sides: Side) -> str:
 def _plain(value: Any) -> Any:
     if isinstance(value, np.ndarray):
         return xxhash.xxh3_128_hexdigest(np.ascontiguousarray(value).data)
+    if isinstance(value, VocabularyHead):  # without layers the hash is that from before there were any
+        return {name: part for name, part in vars(value).items() if name not in ("importance", "quality") or part}
     return vars(value)
