@@ -79,10 +79,10 @@ class OnnxEngine:
 def onnx_bytes(side: NetworkSide, precision: str) -> bytes:
     """The graph of a Hugging Face folder, its vocabulary head in "fp32" or "int8".
 
-    Raises `UnsupportedNetwork` for an architecture or head that has no graph, `EncoderError` when the folder is none, or its model
-    is larger than ONNX files can be.
+    Raises `UnsupportedNetwork` for an architecture or a head that has no graph, `EncoderError` when the folder is none, or
+    its model is larger than ONNX files can be.
     """
-    check_head(side.head)
+    check_head(side.head, side.folder)
     network = read_network(side.folder, head=isinstance(side.head, VocabularyHead))
     if precision == "int8" and not isinstance(side.head, VocabularyHead):
         raise InvalidInput("int8 is for vocabulary heads; this model has another: use fp32")

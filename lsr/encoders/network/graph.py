@@ -39,7 +39,7 @@ def build_graph(network: Network, head: Head, *, calibration: Calibration | None
     """
     from onnx import TensorProto
 
-    check_head(head)
+    check_head(head, network.family)
     graph = Graph(half=calibration is not None)
     real = _real_positions(graph)  # bool [B, L]
     if isinstance(head, VocabularyHead):
@@ -68,10 +68,10 @@ def build_graph(network: Network, head: Head, *, calibration: Calibration | None
     return graph.model(inputs, [(name, TensorProto.FLOAT, shape)], dim)
 
 
-def check_head(head: Head) -> None:
-    """Raises `UnsupportedNetwork` for a head that has no graph."""
+def check_head(head: Head, where: object) -> None:
+    """Raises `UnsupportedNetwork`, which names `where` the model is, for a head that has no graph."""
     if isinstance(head, VocabularyHead) and (head.importance or head.quality):
-        raise UnsupportedNetwork("a vocabulary head with term importance or document quality (EPIC) has no ONNX graph")
+        raise UnsupportedNetwork(f"{where}: a head with term importance or document quality (EPIC) has no ONNX graph")
 
 
 def build_probe(network: Network) -> Any:
