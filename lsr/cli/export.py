@@ -88,7 +88,7 @@ def export(
         int | None,
         typer.Option(
             min=1,
-            help="Terms kept of a document (onnx). (default: all)",
+            help="Terms kept of a document (onnx). (default: as many as the model keeps)",
             show_default=False,
             rich_help_panel=_MODELS,
         ),

@@ -42,7 +42,7 @@ def export_model(
                 f"{encoder.source}: an ONNX export has no weights that sentence-transformers reads; export the model"
                 " that it was made from"
             )
-        encoder.save(output)
+        encoder.save(output, layout=form)
         note(f"{encoder.source}: saved for sentence-transformers: {output}")
         return
     from lsr.encoders.export import export_onnx

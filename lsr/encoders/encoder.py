@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from lsr.encoders.idf import TokenCounts
 from lsr.encoders.model import AutoencoderHead, Engine, Model, NetworkSide, OnnxSide, TableSide
 from lsr.encoders.query import QueryEncoder
 from lsr.encoders.vocabulary import Vocabulary
-from lsr.errors import EncoderError, InvalidInput
+from lsr.errors import EncoderError, InvalidInput, MissingExtra
 from lsr.sparse import SparseVectors
 
 if TYPE_CHECKING:
@@ -210,23 +211,20 @@ class Encoder:
 
     # -- leaving -------------------------------------------------------------------------------------------------------
 
-    def save(self, folder: str | Path) -> None:
-        """Writes the model, with its max_length, to a new folder that `load_encoder` and sentence-transformers 5 and 6 read.
+    def save(self, folder: str | Path, *, layout: str | None = None, precision: str | None = None) -> None:
+        """Writes the model, with its max_length, to a new folder that `load_encoder` reads: it gives the same vectors.
 
-        One that was exported to ONNX has no weights for sentence-transformers: it is written as it is, for lsr alone. That
-        OpenSearch leaves special tokens out of documents has no place in the layout: they come back, and weigh nothing in
-        queries.
-        Raises `OutputExists` when something is there already, and `EncoderError` when sentence-transformers has no module for
-        what the model does.
+        layout: "sentence-transformers", which versions 5 and 6 open too; "lsr" for what has no module there (token weights,
+        softplus, EPIC's heads ...); None takes the first where it can. Top terms, dropped terms and the pruning ratio stand
+        in an lsr.json that sentence-transformers passes over: there, documents have more terms. One that was exported to
+        ONNX has no weights: it is written as it is, for lsr alone.
+        precision: of the weights, "fp32" or "fp16"; as they are when None.
+
+        Raises `OutputExists` when something is there already, `EncoderError` when the layout cannot hold what the model does.
         """
-        from lsr.encoders.layouts.onnx_folder import write_onnx_folder
-        from lsr.encoders.layouts.writing import write_sentence_transformers
+        from lsr.encoders.layouts import write_model
 
-        model = replace(self.model, document=self.document_side)
-        if isinstance(self.document_side, OnnxSide):
-            write_onnx_folder(model, Path(folder), lambda side: b"", notes={})
-        else:
-            write_sentence_transformers(model, Path(folder))
+        write_model(replace(self.model, document=self.document_side), Path(folder), layout, precision)
 
     def push_to_hub(
         self, repo_id: str, *, private: bool = False, token: str | None = None, message: str = "Add model"
@@ -284,9 +282,11 @@ class Encoder:
         if settings.engine == "onnx" or (settings.engine is None and fits):
             try:
                 return OnnxEngine(onnx_bytes(side, self._precision()), selection(side), settings.threads)
-            except UnsupportedNetwork:
+            except UnsupportedNetwork as error:
                 if settings.engine == "onnx" or self._precision() == "int8":
                     raise
+                if find_spec("torch") is None:
+                    raise MissingExtra("torch", "torch", f"{error}: encoding with it") from None
         from lsr.encoders.torch_engine import TorchEngine
 
         names = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16", None: None}

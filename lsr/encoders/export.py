@@ -64,8 +64,9 @@ def export_onnx(
 ) -> Parity | None:
     """Writes the encoder as an ONNX folder, which needs neither torch nor the model's own weights.
 
-    precision: of the vocabulary head, "fp32" or "int8". top_terms: keep that many terms of a document. adapts: the table of
-    query weights is made to be adapted to the documents of an index. samples: texts for the check.
+    precision: of the vocabulary head, "fp32" or "int8". top_terms: keep that many terms of a document; as many as the model
+    itself when None. adapts: the table of query weights is made to be adapted to the documents of an index, as some models'
+    is anyway. samples: texts for the check.
 
     The network is run on the samples first: nothing is written when float32 differs from torch by more than 0.001, or the
     mean cosine of 8-bit vectors with those of float32 is below 0.99. Returns how they compare; None for float32 where torch
@@ -93,11 +94,11 @@ def export_onnx(
             made[id(network.head)] = onnx_bytes(network, precision)
         return made[id(network.head)]
 
-    limited = replace(side, top_terms=top_terms)
+    limited = side if top_terms is None else replace(side, top_terms=top_terms)
     parity = _compared(limited, graph, precision, samples or _sample_texts())
     query = model.query
     if isinstance(query, TableSide):
-        query = replace(query, adapts=adapts)
+        query = replace(query, adapts=adapts or query.adapts)
     elif query is model.document:
         query = limited
     exported = replace(model, name=name or folder.name, query=query, document=limited)

@@ -145,7 +145,8 @@ def _without_special(document: Side, query: Side) -> Side:
         return document
     if not isinstance(document.head, VocabularyHead):
         return document
-    return replace(document, dropped=tuple(sorted(Vocabulary(document.tokenizer_json, document.dim).special)))
+    special = Vocabulary(document.tokenizer_json, document.dim).special
+    return replace(document, dropped=tuple(sorted({*document.dropped, *special})))
 
 
 def _pruned(model: Model, ratio: float) -> Model:

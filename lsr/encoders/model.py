@@ -17,6 +17,8 @@ import numpy.typing as npt
 
 __all__ = [
     "ACTIVATIONS",
+    "DENSE_ACTIVATIONS",
+    "POOLINGS",
     "AutoencoderHead",
     "DenseLayer",
     "Engine",
@@ -30,27 +32,47 @@ __all__ = [
     "TokenHead",
     "Vector",
     "VocabularyHead",
+    "parts_of",
 ]
 
 Vector = tuple[npt.NDArray[Any], npt.NDArray[np.float32]]  # term ids, rising; weights above 0
 
 # relu: the logit itself; one logarithm is SPLADE's, two are those of the l0 models of OpenSearch. sentence-transformers
-# calls the second "relu" and the third "log1p_relu".
-ACTIVATIONS = ("relu", "log1p_relu", "log1p_log1p_relu")
+# calls the second "relu" and the third "log1p_relu". The last two are EPIC's: every term is above 0.
+ACTIVATIONS = ("relu", "log1p_relu", "log1p_log1p_relu", "softplus", "log1p_softplus")
+POOLINGS = ("max", "sum", "cls")
+DENSE_ACTIVATIONS = ("identity", "sigmoid", "tanh", "gelu", *ACTIVATIONS)  # of a dense layer
+
+
+def parts_of(activation: str) -> tuple[str, int]:
+    """What comes first in an activation ("relu", "softplus"), and how many logarithms log(1 + x) follow."""
+    *logarithms, first = activation.split("_")
+    return first, len(logarithms)
 
 
 @dataclass(frozen=True, kw_only=True)
 class VocabularyHead:
-    """MLM: each position gives a logit for every term; the text's weight is their maximum (or sum), activated."""
+    """MLM: each position gives a logit for every term; the text's weight is their maximum (or sum), activated.
 
-    pooling: str = "max"  # or "sum": of activated logits (SPLADE v1)
+    pooling: "max"; "sum" of activated logits (SPLADE v1); "cls", the logits of the first position alone (CLS-MLM). With
+    softplus every term weighs more than 0, and a side's `top_terms` is what makes it sparse.
+
+    `importance` and `quality` are EPIC's (MacAvaney et al. 2020; Nguyen et al. 2023, section 3). They read what the
+    transformer puts out (not what the masked-language-model head makes of it), and their last layer has one output.
+    `importance` gives each position a weight that its activated logits are multiplied with before they are pooled;
+    `quality` gives the text one, from its first position, that its vector is multiplied with. Empty: none.
+    """
+
+    pooling: str = "max"  # of POOLINGS
     activation: str = "log1p_relu"  # of ACTIVATIONS
     prune_ratio: float = 0.0  # terms below this share of the text's largest weight go
+    importance: tuple[DenseLayer, ...] = ()
+    quality: tuple[DenseLayer, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
 class DenseLayer:
-    """x @ weight.T + bias, then the activation ("identity", "relu", "softplus", "tanh", "gelu"); weight [out, in]."""
+    """x @ weight.T + bias, then the activation (of DENSE_ACTIVATIONS); weight [out, in]."""
 
     weight: npt.NDArray[np.float32]
     bias: npt.NDArray[np.float32]

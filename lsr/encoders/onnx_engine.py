@@ -10,7 +10,15 @@ import numpy as np
 import numpy.typing as npt
 
 from lsr.encoders.model import NetworkSide, Selection, Vector, VocabularyHead
-from lsr.encoders.network import Calibration, Network, build_graph, build_probe, read_network, with_positions
+from lsr.encoders.network import (
+    Calibration,
+    Network,
+    build_graph,
+    build_probe,
+    check_head,
+    read_network,
+    with_positions,
+)
 from lsr.encoders.rows import token_rows, vocabulary_rows
 from lsr.errors import EncoderError, InvalidInput, one_line
 from lsr.processors import available_cores
@@ -71,9 +79,10 @@ class OnnxEngine:
 def onnx_bytes(side: NetworkSide, precision: str) -> bytes:
     """The graph of a Hugging Face folder, its vocabulary head in "fp32" or "int8".
 
-    Raises `UnsupportedNetwork` for an architecture that has no graph, `EncoderError` when the folder is none, or its model
-    is larger than ONNX files can be.
+    Raises `UnsupportedNetwork` for an architecture or a head that has no graph, `EncoderError` when the folder is none, or
+    its model is larger than ONNX files can be.
     """
+    check_head(side.head, side.folder)
     network = read_network(side.folder, head=isinstance(side.head, VocabularyHead))
     if precision == "int8" and not isinstance(side.head, VocabularyHead):
         raise InvalidInput("int8 is for vocabulary heads; this model has another: use fp32")

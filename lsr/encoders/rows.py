@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lsr.encoders.model import AutoencoderHead, NetworkSide, Selection, TokenHead, Vector, VocabularyHead
+from lsr.encoders.model import AutoencoderHead, NetworkSide, Selection, TokenHead, Vector, VocabularyHead, parts_of
 from lsr.errors import EncoderError
 from lsr.sparse import SparseVectors, term_type
 
@@ -24,10 +24,11 @@ def selection(side: NetworkSide) -> Selection:
     head = side.head
     common: dict[str, Any] = {"dim": side.dim, "dropped": side.dropped, "top_terms": side.top_terms}
     if isinstance(head, VocabularyHead):
-        activated = head.pooling == "sum"  # inside the graph, position by position
-        activation = "relu" if activated else head.activation
+        summed = head.pooling == "sum"
+        inside = summed or head.importance or head.quality  # activated by the network, before it pools or weighs
+        activation = "relu" if inside else head.activation
         return Selection(
-            kind="vocabulary", activation=activation, prune_ratio=head.prune_ratio, summed=activated, **common
+            kind="vocabulary", activation=activation, prune_ratio=head.prune_ratio, summed=summed, **common
         )
     if isinstance(head, TokenHead):
         return Selection(kind="tokens", summed=head.pooling == "sum", **common)
@@ -37,15 +38,16 @@ def selection(side: NetworkSide) -> Selection:
 
 def vocabulary_rows(output: Array, chosen: Selection) -> list[Vector]:
     """The vectors of output [B, dim], which is overwritten."""
+    floor = 0 if parts_of(chosen.activation)[0] == "relu" else -np.inf  # what becomes 0
     if chosen.dropped:
-        output[:, list(chosen.dropped)] = 0
+        output[:, list(chosen.dropped)] = floor
     vectors = []
     for row in output:
         if chosen.largest is not None and chosen.largest < len(row):
             terms = places_of_heaviest(row, chosen.largest)
             terms = terms[row[terms] > 0]
         else:
-            terms = np.flatnonzero(row > 0)
+            terms = np.flatnonzero(row > floor)
         vectors.append(_finished(terms, row[terms], chosen))
     return vectors
 
@@ -96,11 +98,14 @@ def _finished(terms: npt.NDArray[np.int64], values: Array, chosen: Selection) ->
     if chosen.top_terms is not None and len(terms) > chosen.top_terms:
         kept = places_of_heaviest(values, chosen.top_terms)
         terms, values = terms[kept], values[kept]
-    for _ in range(chosen.activation.count("log1p")):
+    first, logarithms = parts_of(chosen.activation)
+    if first == "softplus":
+        values = np.logaddexp(np.float32(0), values)
+    for _ in range(logarithms):
         values = np.log1p(values)
     if chosen.prune_ratio and len(values):
         keep = values >= np.float32(chosen.prune_ratio) * values.max()
         terms, values = terms[keep], values[keep]
-    if len(values) and not values.all():  # log1p of the smallest floats is 0
+    if len(values) and not values.all():  # log1p of the smallest floats is 0, and softplus of those far below 0
         terms, values = terms[values > 0], values[values > 0]
     return terms.astype(term_type(chosen.dim)), values

@@ -14,9 +14,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from lsr.encoders.model import AutoencoderHead, NetworkSide, Selection, TokenHead, Vector, VocabularyHead
+from lsr.encoders.model import (
+    AutoencoderHead,
+    DenseLayer,
+    NetworkSide,
+    Selection,
+    TokenHead,
+    Vector,
+    VocabularyHead,
+    parts_of,
+)
 from lsr.encoders.rows import selection, token_rows
-from lsr.encoders.torch_head import largest_logits, summed_activations
+from lsr.encoders.torch_head import activated, largest_logits, pooled_activations
 from lsr.errors import EncoderError, InvalidInput, MissingExtra, one_line
 from lsr.sparse import term_type
 
@@ -162,32 +171,64 @@ class _Replica:
         """Pooled and not yet activated logits [B, V], weights [B, L] or latents [B, D]."""
         torch = _torch()
         with torch.inference_mode():
-            hidden, real = self._hidden(ids, lengths)
+            hidden, states, real = self._hidden(ids, lengths)
             head = self.side.head
             if isinstance(head, VocabularyHead):
-                if head.pooling == "sum":
-                    logarithms = head.activation.count("log1p")
-                    return summed_activations(hidden, real, self.weight, self.bias, logarithms)
-                return largest_logits(hidden, real, self.weight, self.bias)
+                return self._vocabulary(head, hidden, states, real)
             if isinstance(head, TokenHead):
                 return _token_weights(head, hidden)
             return _latents(head, hidden, real)
 
+    def _vocabulary(
+        self, head: VocabularyHead, hidden: torch.Tensor, states: torch.Tensor, real: torch.Tensor
+    ) -> torch.Tensor:
+        """Pooled logits [B, V]; activated ones where `selection` says that the network does it."""
+        if head.pooling == "cls":
+            hidden, states, real = hidden[:, :1], states[:, :1], real[:, :1]
+        summed = head.pooling == "sum"
+        if summed or head.importance:
+            importance = _through(head.importance, states)[..., 0] if head.importance else None
+            pooled = pooled_activations(
+                hidden, real, self.weight, self.bias, head.activation, summed=summed, importance=importance
+            )
+        else:
+            pooled = largest_logits(hidden, real, self.weight, self.bias)
+            if head.quality:
+                pooled = activated(pooled, head.activation)
+        return pooled.mul_(_through(head.quality, states[:, 0])) if head.quality else pooled
+
     def positions(self, ids: IdArray, terms: IdArray) -> IdArray:
         torch = _torch()
+        head = self.side.head
+        assert isinstance(head, VocabularyHead)
+        if head.pooling == "cls":
+            return np.zeros(len(terms), np.int64)
         with torch.inference_mode():
-            hidden, _ = self._hidden(ids[None], np.array([len(ids)], np.int64))
-            logits = hidden[0].float() @ self.weight[torch.from_numpy(terms).to(self.device)].float().T
+            hidden, states, _ = self._hidden(ids[None], np.array([len(ids)], np.int64))
+            rows = torch.from_numpy(terms).to(self.device)
+            logits = hidden[0].float() @ self.weight[rows].float().T
+            if head.importance:
+                logits = activated(logits if self.bias is None else logits + self.bias[rows], head.activation)
+                logits = logits * _through(head.importance, states[0])
             found: IdArray = logits.argmax(0).cpu().numpy()
             return found
 
-    def _hidden(self, ids: IdArray, lengths: IdArray) -> tuple[torch.Tensor, torch.Tensor]:
+    def _hidden(self, ids: IdArray, lengths: IdArray) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """What the head reads [B, L, E], what the transformer puts out [B, L, H] (the same but for a masked language model
+        with more heads: it costs the memory of all layers), and which positions are real [B, L]."""
         torch = _torch()
+        head = self.side.head
+        both = isinstance(head, VocabularyHead) and bool(head.importance or head.quality)
+        asked = {"output_hidden_states": True} if both else {}
         real = np.arange(ids.shape[1]) < lengths[:, None]
         padded = np.where(real, ids, self.padding)  # some models count positions by what is no padding
         mask = torch.from_numpy(real).to(self.device)
         try:
-            output = self.model(input_ids=torch.from_numpy(padded).to(self.device), attention_mask=mask.long())
+            output = self.model(
+                input_ids=torch.from_numpy(padded).to(self.device),
+                attention_mask=mask.long(),
+                **asked,
+            )
         except torch.cuda.OutOfMemoryError:
             raise
         # Of transformers, torch and the model's own code: settings that nothing checked before.
@@ -195,7 +236,8 @@ class _Replica:
             raise EncoderError(
                 f"{self.side.folder}: transformers cannot run the model ({one_line(error)[:300]})"
             ) from None
-        return (output.logits if self.weight is not None else output.last_hidden_state), mask
+        hidden = output.logits if self.weight is not None else output.last_hidden_state
+        return hidden, (output.hidden_states[-1] if both else hidden), mask
 
 
 def _torch() -> Any:
@@ -300,10 +342,7 @@ def _silent(transformers: Any) -> Iterator[None]:
 
 def _token_weights(head: TokenHead, hidden: torch.Tensor) -> torch.Tensor:
     torch = _torch()
-    x = hidden.float()
-    for layer in head.layers:
-        x = _dense(x, layer.weight, layer.bias, layer.activation)
-    weights = x[..., 0]
+    weights = _through(head.layers, hidden)[..., 0]
     return torch.log1p(weights.relu()) if head.log1p else weights
 
 
@@ -318,8 +357,7 @@ def _latents(head: AutoencoderHead, hidden: torch.Tensor, real: torch.Tensor) ->
         x = (x * mask).sum(1) / mask.sum(1)
     if head.unit:
         x = torch.nn.functional.normalize(x, dim=1)
-    for layer in head.before:
-        x = _dense(x, layer.weight, layer.bias, layer.activation)
+    x = _through(head.before, x)
     if head.unit_after:
         x = torch.nn.functional.normalize(x, dim=1)
     if head.normalize:
@@ -328,27 +366,35 @@ def _latents(head: AutoencoderHead, hidden: torch.Tensor, real: torch.Tensor) ->
     return _dense(x - torch.from_numpy(head.pre_bias).to(x.device), head.weight, head.latent_bias, "identity")
 
 
+def _through(layers: Sequence[DenseLayer], x: torch.Tensor) -> torch.Tensor:
+    """x through dense layers, in float32."""
+    x = x.float()
+    for layer in layers:
+        x = _dense(x, layer.weight, layer.bias, layer.activation)
+    return x
+
+
 def _dense(x: torch.Tensor, weight: npt.NDArray[np.float32], bias: npt.NDArray[np.float32], name: str) -> torch.Tensor:
     functional = _torch().nn.functional
     result: torch.Tensor = functional.linear(
         x, *(_torch().from_numpy(np.array(a)).to(x.device) for a in (weight, bias))
     )
-    return result if name == "identity" else getattr(functional, name)(result)
+    return activated(result, name)
 
 
 def _rows(output: torch.Tensor, chosen: Selection) -> list[Vector]:
     """The vectors of output [B, dim], chosen on the device: only what is kept travels."""
     torch = _torch()
+    # What becomes 0: no term of its own.
+    floor = 0 if parts_of(chosen.activation)[0] == "relu" else -torch.inf
     with torch.inference_mode():
         if chosen.dropped:
-            output[:, list(chosen.dropped)] = 0
+            output[:, list(chosen.dropped)] = floor
         limits = [limit for limit in (chosen.largest, chosen.top_terms) if limit is not None and limit < chosen.dim]
         if limits:
             values, terms = output.topk(min(limits), dim=1)
-            output = torch.zeros_like(output).scatter_(1, terms, values)
-        output = output.relu_()
-        for _ in range(chosen.activation.count("log1p")):
-            output = output.log1p_()
+            output = torch.full_like(output, floor).scatter_(1, terms, values)
+        output = activated(output, chosen.activation)
         if chosen.prune_ratio:
             output = torch.where(output >= chosen.prune_ratio * output.amax(1, keepdim=True), output, 0)
         rows, terms = output.nonzero(as_tuple=True)

@@ -1,17 +1,20 @@
 """The vocabulary head on torch: raw logits pooled slice by slice, so that [batch, length, vocabulary] never exists.
 
 The maximum is taken over raw logits and the activation applied once to [batch, vocabulary] (it never falls); the bias is
-added after the maximum, for it does not depend on the position. lsr.training.head gives both functions a gradient.
+added after the maximum, for it does not depend on the position. Where logits are summed, or weighed position by position,
+they are activated before. lsr.training.head gives these functions a gradient.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from lsr.encoders.model import parts_of
+
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["largest_logits", "summed_activations", "term_slices", "text_blocks"]
+__all__ = ["activated", "largest_logits", "pooled_activations", "term_slices", "text_blocks"]
 
 # Logits of a slice, in elements: what stays in the cache of a core, and what keeps a GPU busy while it is far from memory.
 SLICE_ON_CPU = 1 << 19
@@ -54,22 +57,51 @@ def largest_logits(
     return pooled if bias is None else pooled.add_(bias.to(pooled.dtype))
 
 
-def summed_activations(
-    hidden: torch.Tensor, real: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, logarithms: int
+def pooled_activations(
+    hidden: torch.Tensor,
+    real: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor | None,
+    activation: str,
+    *,
+    summed: bool,
+    importance: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Activated logits summed over the real positions (SPLADE v1): float32 [B, V]."""
+    """Activated logits of the real positions, summed (SPLADE v1) or the largest of them: float32 [B, V].
+
+    `importance` float32 [B, L] multiplies those of each position before (EPIC).
+    """
+    import torch
+
     pooled = _empty(hidden, weight)
     for texts in text_blocks(hidden):
-        part = hidden[texts]
+        part, mask = hidden[texts], real[texts, :, None]
         for terms in term_slices(part.reshape(-1, part.shape[2]), weight):
             logits = (part @ weight[terms].T).to(pooled.dtype)
             if bias is not None:
                 logits += bias[terms].to(pooled.dtype)
-            logits.relu_()
-            for _ in range(logarithms):
-                logits.log1p_()
-            pooled[texts, terms] = logits.masked_fill_(~real[texts, :, None], 0).sum(1)
+            logits = activated(logits, activation)
+            if importance is not None:
+                logits *= importance[texts, :, None]
+            if summed:
+                pooled[texts, terms] = logits.masked_fill_(~mask, 0).sum(1)
+            else:
+                pooled[texts, terms] = logits.masked_fill_(~mask, -torch.inf).amax(1)
     return pooled
+
+
+def activated(x: torch.Tensor, activation: str) -> torch.Tensor:
+    """x through an activation, with its logarithms (lsr.encoders.model); x itself may be overwritten."""
+    import torch
+
+    first, logarithms = parts_of(activation)
+    if first == "relu":
+        x = x.relu_()
+    elif first != "identity":
+        x = getattr(torch.nn.functional, first)(x)
+    for _ in range(logarithms):
+        x = x.log1p_()
+    return x
 
 
 def _empty(hidden: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:

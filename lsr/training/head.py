@@ -22,15 +22,13 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-from lsr.encoders import model
-from lsr.encoders.torch_head import largest_logits, term_slices, text_blocks
-from lsr.encoders.torch_head import summed_activations as summed_without_gradient
+from lsr.encoders.model import ACTIVATIONS, parts_of
+from lsr.encoders.torch_head import largest_logits, pooled_activations, term_slices, text_blocks
 from lsr.errors import InvalidInput, MissingExtra
 
 __all__ = ["ACTIVATIONS", "activate", "first_logits", "pooled_logits", "summed_activations"]
 
 # A softplus is above 0 everywhere: a vector is sparse only once something cuts it.
-ACTIVATIONS = (*model.ACTIVATIONS, "softplus", "log1p_softplus")
 
 IMPLEMENTATIONS = (None, "torch", "triton")
 # Memory that the backward takes at a time, beside gradients, and what an entry of the incoming gradient needs of it: row,
@@ -97,8 +95,9 @@ def activate(logits: Tensor, name: str) -> Tensor:
     """Pooled logits [B, V] -> weights of terms, by an activation of `ACTIVATIONS`. Raises `InvalidInput` for other names."""
     if name not in ACTIVATIONS:
         raise InvalidInput(f"activation is {name!r}: it must be one of {', '.join(ACTIVATIONS)}")
-    weights = functional.softplus(logits) if name.endswith("softplus") else functional.relu(logits)
-    for _ in range(name.count("log1p")):
+    first, logarithms = parts_of(name)
+    weights: Tensor = getattr(functional, first)(logits)
+    for _ in range(logarithms):
         weights = torch.log1p(weights)
     return weights
 
@@ -223,7 +222,10 @@ class _SummedActivations(torch.autograd.Function):
     ) -> Tensor:
         ctx.save_for_backward(hidden, lengths, weight, bias)
         ctx.logarithms, ctx.dtype = logarithms, dtype
-        return summed_without_gradient(hidden.to(dtype), _real(hidden, lengths), weight.to(dtype), bias, logarithms)
+        activation = "log1p_" * logarithms + "relu"
+        return pooled_activations(
+            hidden.to(dtype), _real(hidden, lengths), weight.to(dtype), bias, activation, summed=True
+        )
 
     @staticmethod
     @once_differentiable

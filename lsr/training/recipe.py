@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from lsr.encoders.model import ACTIVATIONS
 from lsr.errors import InvalidInput
 from lsr.training.schema import between, choice, from_mapping, read_yaml
 
@@ -31,9 +32,6 @@ __all__ = [
     "TeacherChoice",
     "read_recipe",
 ]
-
-ACTIVATIONS = ("relu", "log1p_relu", "log1p_log1p_relu", "softplus", "log1p_softplus")
-TOKEN_ACTIVATIONS = ("relu", "softplus", "log1p_relu", "log1p_softplus")
 
 
 @dataclass(frozen=True, kw_only=True)

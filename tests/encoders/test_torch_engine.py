@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lsr.encoders import Encoder, load_encoder
-from lsr.encoders.model import NetworkSide
+from lsr.encoders.model import ACTIVATIONS, NetworkSide
 from lsr.errors import EncoderError, InvalidInput
 from lsr.sparse import SparseVectors
 from tests.encoders import families
@@ -23,7 +23,7 @@ pytest.importorskip("transformers")
 
 from lsr.encoders import torch_head  # noqa: E402
 from lsr.encoders.torch_engine import TorchEngine, _Replica  # noqa: E402
-from lsr.encoders.torch_head import largest_logits, summed_activations  # noqa: E402
+from lsr.encoders.torch_head import largest_logits, pooled_activations  # noqa: E402
 
 
 def token_weights(folder: Path) -> Path:
@@ -197,6 +197,13 @@ def test_padding_never_counts(name: str, tmp_path: Path) -> None:
 
 # -- the vocabulary head -----------------------------------------------------------------------------------------------
 
+ORACLES = {
+    "relu": lambda x: x.clamp(min=0),
+    "log1p_relu": lambda x: torch.log(1 + x.clamp(min=0)),
+    "log1p_log1p_relu": lambda x: torch.log(1 + torch.log(1 + x.clamp(min=0))),
+    "softplus": torch.nn.functional.softplus,
+    "log1p_softplus": lambda x: torch.log(1 + torch.nn.functional.softplus(x)),
+}
 shapes = st.tuples(st.integers(1, 5), st.integers(1, 7), st.integers(1, 6), st.integers(1, 300))
 
 
@@ -213,6 +220,7 @@ def test_pooling_slice_by_slice_is_pooling_the_whole(
     lengths = torch.tensor(data.draw(st.lists(st.integers(1, length), min_size=batch, max_size=batch)))
     real = torch.arange(length) < lengths[:, None]
     hidden[~real] *= 1e4
+    importance = torch.randn(batch, length, generator=generator)
     blocks = [slice(start, start + block) for start in range(0, batch, block)]
     for added in (bias, None):
         logits = hidden.double() @ weight.double().T + (0 if added is None else added.double())
@@ -222,14 +230,21 @@ def test_pooling_slice_by_slice_is_pooling_the_whole(
             patch.object(torch_head, "text_blocks", lambda _: blocks),
         ):
             found = largest_logits(hidden, real, weight, added)
-            sums = [summed_activations(hidden, real, weight, added, logarithms) for logarithms in (0, 1, 2)]
+            pooled = {
+                (activation, summed, weighed is None): pooled_activations(
+                    hidden, real, weight, added, activation, summed=summed, importance=weighed
+                )
+                for activation in ACTIVATIONS
+                for summed in (True, False)
+                for weighed in (None, importance)
+            }
         assert found.dtype == torch.float32
         torch.testing.assert_close(found, largest.float(), atol=1e-4, rtol=1e-4)
-        activated = logits.relu()
-        for summed in sums:
-            expected = (activated * real[:, :, None]).sum(1)
-            torch.testing.assert_close(summed, expected.float(), atol=1e-4, rtol=1e-4)
-            activated = activated.log1p()
+        for (activation, summed, plain), pool in pooled.items():
+            weights = ORACLES[activation](logits) * (1 if plain else importance.double()[:, :, None])
+            masked = weights.masked_fill(~real[:, :, None], 0.0 if summed else -torch.inf)
+            expected = masked.sum(1) if summed else masked.amax(1)
+            torch.testing.assert_close(pool, expected.float(), atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("texts", [1, 3, 70])

@@ -74,7 +74,7 @@ def network_side(
     if max_length is None:
         max_length = min(model_max_length(folder) or positions, positions)
     if type(max_length) is not int or not 3 <= max_length <= positions:
-        raise EncoderError(f"{folder}: max_seq_length is {max_length!r}: the network takes 3 to {positions} tokens")
+        raise EncoderError(f"{folder}: max_length is {max_length!r}: the network takes 3 to {positions} tokens")
     tokenizer_json = read_tokenizer_json(folder)
     vocabulary = config.size("vocab_size")
     tokens = Vocabulary(tokenizer_json).dim

@@ -14,7 +14,7 @@ import io
 import json
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from secrets import token_hex
 from typing import Any
@@ -23,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 from xxhash import xxh3_128_hexdigest
 
+from lsr.encoders.layouts import checked
 from lsr.encoders.model import ACTIVATIONS, Model, NetworkSide, OnnxSide, Selection, Side, TableSide
 from lsr.encoders.network.checkpoint import read_json
 from lsr.encoders.rows import selection
@@ -34,7 +35,6 @@ __all__ = ["DESCRIPTION", "read_onnx_folder", "write_files", "write_onnx_folder"
 
 FORMAT_VERSION = 1
 DESCRIPTION = "encoder.json"
-POLICIES = {"special": ("table", "drop"), "unknown": ("table", "drop"), "repeated": ("once", "count")}
 KINDS = ("vocabulary", "tokens", "latents")
 
 
@@ -42,19 +42,13 @@ def read_onnx_folder(folder: Path) -> Model:
     """The encoder of such a folder. Raises `EncoderError` that names the file or field that is missing or wrong."""
     path = folder / DESCRIPTION
     found = read_json(path)
-    version = found.get("format_version") if isinstance(found, dict) else None
-    if not isinstance(version, int) or version < 1:
-        raise EncoderError(f"{path}: no format_version, so not the description of an encoder of lsr")
-    if version > FORMAT_VERSION:
-        raise EncoderError(f"{path}: written by a newer lsr (format {version}); upgrade lsr")
+    checked.version(path, found, FORMAT_VERSION)
     name = found.get("name")
     if not isinstance(name, str) or not name:
         raise EncoderError(f"{path}: name is {name!r}: it must be a str")
     files = _Files(folder, found.get("files"))
-    try:
+    with checked.described(path):
         sides = [_side(files, found["dim"], found[which]) for which in ("query", "document")]
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise EncoderError(f"{path}: not the description of an encoder ({error})") from None
     settings = {which: {k: v for k, v in found[which].items() if k != "max_length"} for which in ("query", "document")}
     seed = json.dumps([found["dim"], settings, files.entries], sort_keys=True)
     return Model(
@@ -88,7 +82,7 @@ def write_onnx_folder(
         entry["tokenizer"] = _placed(contents, which, "tokenizer.json", side.tokenizer_json.encode())
         if isinstance(side, TableSide):
             entry["table"] = _placed(contents, which, "query_weights.npy", _npy(side.weights))
-            entry |= {policy: getattr(side, policy) for policy in POLICIES} | {"adapts": side.adapts}
+            entry |= checked.policies_of(side) | {"adapts": side.adapts}
         else:
             if isinstance(side, NetworkSide) and side.table is not None:
                 raise InvalidInput(
@@ -183,12 +177,8 @@ def _side(files: _Files, dim: int, entry: dict[str, Any]) -> Side:
         tokenizer_json = files.read(entry["tokenizer"]).decode()
     except UnicodeDecodeError:
         raise EncoderError(f"{where}: not a tokenizer.json (not UTF-8)") from None
-    prompt, limit = entry["prompt"], entry["max_length"]
-    if not isinstance(prompt, str):
-        raise TypeError(f"prompt is {prompt!r}")
+    prompt, limit = checked.text(entry, "prompt"), entry["max_length"]
     if "table" in entry:
-        if not all(entry[name] in known for name, known in POLICIES.items()):
-            raise ValueError(f"policies are {', '.join(str(entry[name]) for name in POLICIES)}")
         if limit is not None and (type(limit) is not int or limit < 1):
             raise ValueError(f"max_length is {limit!r}")
         return TableSide(
@@ -197,11 +187,11 @@ def _side(files: _Files, dim: int, entry: dict[str, Any]) -> Side:
             max_length=limit,
             prompt=prompt,
             adapts=entry["adapts"] is True,
-            **{name: entry[name] for name in POLICIES},
+            **checked.policies(entry),
         )
     positions, name = entry["positions"], entry["model"]
-    if type(limit) is not int or type(positions) is not int or not 3 <= limit <= positions:
-        raise ValueError(f"max_length {limit!r}, positions {positions!r} make no encoder")
+    if type(positions) is not int:
+        raise ValueError(f"positions is {positions!r}")
     if name not in files.entries:
         raise EncoderError(f"{files.folder / DESCRIPTION}: files has no length and hash of {name}")
     return OnnxSide(
@@ -210,26 +200,23 @@ def _side(files: _Files, dim: int, entry: dict[str, Any]) -> Side:
         tokenizer_json=tokenizer_json,
         chosen=_selection(entry, dim),
         dim=dim,
-        max_length=limit,
+        max_length=checked.limit(entry, positions),
         positions=positions,
         prompt=prompt,
     )
 
 
 def _selection(entry: dict[str, Any], dim: int) -> Selection:
-    kind, activation, dropped = entry["kind"], entry["activation"], entry["dropped"]
-    if kind not in KINDS or activation not in ACTIVATIONS:
-        raise ValueError(f"kind is {kind!r}, activation {activation!r}")
-    if not isinstance(dropped, list) or not all(type(i) is int and 0 <= i < dim for i in dropped):
-        raise ValueError(f"dropped must be term ids below {dim}")
-    for name in ("top_terms", "largest"):
-        if entry[name] is not None and (type(entry[name]) is not int or entry[name] < 1):
-            raise ValueError(f"{name} is {entry[name]!r}")
-    ratio = entry["prune_ratio"]
-    if isinstance(ratio, bool) or not isinstance(ratio, int | float) or not 0 <= ratio < 1:
-        raise ValueError(f"prune_ratio is {ratio!r}")
-    chosen = Selection(kind=kind, dim=dim, activation=activation, prune_ratio=ratio, dropped=tuple(dropped))
-    return replace(chosen, top_terms=entry["top_terms"], largest=entry["largest"], summed=bool(entry["summed"]))
+    return Selection(
+        kind=checked.choice(entry, "kind", KINDS),
+        dim=dim,
+        activation=checked.choice(entry, "activation", ACTIVATIONS),
+        prune_ratio=checked.ratio(entry),
+        dropped=checked.terms(entry, dim),
+        top_terms=checked.count(entry, "top_terms"),
+        largest=checked.count(entry, "largest"),
+        summed=bool(entry["summed"]),
+    )
 
 
 def _read_weights(files: _Files, name: str, dim: int) -> npt.NDArray[np.float32]:

@@ -36,7 +36,14 @@ TABLES = ("SparseStaticEmbedding", "IDF")
 AUTOENCODERS = ("SparseAutoEncoder", "CSRSparsity")
 # sentence-transformers names the activation before the logarithm.
 ACTIVATIONS = {"relu": "log1p_relu", "log1p_relu": "log1p_log1p_relu"}
-DENSE_ACTIVATIONS = {"Identity": "identity", "Tanh": "tanh", "ReLU": "relu", "GELU": "gelu", "Softplus": "softplus"}
+DENSE_ACTIVATIONS = {
+    "Identity": "identity",
+    "Tanh": "tanh",
+    "ReLU": "relu",
+    "GELU": "gelu",
+    "Softplus": "softplus",
+    "Sigmoid": "sigmoid",
+}
 
 
 class Module(NamedTuple):
@@ -51,7 +58,7 @@ def read_sides(folder: Path) -> tuple[Side, Side]:
     pipelines = _pipelines(folder)
     settings = _optional(folder / "config_sentence_transformers.json")
     prompts = settings.get("prompts") or {}
-    networks: dict[Path, NetworkSide] = {}
+    networks: dict[tuple[Module, ...], NetworkSide] = {}
     query = _side(folder, pipelines[0], _prompt(prompts, "query"), networks)
     document = _side(folder, pipelines[1], _prompt(prompts, "document", "passage", "corpus"), networks)
     return query, document
@@ -82,7 +89,7 @@ def _pipelines(folder: Path) -> tuple[list[Module], list[Module]]:
         raise EncoderError(f"{path}: not the configuration of a Router with types and structure") from None
 
 
-def _side(root: Path, pipeline: list[Module], prompt: str, networks: dict[Path, NetworkSide]) -> Side:
+def _side(root: Path, pipeline: list[Module], prompt: str, networks: dict[tuple[Module, ...], NetworkSide]) -> Side:
     kinds = [module.kind for module in pipeline]
     if kinds and kinds[0] in TABLES and len(kinds) == 1:
         return _table_side(pipeline[0].folder, prompt)
@@ -102,7 +109,8 @@ def _side(root: Path, pipeline: list[Module], prompt: str, networks: dict[Path, 
         )
     else:
         raise EncoderError(f"{root / MODULES}: {' + '.join(kinds)} is no sparse encoder that lsr knows")
-    known = networks.get(folder)
+    steps = tuple(module for module in pipeline if module.kind not in TABLES)
+    known = networks.get(steps)
     if known is not None and known.prompt == prompt and table is None and known.table is None:
         return known  # one network for both sides, one object
     settings = _optional(folder / "sentence_bert_config.json")
@@ -115,7 +123,7 @@ def _side(root: Path, pipeline: list[Module], prompt: str, networks: dict[Path, 
         table=table,
         shared=known,
     )
-    networks[folder] = side
+    networks[steps] = side
     return side
 
 

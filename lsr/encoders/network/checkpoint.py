@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from lsr.errors import EncoderError, MissingExtra, one_line
 
-__all__ = ["Checkpoint", "Config", "read_config", "read_json", "weight_files"]
+__all__ = ["SHARDED", "Checkpoint", "Config", "read_config", "read_json", "read_safetensors", "weight_files"]
 
 Array = npt.NDArray[np.float32]
 
@@ -89,13 +89,16 @@ def weight_files(folder: Path) -> list[Path]:
 
 
 class Checkpoint:
-    """The weights of a model by name, float32, checked to be finite as they are read."""
+    """The weights of a model by name, float32, checked to be finite as they are read.
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    `files` are those of the folder's transformer when None; `description` is the file that says what is in them.
+    """
+
+    def __init__(self, folder: Path, files: list[Path] | None = None, description: str = "config.json") -> None:
+        self.folder, self.description = folder, description
         self.tensors: dict[str, Array] = {}
-        for path in weight_files(folder):
-            self.tensors.update(_read_bin(path) if path.suffix == ".bin" else _read_safetensors(path))
+        for path in weight_files(folder) if files is None else files:
+            self.tensors.update(_read_bin(path) if path.suffix == ".bin" else read_safetensors(path))
 
     def __contains__(self, name: str) -> bool:
         return name in self.tensors
@@ -118,17 +121,18 @@ class Checkpoint:
         found = self.tensors.get(name)
         if found is None:
             raise EncoderError(
-                f"{self.folder}: its weights hold no tensor {name!r}: not the model that config.json names"
+                f"{self.folder}: its weights hold no tensor {name!r}: not the model that {self.description} names"
             )
         if len(found.shape) != len(shape) or any(b not in (a, None) for a, b in zip(found.shape, shape, strict=True)):
             wanted = tuple("any" if size is None else size for size in shape)
-            raise EncoderError(f"{self.folder}: {name} has shape {found.shape}, config.json says {wanted}")
+            raise EncoderError(f"{self.folder}: {name} has shape {found.shape}, {self.description} says {wanted}")
         if not np.isfinite(found).all():
             raise EncoderError(f"{self.folder}: {name} holds NaN or infinity; the weights are damaged")
         return found
 
 
-def _read_safetensors(path: Path) -> dict[str, Array]:
+def read_safetensors(path: Path) -> dict[str, Array]:
+    """The tensors of numbers in a safetensors file, as float32. Raises `EncoderError` when it is none."""
     from safetensors import SafetensorError, deserialize
 
     types = {"F64": np.float64, "F32": np.float32, "F16": np.float16}

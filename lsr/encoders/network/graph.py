@@ -22,11 +22,11 @@ from typing import Any
 import numpy as np
 
 from lsr.encoders.model import AutoencoderHead, Head, TokenHead, VocabularyHead
-from lsr.encoders.network.form import Layer, Network, Rotary
+from lsr.encoders.network.form import Layer, Network, Rotary, UnsupportedNetwork
 from lsr.encoders.network.head import Calibration, FloatHead, IntegerHead, VocabularyProduct
 from lsr.encoders.network.onnx_graph import Graph, Value
 
-__all__ = ["build_graph", "build_probe", "with_positions"]
+__all__ = ["build_graph", "build_probe", "check_head", "with_positions"]
 
 FAR = np.float32(-1e9)  # added to attention scores of padded positions: exp gives exactly 0
 
@@ -35,10 +35,11 @@ def build_graph(network: Network, head: Head, *, calibration: Calibration | None
     """The document encoder as an onnx.ModelProto, with inputs and outputs as in the module's head.
 
     With a `calibration` the vocabulary head is 8-bit, without one everything is float32. `chunk` is the number of terms in
-    a slice.
+    a slice. Raises `UnsupportedNetwork` for a head that has no graph.
     """
     from onnx import TensorProto
 
+    check_head(head, network.family)
     graph = Graph(half=calibration is not None)
     real = _real_positions(graph)  # bool [B, L]
     if isinstance(head, VocabularyHead):
@@ -46,11 +47,13 @@ def build_graph(network: Network, head: Head, *, calibration: Calibration | None
         product: VocabularyProduct = (
             FloatHead(graph, network) if calibration is None else IntegerHead(graph, network, calibration)
         )
-        hidden = _transform(graph, network, _body(graph, network, product.embeddings("input_ids"), real))
-        activations = head.activation.count("log1p") if head.pooling == "sum" else None
-        mask = graph.add("Unsqueeze", real, graph.constant([-1]))
+        hidden = _body(graph, network, product.embeddings("input_ids"), real)
+        if head.pooling == "cls":
+            hidden, real = (_first_position(graph, x) for x in (hidden, real))
+        hidden = _transform(graph, network, hidden)
+        summed = head.activation if head.pooling == "sum" else None
         name, shape, dim = "logits", ["B", network.vocabulary], network.vocabulary
-        result = product.pooled(hidden, mask, chunk, activations)
+        result = product.pooled(hidden, real, chunk, summed)
     else:
         words = graph.add("Gather", graph.weight(network.words), "input_ids")
         hidden = _body(graph, network, words, real)
@@ -63,6 +66,12 @@ def build_graph(network: Network, head: Head, *, calibration: Calibration | None
     graph.add("Identity", result, name=name)
     inputs: list[Value] = [("input_ids", TensorProto.INT64, ["B", "L"]), ("lengths", TensorProto.INT64, ["B"])]
     return graph.model(inputs, [(name, TensorProto.FLOAT, shape)], dim)
+
+
+def check_head(head: Head, where: object) -> None:
+    """Raises `UnsupportedNetwork`, which names `where` the model is, for a head that has no graph."""
+    if isinstance(head, VocabularyHead) and (head.importance or head.quality):
+        raise UnsupportedNetwork(f"{where}: a head with term importance or document quality (EPIC) has no ONNX graph")
 
 
 def build_probe(network: Network) -> Any:
@@ -212,14 +221,17 @@ def _transform(graph: Graph, network: Network, hidden: str) -> str:
     return graph.activation(network.transform.activation, graph.linear(hidden, *network.transform.dense))
 
 
+def _first_position(graph: Graph, x: str) -> str:
+    """x [B, L, ...] -> [B, 1, ...]."""
+    return graph.add("Slice", x, graph.constant([0]), graph.constant([1]), graph.constant([1]))
+
+
 def _token_weights(graph: Graph, head: TokenHead, hidden: str) -> str:
     """One weight a position [B, L]."""
     for layer in head.layers:
         hidden = graph.activation(layer.activation, graph.linear(hidden, layer.weight, layer.bias))
     weights = graph.add("Squeeze", hidden, graph.constant([2]))
-    if head.log1p:
-        weights = graph.add("Log", graph.add("Add", graph.add("Relu", weights), graph.constant(1, np.float32)))
-    return weights
+    return graph.activation("log1p_relu", weights) if head.log1p else weights
 
 
 def _latents(graph: Graph, head: AutoencoderHead, hidden: str, real: str) -> str:

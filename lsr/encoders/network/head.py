@@ -40,10 +40,10 @@ class VocabularyProduct(Protocol):
     def embeddings(self, ids: str) -> str:
         """Word embeddings float32 [B, L, E] of ids [B, L]."""
 
-    def pooled(self, hidden: str, real: str, chunk: int, activations: int | None) -> str:
-        """Largest logit of each term: hidden [B, L, E], real [B, L, 1] -> [B, V].
+    def pooled(self, hidden: str, real: str, chunk: int, summed: str | None) -> str:
+        """Largest logit of each term: hidden [B, L, E], real [B, L] -> [B, V].
 
-        With `activations` the logits of each position are activated (relu, then log1p so many times) and summed instead.
+        With `summed`, an activation, the logits of each position go through it and are summed instead.
         """
 
 
@@ -59,16 +59,18 @@ class FloatHead:
     def embeddings(self, ids: str) -> str:
         return self.graph.add("Gather", self.words, ids)
 
-    def pooled(self, hidden: str, real: str, chunk: int, activations: int | None) -> str:
+    def pooled(self, hidden: str, real: str, chunk: int, summed: str | None) -> str:
         graph = self.graph
         x = _columns(graph, graph.norm(hidden, *self.head.norm), real)
-        if activations is None:
-            largest = _pooled(graph, lambda part: graph.add("MatMul", part, x), self.table, self.head.bias, chunk)
+
+        def product(part: str) -> str:
+            return graph.add("MatMul", part, x)
+
+        if summed is None:
+            largest = _pooled(graph, product, self.table, self.head.bias, real, chunk)
             return graph.add("Add", largest, graph.constant(self.head.bias, np.float32))
-        product = _Activated(graph, real, activations, np.ones_like(self.head.bias), self.head.bias)
-        return _pooled(
-            graph, lambda part: graph.add("MatMul", part, x), self.table, self.head.bias, chunk, product.summed
-        )
+        pool = _Activated(graph, real, summed, np.ones_like(self.head.bias), self.head.bias).summed
+        return _pooled(graph, product, self.table, self.head.bias, real, chunk, pool)
 
 
 class IntegerHead:
@@ -108,7 +110,7 @@ class IntegerHead:
         steps = graph.add("Gather", graph.constant(self.word_steps[:, None], np.float32), ids)  # [B, L, 1]
         return graph.add("Mul", graph.add("Mul", codes, steps), graph.constant(self.unfold, np.float32))
 
-    def pooled(self, hidden: str, real: str, chunk: int, activations: int | None) -> str:
+    def pooled(self, hidden: str, real: str, chunk: int, summed: str | None) -> str:
         from onnx import TensorProto
 
         graph = self.graph
@@ -121,10 +123,10 @@ class IntegerHead:
             return graph.add("MatMulInteger", part, x, zero)
 
         steps = self.steps * ACTIVATION_STEP
-        if activations is not None:
-            summed = _Activated(graph, real, activations, steps, self.bias).summed
-            return _pooled(graph, product, self.table, self.bias, chunk, summed)
-        sums = _pooled(graph, product, self.table, self.bias, chunk)
+        if summed is not None:
+            pool = _Activated(graph, real, summed, steps, self.bias).summed
+            return _pooled(graph, product, self.table, self.bias, real, chunk, pool)
+        sums = _pooled(graph, product, self.table, self.bias, real, chunk)
         products = graph.add("Cast", sums, to=TensorProto.FLOAT)  # exact: E x 63 x 128 is below 2^24 up to E = 2,080
         logits = graph.add("Mul", products, graph.constant(steps, np.float32))
         return graph.add("Add", logits, graph.constant(self.bias, np.float32))
@@ -133,23 +135,22 @@ class IntegerHead:
 class _Activated:
     """Sum pooling of one slice: scaled, biased and activated at each position, then summed over the real ones."""
 
-    def __init__(self, graph: Graph, real: str, activations: int, steps: Array, bias: Array) -> None:
-        self.graph, self.activations, self.steps, self.bias = graph, activations, steps, bias
-        self.real = graph.add("Cast", graph.add("Squeeze", real, graph.constant([2])), to=1)  # float32 [B, L]
+    def __init__(self, graph: Graph, real: str, activation: str, steps: Array, bias: Array) -> None:
+        self.graph, self.activation, self.steps, self.bias = graph, activation, steps, bias
+        self.real = graph.add("Cast", real, to=1)  # float32 [B, L]
 
     def summed(self, logits: str, start: int, stop: int) -> str:
         """Logits [C, B, L] of the terms from start to stop -> [C, B]."""
         graph = self.graph
         scale, bias = (graph.constant(x[start:stop, None, None], np.float32) for x in (self.steps, self.bias))
         x = graph.add("Mul", graph.add("Cast", logits, to=1), scale)
-        x = graph.add("Relu", graph.add("Add", x, bias))
-        for _ in range(self.activations):
-            x = graph.add("Log", graph.add("Add", x, graph.constant(1, np.float32)))
+        x = graph.activation(self.activation, graph.add("Add", x, bias))
         return graph.add("ReduceSum", graph.add("Mul", x, self.real), graph.constant([2]), keepdims=0)
 
 
 def _columns(graph: Graph, x: str, real: str) -> str:
-    """x [B, L, E] as columns [E, B x L], with a copy of the first position in place of the padded ones."""
+    """x [B, L, E] as columns [E, B x L], with a copy of the first position in place of those that are not real [B, L]."""
+    real = graph.add("Unsqueeze", real, graph.constant([-1]))
     first = graph.add("Slice", x, graph.constant([0]), graph.constant([1]), graph.constant([1]))
     filled = graph.add("Where", real, x, first)
     hidden = graph.add("Slice", graph.add("Shape", x), graph.constant([2]), graph.constant([3]))
@@ -162,16 +163,17 @@ def _pooled(
     product: Callable[[str], str],
     table: str,
     bias: Array,
+    real: str,
     chunk: int,
     pool: Callable[[str, int, int], str] | None = None,
 ) -> str:
-    """Largest product of each row of table [V, E] with the columns of each text: [E, B x L] -> [B, V].
+    """Largest product of each row of table [V, E] with the columns of each text: [E, B x L] -> [B, V]; real is [B, L].
 
     The table is on the left, so that a text's products with a term lie side by side: ONNX Runtime takes the maximum over
     the last axis with vector instructions, five times as fast as over an inner axis (1.32, x86). It cuts the table once,
     on load, so the file holds it once.
     """
-    shape = graph.add("Concat", graph.constant([-1], np.int64), graph.add("Shape", "input_ids"), axis=0)  # C, B, L
+    shape = graph.add("Concat", graph.constant([-1], np.int64), graph.add("Shape", real), axis=0)  # C, B, L
     axis, rows = graph.constant([2]), len(bias)
     maxima = []
     for start in range(0, rows, chunk):

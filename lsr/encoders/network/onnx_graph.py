@@ -68,14 +68,18 @@ class Graph:
         return list(self.nodes[-1].output)
 
     def activation(self, name: str, x: str) -> str:
-        """x through "identity", "relu", "gelu", "gelu_tanh", "silu", "tanh" or "softplus"."""
+        """x through "identity", "relu", "gelu", "gelu_tanh", "silu", "tanh", "sigmoid" or "softplus"; "log1p_" before one
+        is log(1 + x) after it."""
         if name == "identity":
             return x
+        if name.startswith("log1p_"):
+            inner = self.activation(name.removeprefix("log1p_"), x)
+            return self.add("Log", self.add("Add", inner, self.constant(1, np.float32)))
         if name == "gelu_tanh":
             return self.add("Gelu", x, approximate="tanh")
         if name == "silu":
             return self.add("Mul", x, self.add("Sigmoid", x))
-        return self.add({"relu": "Relu", "gelu": "Gelu", "tanh": "Tanh", "softplus": "Softplus"}[name], x)
+        return self.add(name.capitalize(), x)  # Relu, Gelu, Tanh, Sigmoid, Softplus
 
     def model(self, inputs: list[Value], outputs: list[Value], dim: int) -> Any:
         """The finished onnx.ModelProto, checked. `dim` is noted in it, for the reader to compare with the tokenizer."""
