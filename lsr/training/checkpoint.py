@@ -22,6 +22,7 @@ def save(folder: Path, step: int, tensors: Mapping[str, Tensor], facts: Mapping[
     from safetensors.torch import save as to_bytes
 
     place, working = folder / f"{PREFIX}{step:09d}", folder / f"tmp-{step:09d}"
+    disk.make_folder(folder, exist_ok=True)
     for left in (place, working):
         if left.exists():
             disk.remove_tree(left)

@@ -79,7 +79,7 @@ class Development:
 def _found(vectors: SparseVectors, asked: SparseVectors, means: Mapping[str, float]) -> Found:
     lengths, frequencies = np.diff(vectors.indptr), np.bincount(vectors.indices, minlength=vectors.dim)
     facts = statistics(vectors)
-    warnings = [facts.collapse(), statistics(asked).collapse()]
+    warnings = [facts.collapse, statistics(asked).collapse]
     longest = int(frequencies.argmax())
     share = float(frequencies[longest] / max(len(vectors), 1))
     if share > LONG_LIST:

@@ -372,7 +372,8 @@ def _checked_targets(
     pair_scores: Callable[[Rows, Rows], Tensor] | None,
     device: torch.device,
 ) -> list[str]:
-    """Looks at the targets of some queries before hours are spent on them. Returns what looks odd, refuses what teaches nothing."""
+    """Looks at the targets of some queries before hours are spent on them. Returns what looks odd, refuses what teaches
+    nothing."""
     assert ensemble is not None
     queries, candidates = batches.at(0)
     queries, candidates = queries[:SAMPLE], candidates[:SAMPLE]

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from lsr.encoders.hub import fetch, is_hub_id
+from lsr.encoders.layouts.hugging_face_writing import write_hugging_face
 from lsr.encoders.layouts.sentence_transformers import MODULES
-from lsr.encoders.loading import BUNDLED
+from lsr.encoders.loading import BUNDLED, load_encoder
 from lsr.encoders.network.checkpoint import read_json
 from lsr.encoders.torch_engine import pretrained
 from lsr.errors import EncoderError, EncoderNotFound, InvalidInput
@@ -66,9 +67,10 @@ def begin(start: Start, name: str, *, head: bool, dropout: float, scratch: Path)
 def _folder(name: str, scratch: Path) -> Path:
     """The Hugging Face folder of a model's transformer."""
     if name in BUNDLED:
-        from lsr.encoders.layouts.hugging_face_writing import write_bundled
-
-        return write_bundled(name, scratch)
+        folder = scratch / name
+        if not folder.is_dir():
+            write_hugging_face(load_encoder(name).model, folder)
+        return folder
     folder = Path(name).expanduser()
     if not folder.is_dir():
         if not is_hub_id(name.partition("@")[0]):

@@ -204,7 +204,7 @@ def _dense(layer: nn.Linear, activation: str) -> DenseLayer:
 
 def _write_transformer(transformer: network.Transformer, folder: Path, start: Path) -> None:
     """config.json, weights and tokenizer, as transformers reads them."""
-    from lsr.encoders.layouts.writing import TOKENIZER_FILES
+    from lsr.encoders.layouts.files import TOKENIZER_FILES
 
     with transformer.whole() as model:
         model.save_pretrained(str(folder))
