@@ -5,8 +5,8 @@
 "naive" is what sentence-transformers computes: logits of all positions, activated, masked, then the maximum. Hidden states
 and weights are random; a bias is set so that a text has `--active` terms, as late in training ("sparse"), or all, as a new
 head has ("all terms"). Lengths are all `--length`, or drawn from 1 to it ("mixed"). With bf16 and fp16 hidden states have
-that type, the weights are float32, and autocast is on, as in training. Memory is what is allocated beyond the inputs at the peak.
-The error is the largest of the activated weights against float32 on the same numbers. `--tiles` times every tile of the
+that type, the weights are float32, and autocast is on, as in training. Memory is what is allocated beyond the inputs at the
+peak. The error is the largest of the activated weights against float32 on the same numbers. `--tiles` times every tile of the
 kernel instead, the forward alone.
 """
 

@@ -55,13 +55,11 @@ def pooled_logits(
     """
     dtype, lengths = _checked(hidden, lengths, weight, bias)
     kernel = _kernel(implementation, hidden, dtype)
-    with torch.autocast(hidden.device.type, enabled=False):
-        if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (hidden, weight, bias)):
-            pooled: Tensor = _PooledLogits.apply(  # type: ignore[no-untyped-call]
-                hidden, lengths, weight, bias, dtype, kernel
-            )
-            return pooled
-        return _pooled(hidden, lengths, weight, bias, dtype, kernel, None)
+    if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (hidden, weight, bias)):
+        given = hidden, lengths, weight, bias, dtype, kernel
+        pooled: Tensor = _PooledLogits.apply(*given)  # type: ignore[no-untyped-call]
+        return pooled
+    return _pooled(hidden, lengths, weight, bias, dtype, kernel, None)
 
 
 def summed_activations(
@@ -74,21 +72,18 @@ def summed_activations(
     gives zeros.
     """
     dtype, lengths = _checked(hidden, lengths, weight, bias)
-    with torch.autocast(hidden.device.type, enabled=False):
-        summed: Tensor = _SummedActivations.apply(  # type: ignore[no-untyped-call]
-            hidden, lengths, weight, bias, logarithms, dtype
-        )
-        return summed
+    given = hidden, lengths, weight, bias, logarithms, dtype
+    summed: Tensor = _SummedActivations.apply(*given)  # type: ignore[no-untyped-call]
+    return summed
 
 
 def first_logits(hidden: Tensor, lengths: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """The logits of each text's first position ("cls" pooling), as `pooled_logits` otherwise."""
     dtype, lengths = _checked(hidden, lengths, weight, bias)
-    with torch.autocast(hidden.device.type, enabled=False):
-        logits = (hidden[:, 0].to(dtype) @ weight.to(dtype).T).to(torch.promote_types(dtype, torch.float32))
-        if bias is not None:
-            logits = logits + bias.to(logits.dtype)
-        return logits.masked_fill((lengths == 0)[:, None], -torch.inf)
+    logits = (hidden[:, 0].to(dtype) @ weight.to(dtype).T).to(torch.promote_types(dtype, torch.float32))
+    if bias is not None:
+        logits = logits + bias.to(logits.dtype)
+    return logits.masked_fill((lengths == 0)[:, None], -torch.inf)
 
 
 def activate(logits: Tensor, name: str) -> Tensor:
@@ -124,18 +119,17 @@ class _PooledLogits(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         hidden, lengths, weight, bias, places = ctx.saved_tensors
         for_hidden, _, for_weight, for_bias = ctx.needs_input_grad[:4]
-        with torch.autocast(hidden.device.type, enabled=False):
-            gradient = gradient.masked_fill((lengths == 0)[:, None], 0)
-            entries = torch.cat([gradient.count_nonzero(1), gradient.count_nonzero(0)]).cpu().numpy()
-            per_text, per_term = entries[: len(hidden)], entries[len(hidden) :]
-            return (
-                _gradient_of_hidden(gradient, places, hidden, weight, per_text) if for_hidden else None,
-                None,
-                _gradient_of_weight(gradient, places, hidden, weight, per_term) if for_weight else None,
-                gradient.sum(0).to(bias.dtype) if for_bias else None,
-                None,
-                None,
-            )
+        gradient = gradient.masked_fill((lengths == 0)[:, None], 0)
+        entries = torch.cat([gradient.count_nonzero(1), gradient.count_nonzero(0)]).cpu().numpy()
+        per_text, per_term = entries[: len(hidden)], entries[len(hidden) :]
+        return (
+            _gradient_of_hidden(gradient, places, hidden, weight, per_text) if for_hidden else None,
+            None,
+            _gradient_of_weight(gradient, places, hidden, weight, per_term) if for_weight else None,
+            gradient.sum(0).to(bias.dtype) if for_bias else None,
+            None,
+            None,
+        )
 
 
 def _pooled(
@@ -237,6 +231,7 @@ class _SummedActivations(torch.autograd.Function):
         of_weight = torch.zeros(weight.shape, dtype=sums, device=hidden.device) if for_weight else None
         of_bias = torch.zeros(len(weight), dtype=sums, device=hidden.device) if for_bias else None
         real = _real(hidden, lengths)
+        # A loss may be called under another autocast than the head was.
         with torch.autocast(hidden.device.type, enabled=False):
             table = weight.to(ctx.dtype)
             for texts in text_blocks(hidden):

@@ -168,14 +168,14 @@ def test_gradients_of_16_bits_are_summed_in_32(dtype: DType) -> None:
     hidden = torch.ones(texts, 2, 1, dtype=dtype, requires_grad=True)
     weight, bias = (torch.ones(shape, dtype=dtype, requires_grad=True) for shape in ((1, 1), (1,)))
     lengths = torch.full((texts,), 2)
-    for pooled in (pooled_logits(hidden, lengths, weight, bias), summed_activations(hidden, lengths, weight, bias, 0)):
-        weight.grad = bias.grad = None
-        torch.autograd.backward(pooled.sum())
-        times = 2 if pooled[0, 0] == 4 else 1
-        for gradient in (weight.grad, bias.grad):
-            assert gradient is not None
-            assert gradient.dtype == dtype
-            assert gradient.item() == torch.tensor(times * texts).to(dtype).item()
+    blocks = [slice(text, text + 10) for text in range(0, texts, 10)]
+    with patch.object(head, "text_blocks", lambda _: blocks), patch.object(head, "BLOCK_BYTES", 1000):
+        once = pooled_logits(hidden, lengths, weight, bias)
+        twice = summed_activations(hidden, lengths, weight, bias, 0)
+        for pooled, expected in ((once, texts), (twice, 2 * texts)):
+            for gradient in torch.autograd.grad(pooled.sum(), (weight, bias)):
+                assert gradient.dtype == dtype
+                assert gradient.item() == torch.tensor(expected).to(dtype).item()
 
 
 def test_under_autocast_logits_have_16_bits_and_gradients_the_type_of_the_weights() -> None:
@@ -197,6 +197,15 @@ def test_under_autocast_logits_have_16_bits_and_gradients_the_type_of_the_weight
     ):
         assert one.dtype == torch.float32
         assert torch.equal(one, other)
+
+
+def test_a_backward_under_autocast_is_that_of_a_forward_without() -> None:
+    given = inputs(3, 6, 8, 50, shortest=1)
+    for pool in (pooled_logits, summed_activations):
+        pooled = pool(*given)
+        exact = gradients(pooled, torch.ones_like(pooled), given)
+        with torch.autocast("cpu", torch.bfloat16):
+            assert_same_gradients(gradients(pooled, torch.ones_like(pooled), given), exact, 1e-6)
 
 
 @pytest.mark.parametrize("name", ACTIVATIONS)
