@@ -161,7 +161,7 @@ class TestScoreFile:
         found = teacher.pairs(rows, columns)
         assert found.dtype == np.float32
         assert np.array_equal(found, [np.nan, 1.5, np.nan, np.nan, np.nan, -3], equal_nan=True)
-        assert np.isnan(teacher.pairs(np.array([0]), np.array([3]))).all()  # past the documents of the file
+        assert np.isnan(teacher.pairs(np.array([0]), np.array([5]))).all()  # past the documents that were named
         assert teacher.skipped == 1
 
     @pytest.mark.parametrize(
