@@ -79,9 +79,7 @@ def stanford_colbert(folder: Path) -> Path:
     tensors["linear.weight"] = torch.randn((16, families.HIDDEN), generator=torch.Generator().manual_seed(7))
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     config.save_pretrained(folder)
-    settings: dict[str, Any] = {
-        f"{side}_maxlen": STANFORD_LENGTHS[name] for side, name in (("query", "query"), ("doc", "document"))
-    }
+    settings: dict[str, Any] = {"query_maxlen": STANFORD_LENGTHS["query"], "doc_maxlen": STANFORD_LENGTHS["document"]}
     settings |= {"query_token_id": STANFORD_MARKERS["query"], "doc_token_id": STANFORD_MARKERS["document"]}
     settings |= {"mask_punctuation": False, "attend_to_mask_tokens": False}
     (folder / "artifact.metadata").write_text(json.dumps(settings))

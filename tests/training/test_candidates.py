@@ -83,20 +83,21 @@ class TestMining:
         assert (np.diff(np.sort(found, axis=1), axis=1)[np.sort(found, axis=1)[:, 1:] >= 0] > 0).all()
 
     def test_other_scores_are_joined_by_rank(self) -> None:
-        dense, sparse = Cosines(20, 80, 0), Sparse(random_vectors(20, 99, 5), random_vectors(80, 99, 9, seed=1))
-        lists = [best(dense.whole(), 12), best(sparse.whole(), 12, floor=0)]
-        expected = np.full((20, 12), -1)
+        # So deep that a document in both lists may stand behind one that is high in one of them.
+        dense, sparse = Cosines(20, 200, 0), Sparse(random_vectors(20, 99, 5), random_vectors(200, 99, 9, seed=1))
+        lists = [best(dense.whole(), 90), best(sparse.whole(), 90, floor=0)]
+        expected = np.full((20, 90), -1)
         for query in range(20):
             shares: dict[int, float] = {}
             for rows in lists:
                 for rank, row in enumerate(rows[query].tolist(), 1):
                     if row >= 0:
                         shares[row] = shares.get(row, 0) + 1 / (60 + rank)
-            ordered = sorted(shares, key=lambda row: (-shares[row], row))[:12]
+            ordered = sorted(shares, key=lambda row: (-shares[row], row))[:90]
             expected[query, : len(ordered)] = ordered
-        found = mine([dense, sparse], 20, 80, 12)
+        found = mine([dense, sparse], 20, 200, 90)
         assert np.array_equal(found, expected)
-        twice = [mine(order, 20, 80, 12) for order in ([dense, sparse, dense], [dense, dense, sparse])]
+        twice = [mine(order, 20, 200, 90) for order in ([dense, sparse, dense], [dense, dense, sparse])]
         assert np.array_equal(twice[0], twice[1])
 
     def test_fewer_documents_than_asked_for(self) -> None:
@@ -199,6 +200,10 @@ class TestDrawing:
         assert drawn[1] in (0, 1)
         assert sorted(drawn[2:].tolist())[:2] == [-1, -1]
         assert sorted(drawn[drawn >= 0].tolist()) == [0, 1, 2, 3]
+
+    def test_many_random_ones_are_distinct(self) -> None:
+        candidates = Candidates(ranked(40, 30, 1100), np.full(40, -1), self.STRATA, 100, n_documents=1100)
+        assert distinct(candidates.sample(np.arange(40), np.random.default_rng(0)))
 
     def test_the_generator_decides(self) -> None:
         candidates = Candidates(ranked(9, 30, 5000), np.full(9, -1), self.STRATA, 1, n_documents=5000)

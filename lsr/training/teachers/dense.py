@@ -158,7 +158,7 @@ class DenseTeacher(MatrixTeacher):
             try:
                 vectors: torch.Tensor = encode(texts, batch_size=size, **options).float()
                 break
-            except torch.OutOfMemoryError:
+            except torch.cuda.OutOfMemoryError:
                 if size == 1:
                     raise InvalidInput(
                         f"{self.name}: one text does not fit in the memory of {self.device}; give a smaller max_length"

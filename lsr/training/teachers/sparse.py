@@ -57,7 +57,7 @@ class _Padded:
     def scattered(self, columns: torch.Tensor, width: int) -> torch.Tensor:
         """float32 [N, width]: the weights of the terms that have a column (int64 [dim + 1]; `width` where they have none)."""
         spread = torch.zeros((len(self.terms), width + 1), device=self.terms.device)
-        # The terms of a row are distinct; what shares the last column is thrown away.
+        # The terms of a row are distinct, but for the padding, whose weight is 0; what shares the last column is thrown away.
         spread.scatter_(1, columns[self.terms.long()], self.weights.float())
         return spread[:, :width]
 
@@ -89,7 +89,6 @@ class SparseScores(MatrixTeacher):
         asked = all_queries[queries]
         used = torch.zeros(asked.dim + 1, dtype=torch.bool, device=self.device)
         used[asked.terms.reshape(-1).long()] = True
-        used[-1] = False  # the padding
         numbers = used.cumsum(0)
         width = min(asked.terms.numel(), asked.dim)
         if width > COLUMNS:
