@@ -43,9 +43,7 @@ _ENDINGS = frozenset(
         "ors",
     )
 )
-_STRANGERS = frozenset(  # pairs of allowed endings that make different words: police and policy, past and paste
-    map(frozenset, (("e", "y"), ("", "e"), ("e", "ies"), ("y", "es"), ("", "y"), ("", "ies"), ("", "d")))
-)
+_STRANGERS = {"", "e"}  # moral and morale, human and humane
 
 
 class _Forms(NamedTuple):
@@ -132,7 +130,7 @@ def _related(one: str, other: str) -> bool:
     if len(shared) < LEAST_LETTERS - 1:
         return False
     first, second = (_ending(word[len(shared) :], shared[-1]) for word in (one, other))
-    return first in _ENDINGS and second in _ENDINGS and frozenset((first, second)) not in _STRANGERS
+    return first in _ENDINGS and second in _ENDINGS and {first, second} != _STRANGERS
 
 
 def _ending(rest: str, before: str) -> str:
