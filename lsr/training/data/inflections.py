@@ -18,31 +18,9 @@ __all__ = ["Inflections"]
 LEAST_LETTERS = 4
 _WORD = re.compile(r"[^\W\d_]+")
 # What may differ after the letters that two forms share. Snowball also joins words that only share a root (universe and
-# university, general and generation, organ and organization); their endings are not among these.
-_ENDINGS = frozenset(
-    (
-        "",
-        "s",
-        "es",
-        "e",
-        "ed",
-        "d",
-        "ing",
-        "y",
-        "ies",
-        "ied",
-        "ion",
-        "ions",
-        "ation",
-        "ations",
-        "ment",
-        "ments",
-        "er",
-        "ers",
-        "or",
-        "ors",
-    )
-)
+# university, general and generation, organ and organization), and doers with what they do (a driver and to drive): their
+# endings are not among these.
+_ENDINGS = frozenset(("", "s", "es", "e", "ed", "d", "ing", "y", "ies", "ied", "ion", "ions", "ation", "ations"))
 _STRANGERS = {"", "e"}  # moral and morale, human and humane
 
 
