@@ -24,10 +24,12 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from benchmarks.training_texts import Domains, medical_question, passage_of, readable, shortened
 from lsr.training.data import (
@@ -48,7 +50,7 @@ EVALUATED_BELOW = ("multihop", "ragsmith")  # folders of collections
 HELD_OUT, HELD_OUT_SHARE = 300, 0.1  # development queries of a kind, and no more than this share of them
 DEV_DOCUMENTS = 20_000
 COMMON_ANSWER = 3  # an answer to more questions than this names the subject of none
-INFLECTION_RATE = 0.5
+MOST_TECHNICAL = 255_000  # passages of technical documentation: more of the same
 # Made from the passages of each domain: kind -> domain -> (queries, at most of one passage). Technical documentation has most
 # of the passages, and would drown the others.
 MADE: dict[str, dict[str, tuple[int, int]]] = {
@@ -59,8 +61,8 @@ MADE: dict[str, dict[str, tuple[int, int]]] = {
     "headings": {"technical": (20_000, 1), "medical": (5_000, 1), "general": (10_000, 1)},
 }
 CALLED = {"headings": "titles"}  # "heading" are the pairs of heading and paragraph
-# Kinds that have inflected copies, and of which share of their queries.
-INFLECTED = {"keywords": 0.3, "heading": 0.2, "sentences": 0.15, "medical": 0.4}
+# Kinds that have inflected copies: of which share of their queries, and the chance of each word.
+INFLECTED = {"keywords": (0.3, 0.5), "heading": (0.25, 0.4), "sentences": (0.15, 0.3), "medical": (0.25, 0.3)}
 
 
 @dataclass
@@ -86,6 +88,16 @@ class Data:
 
     def content(self, row: int) -> str:
         return f"{self.titles[row]} {self.texts[row]}" if self.titles[row] else self.texts[row]
+
+    def keep(self, rows: npt.NDArray[np.int64]) -> None:
+        """Leaves out all other documents. No query may have one of them as its answer."""
+        place = dict(zip(rows.tolist(), range(len(rows)), strict=True))
+        self.titles = [self.titles[row] for row in place]
+        self.texts = [self.texts[row] for row in place]
+        self._rows = {key: place[row] for key, row in self._rows.items() if row in place}
+        for queries in self.queries.values():
+            for answers in queries.values():
+                answers[:] = [place[row] for row in answers]
 
     def query(self, kind: str, text: str, rows: Iterable[int]) -> None:
         """Adds a query once; it may have several answers."""
@@ -174,18 +186,33 @@ def read_trivia(data: Data, forbidden: Forbidden) -> None:
             data.counts["trivia questions left out"] += 1
 
 
-def make_queries(data: Data, forbidden: Forbidden, seed: int) -> None:
-    contents = [data.content(row) for row in range(len(data.texts))]
+def domains_of(data: Data) -> npt.NDArray[np.str_]:
+    """The domain of each document."""
     domains = Domains(
-        technical=[line["positive"] for line in lines("techdocs-headings.jsonl.gz")],
-        medical=[line["positive"] for line in lines("medquad.jsonl.gz")],
+        technical=[line["positive"] for line in islice(lines("techdocs-headings.jsonl.gz"), 0, None, 4)],
+        medical=[line["positive"] for line in islice(lines("medquad.jsonl.gz"), 0, None, 4)],
         general=[one["text"] for line in lines("2wiki-train.jsonl.gz") for one in (*line["gold"], *line["other"])],
     )
-    domain = np.array([domains.of(text) for text in contents])
+    return np.array([domains.of(data.content(row)) for row in range(len(data.texts))])
+
+
+def thin_out(data: Data, domain: npt.NDArray[np.str_], rng: np.random.Generator) -> npt.NDArray[np.str_]:
+    """Leaves out some technical documents that answer nothing; gives the domains of the others."""
+    answers = {row for queries in data.queries.values() for rows in queries.values() for row in rows}
+    free = [row for row in np.flatnonzero(domain == "technical").tolist() if row not in answers]
+    more = int((domain == "technical").sum()) - MOST_TECHNICAL
+    left_out = rng.choice(free, min(max(more, 0), len(free)), replace=False)
+    data.counts["technical documents left out"] = len(left_out)
+    kept = np.setdiff1d(np.arange(len(domain)), left_out)
+    data.keep(kept)
+    return domain[kept]
+
+
+def make_queries(data: Data, domain: npt.NDArray[np.str_], forbidden: Forbidden, seed: int) -> None:
     for name in np.unique(domain).tolist():
         rows = np.flatnonzero(domain == name)
         data.counts[f"documents, {name}"] = len(rows)
-        some = Passages([contents[row] for row in rows], [len(data.titles[row]) for row in rows])
+        some = Passages([data.content(row) for row in rows], [len(data.titles[row]) for row in rows])
         for kind, wanted in MADE.items():
             count, each = wanted[name]
             made = MadeQueries(kind, count=count, per_document=each)
@@ -218,8 +245,9 @@ def inflected(training: TrainingSet, rng: np.random.Generator) -> dict[str, list
     found: dict[str, list[tuple[str, int]]] = {}
     for number, kind in enumerate(training.kinds):
         for row in np.flatnonzero((training.kind == number) & (training.positives >= 0)).tolist():
-            if rng.random() < INFLECTED.get(kind, 0.0):
-                query = inflections.vary(training.queries[row], rng, INFLECTION_RATE)
+            share, rate = INFLECTED.get(kind, (0.0, 0.0))
+            if rng.random() < share:
+                query = inflections.vary(training.queries[row], rng, rate)
                 if query != training.queries[row]:
                     found.setdefault(f"{kind}-inflected", []).append((query, int(training.positives[row])))
     return found
@@ -302,7 +330,9 @@ def main() -> None:
     read_multi_hop(data, forbidden)
     read_trivia(data, forbidden)
     say(f"{len(data.texts):,} documents with those of pairs")
-    make_queries(data, forbidden, options.seed)
+    domain = thin_out(data, domains_of(data), rng)
+    say(f"{len(data.texts):,} documents kept")
+    make_queries(data, domain, forbidden, options.seed)
     say("queries made")
     everything = training_set(data)
     least = {kind: int(HELD_OUT_SHARE * len(found)) for kind, found in data.queries.items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Iterable
@@ -15,7 +16,7 @@ __all__ = ["Domains", "medical_question", "passage_of", "readable", "shortened"]
 LEAST_WORDS = 8
 MOST_CHARACTERS = 1500  # of an answer: more than 256 tokens are not read
 TITLE_WORDS = 12
-_CODE = re.compile(r"[{}<>=|\\^~@#$`_\[\]*;]|::|--|\(\)|//|â")
+_CODE = re.compile(r"[{}<>=|\\^~@#$`\[\]*;]|::|--|\(\)|//|â|document type:")
 _TITLE = re.compile(r"\.\s+")
 _SENTENCE = re.compile(r"(?<=[.!?])\s+")
 
@@ -108,10 +109,14 @@ class Domains:
         counts = {name: Counter(word for text in some for word in content_words(text)) for name, some in texts.items()}
         self._names = list(counts)
         words = set().union(*counts.values())
-        total = np.array([sum(one.values()) + len(words) for one in counts.values()], float)
-        self._weights = {word: np.log((np.array([one[word] for one in counts.values()]) + 1) / total) for word in words}
+        totals = [sum(one.values()) + len(words) for one in counts.values()]
+        self._weights = {
+            word: [math.log((one[word] + 1) / total) for one, total in zip(counts.values(), totals, strict=True)]
+            for word in words
+        }
 
     def of(self, text: str) -> str:
         """The name of the domain."""
         found = [self._weights[word] for word in content_words(text) if word in self._weights]
-        return self._names[int(np.argmax(np.sum(found, axis=0)))] if found else self._names[0]
+        sums = [sum(column) for column in zip(*found, strict=True)]
+        return self._names[sums.index(max(sums))] if sums else self._names[0]

@@ -55,7 +55,11 @@ def test_positives_are_ids_or_texts_and_new_texts_become_documents(corpus: Path,
         {"query": "by id", "positive_ids": ["c"]},
         {"text": "by whole text", "positive": "Logs Rotating a log file."},
         {"query": "by text below the title", "positive": "Rotating a log file."},
-        {"query": "a new one", "positives": ["Moons are cold.", "Stars are hot."], "negatives": "Rain is wet."},
+        {
+            "query": "a new one",
+            "positives": ["Moons are cold.", "Stars are hot."],
+            "negatives": ["Rain is wet.", "Stars are hot."],
+        },
         {"query": "without"},
     )
     found = load(corpus, queries)
@@ -66,7 +70,7 @@ def test_positives_are_ids_or_texts_and_new_texts_become_documents(corpus: Path,
     assert found.positives.dtype == np.int64
     assert found.kind.dtype == np.uint8
     assert found.negative_starts.tolist() == [0, 0, 0, 0, 1, 2, 2]
-    assert found.negatives.tolist() == [3, 3]
+    assert found.negatives.tolist() == [3, 3]  # never what is a positive too
     assert found.origins.tolist() == list(range(6))
 
 
@@ -291,9 +295,10 @@ def test_more_data_leaves_most_development_queries_where_they_are() -> None:
 
 
 def test_nothing_like_a_development_query_is_trained_on() -> None:
-    texts = ["rotate logs", "Rotate logs!", "rotating logs", "cold moons", "two answers", "two answers"]
-    everything = training_set(texts, [0, 1, 0, 1, 0, 0], [0, 1, 0, -1, 2, 3])
-    everything.origins[2] = 0
+    texts = ["rotate logs", "Rotate logs!", "rotating logs", "cold moons", "two answers", "two answers", "Rotate Logs"]
+    everything = training_set(texts, [0, 1, 0, 1, 0, 0, 1], [0, 1, 0, -1, 2, 3, -1])
+    everything.origins[2] = 0  # a copy of one that is held out
+    everything.origins[6] = 3  # a copy of another that came out like it
     training, dev = development_split(everything, {"a": 2})
     assert dev.queries == ["rotate logs", "two answers", "two answers"]
     assert training.queries == ["cold moons"]

@@ -23,7 +23,7 @@ DOCUMENTS = [
 
 
 def made(
-    kind: str, documents: list[str] = DOCUMENTS, titles: list[int] | None = None, **options: int
+    kind: str, documents: list[str] = DOCUMENTS, titles: list[int] | None = None, **options: Any
 ) -> list[tuple[int, str]]:
     return sorted(made_queries(Passages(documents, titles or ()), MadeQueries(kind, **options)))
 
@@ -89,6 +89,15 @@ def _keywords(documents: list[str], seed: int) -> list[tuple[int, str]]:
     return list(made_queries(Passages(documents), MadeQueries("keywords"), seed))
 
 
+def test_no_two_queries_are_equal() -> None:
+    documents = [
+        f"{head} One document about copper kettles and silver spoons." for head in ("Solar panels.", "SOLAR panels:")
+    ]
+    assert len(made("headings", documents)) == 1
+    found = made("keywords", documents, per_document=50)
+    assert len({query.casefold() for _, query in found}) == len(found) > 1
+
+
 @pytest.mark.parametrize("kind", MADE_KINDS)
 def test_code_and_stumps_give_no_queries(kind: str) -> None:
     assert made(kind, [DOCUMENTS[3], "Go.", "", "1 2 3 4 5 6 7 8 9 10. 11 12 13 14 15 16 17 18 19 20"]) == []
@@ -135,8 +144,8 @@ ROOTS = [
     "policy",
     "organ",
     "organization",
-    "past",
-    "paste",
+    "moral",
+    "morale",
 ]
 
 

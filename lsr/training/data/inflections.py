@@ -18,34 +18,10 @@ __all__ = ["Inflections"]
 LEAST_LETTERS = 4
 _WORD = re.compile(r"[^\W\d_]+")
 # What may differ after the letters that two forms share. Snowball also joins words that only share a root (universe and
-# university, general and generation, organ and organization); their endings are not among these.
-_ENDINGS = frozenset(
-    (
-        "",
-        "s",
-        "es",
-        "e",
-        "ed",
-        "d",
-        "ing",
-        "y",
-        "ies",
-        "ied",
-        "ion",
-        "ions",
-        "ation",
-        "ations",
-        "ment",
-        "ments",
-        "er",
-        "ers",
-        "or",
-        "ors",
-    )
-)
-_STRANGERS = frozenset(  # pairs of allowed endings that make different words: police and policy, past and paste
-    map(frozenset, (("e", "y"), ("", "e"), ("e", "ies"), ("y", "es"), ("", "y"), ("", "ies"), ("", "d")))
-)
+# university, general and generation, organ and organization), and doers with what they do (a driver and to drive): their
+# endings are not among these.
+_ENDINGS = frozenset(("", "s", "es", "e", "ed", "d", "ing", "y", "ies", "ied", "ion", "ions", "ation", "ations"))
+_STRANGERS = {"", "e"}  # moral and morale, human and humane
 
 
 class _Forms(NamedTuple):
@@ -132,7 +108,7 @@ def _related(one: str, other: str) -> bool:
     if len(shared) < LEAST_LETTERS - 1:
         return False
     first, second = (_ending(word[len(shared) :], shared[-1]) for word in (one, other))
-    return first in _ENDINGS and second in _ENDINGS and frozenset((first, second)) not in _STRANGERS
+    return first in _ENDINGS and second in _ENDINGS and {first, second} != _STRANGERS
 
 
 def _ending(rest: str, before: str) -> str:

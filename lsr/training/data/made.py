@@ -38,6 +38,7 @@ REST = 40  # letters that must be left below a heading
 SPAN = (5, 12)
 KEYWORDS = (3, 6)
 CANDIDATES = 8  # of which so many keywords are drawn
+DRAWS = 8  # tries to find keywords that are not those of another document
 COUNTED = 50_000  # documents that document frequencies are counted in
 
 _SENTENCE_END = re.compile(
@@ -231,7 +232,7 @@ def _keywords(passages: Passages, row: int, rng: np.random.Generator) -> Iterato
             best.append(word)
         if len(best) == CANDIDATES:
             break
-    while len(best) >= KEYWORDS[0]:
+    for _ in range(DRAWS if len(best) >= KEYWORDS[0] else 0):
         count = min(int(rng.integers(KEYWORDS[0], KEYWORDS[1] + 1)), len(best))
         chance = np.array([scored[word] for word in best]) ** 2
         drawn = {best[i] for i in rng.choice(len(best), count, replace=False, p=chance / chance.sum())}
