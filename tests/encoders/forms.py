@@ -35,7 +35,7 @@ def layers(*activations: str, seed: int = 0, width: int = HIDDEN) -> tuple[Dense
     return tuple(found)
 
 
-EPIC = {"importance": layers("log1p_softplus", seed=1), "quality": layers("sigmoid", seed=2)}
+IMPORTANCE, QUALITY = layers("log1p_softplus", seed=1), layers("sigmoid", seed=2)
 HEADS: dict[str, Head] = {
     "max relu": VocabularyHead(activation="relu"),
     "max softplus": VocabularyHead(activation="softplus"),
@@ -46,11 +46,11 @@ HEADS: dict[str, Head] = {
     "cls softplus": VocabularyHead(pooling="cls", activation="softplus"),
     "importance": VocabularyHead(importance=layers("gelu", "softplus", seed=3)),
     "importance below 0": VocabularyHead(activation="relu", importance=layers("identity", seed=20)),
-    "importance sum": VocabularyHead(pooling="sum", importance=EPIC["importance"]),
-    "importance cls": VocabularyHead(pooling="cls", importance=EPIC["importance"]),
-    "quality": VocabularyHead(quality=EPIC["quality"]),
+    "importance sum": VocabularyHead(pooling="sum", importance=IMPORTANCE),
+    "importance cls": VocabularyHead(pooling="cls", importance=IMPORTANCE),
+    "quality": VocabularyHead(quality=QUALITY),
     "quality cls": VocabularyHead(pooling="cls", activation="relu", quality=layers("tanh", "softplus", seed=5)),
-    "EPIC": VocabularyHead(activation="softplus", **EPIC),
+    "EPIC": VocabularyHead(activation="softplus", importance=IMPORTANCE, quality=QUALITY),
     "tokens softplus": TokenHead(layers=layers("log1p_softplus", seed=6)),
     "tokens sum": TokenHead(layers=layers("tanh", "softplus", seed=7), log1p=True, pooling="sum"),
     "tokens sigmoid": TokenHead(layers=layers("sigmoid", seed=8)),
