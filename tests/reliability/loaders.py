@@ -504,6 +504,7 @@ LOADERS: dict[str, Loader] = {
     "encoder-sentence-transformers": Loader(
         make=encoders("splade", "router", "router-idf", "csr"), load=load_without_torch
     ),
+    "encoder-lsr": Loader(make=encoders("policies", "lsr", "lsr-two"), load=load_without_torch),
     "encoder-exported": Loader(
         make=encoders("exported", "exported-network"), load=load_without_torch, repair=repair_encoder
     ),

@@ -218,6 +218,48 @@ def token_head(folder: Path) -> Path:
     return folder
 
 
+def policies(folder: Path) -> Path:
+    """sentence-transformers 5 with an lsr.json: queries by a table, documents cut to their heaviest terms."""
+    said = {
+        "document": {"top_terms": 9, "dropped": [0, 5], "prune_ratio": 0.1},
+        "query": {"special": "drop", "max_length": 6},
+    }
+    write_json(router(folder) / "lsr.json", {"format_version": 1} | said)
+    return folder
+
+
+def lsr_folder(folder: Path, *, own: bool = False) -> Path:
+    """lsr's layout of what sentence-transformers cannot hold: the first position with softplus, queries by token weights.
+
+    `own`: queries have a network of their own.
+    """
+    common = {"prompt": "be ", "dropped": [0, 5], "top_terms": 9, "lexical": False}
+    cls = {
+        "kind": "vocabulary",
+        "pooling": "cls",
+        "activation": "softplus",
+        "prune_ratio": 0,
+        "importance": [],
+        "quality": [],
+    }
+    tokens = {"kind": "tokens", "pooling": "max", "log1p": True, "layers": ["tanh", "softplus"]}
+    said = {
+        "format_version": 1,
+        "document": common | {"max_length": 24, "head": cls},
+        "query": common | {"from": "network" if own else "document", "max_length": 12, "head": tokens},
+    }
+    write_json(plain(folder) / "lsr_head.json", said)
+    if own:
+        plain(folder / "query")
+    random = np.random.default_rng(2)
+    shapes = {"0.weight": (3, HIDDEN), "0.bias": (3,), "1.weight": (1, 3), "1.bias": (1,)}
+    layers = {
+        f"query.layers.{name}": random.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()
+    }
+    write_weights(folder / "lsr_head.safetensors", layers)
+    return folder
+
+
 def exported(folder: Path, *, table: bool = True) -> Path:
     """lsr's own layout."""
     source = (opensearch_json if table else plain)(folder.with_name(f".{folder.name}"))
@@ -238,6 +280,9 @@ LAYOUTS: dict[str, Callable[[Path], Path]] = {
     "router-idf": lambda folder: router(folder, idf=True),
     "csr": csr,
     "token-head": token_head,
+    "policies": policies,
+    "lsr": lsr_folder,
+    "lsr-two": lambda folder: lsr_folder(folder, own=True),
     "exported": exported,
     "exported-network": lambda folder: exported(folder, table=False),
 }

@@ -72,7 +72,8 @@ def special_names(tokenizer_json: str) -> dict[str, str]:
 def _narrowed(name: str, tensor: npt.NDArray[Any], precision: str | None) -> npt.NDArray[Any]:
     if precision is None or not np.issubdtype(tensor.dtype, np.floating):
         return tensor
-    narrow = tensor.astype(PRECISIONS[precision])
+    with np.errstate(over="ignore"):  # refused below
+        narrow = tensor.astype(PRECISIONS[precision])
     if np.isinf(narrow).any():
         raise EncoderError(f"{name} holds numbers that {precision} has no room for; write fp32")
     return narrow

@@ -61,6 +61,7 @@ class _Export:
     def __init__(self, proto: Any) -> None:
         self.tensors = {tensor.name: tensor for tensor in proto.graph.initializer}
         self.nodes = {name: node for node in proto.graph.node for name in node.output}
+        self.read: set[str] = set()
         self.activations: set[str] = set()
         self.epsilons: set[float] = set()
 
@@ -77,8 +78,7 @@ class _Export:
         while not self._is_embeddings(x):
             layer, x = self._layer(x)
             layers.append(layer)
-            if len(layers) > len(self.nodes):
-                raise _Other("it has no beginning")
+        self.read.discard(name)  # words and vocabulary may share their table
         embeddings, words_name, unfold = self._embeddings(x)
         head = "cls.predictions"
         weights = {f"bert.embeddings.{key}": value for key, value in embeddings.items()}
@@ -220,10 +220,13 @@ class _Export:
         return self.nodes[name]
 
     def _array(self, name: str) -> Array:
-        """An initializer, float32; in an 8-bit export widened from float16 first."""
+        """An initializer, float32, read once; in an 8-bit export one of float16 that is widened first."""
         from onnx import TensorProto, numpy_helper
 
         tensor = self.tensors[self._node(name, "Cast").input[0] if name in self.nodes else name]
+        if tensor.name in self.read:  # a graph that goes in circles, or repeats a layer without end
+            raise _Other(f"{tensor.name} is in two places")
+        self.read.add(tensor.name)
         if tensor.data_location == TensorProto.EXTERNAL or tensor.external_data:
             raise _Other("its weights are in other files")
         found: Array = numpy_helper.to_array(tensor).astype(np.float32)
