@@ -205,14 +205,15 @@ def thin_out(data: Data, domain: npt.NDArray[np.str_], rng: np.random.Generator)
     data.counts["technical documents left out"] = len(left_out)
     kept = np.setdiff1d(np.arange(len(domain)), left_out)
     data.keep(kept)
-    return domain[kept]
+    rest: npt.NDArray[np.str_] = domain[kept]
+    return rest
 
 
 def make_queries(data: Data, domain: npt.NDArray[np.str_], forbidden: Forbidden, seed: int) -> None:
     for name in np.unique(domain).tolist():
         rows = np.flatnonzero(domain == name)
         data.counts[f"documents, {name}"] = len(rows)
-        some = Passages([data.content(row) for row in rows], [len(data.titles[row]) for row in rows])
+        some = Passages([data.content(row) for row in rows.tolist()], [len(data.titles[row]) for row in rows.tolist()])
         for kind, wanted in MADE.items():
             count, each = wanted[name]
             made = MadeQueries(kind, count=count, per_document=each)
