@@ -21,6 +21,7 @@ from lsr.cli import (
     info,
     repair,
     search,
+    train,
 )
 from lsr.cli.run import guarded
 
@@ -64,6 +65,7 @@ for command in (
     check.check,
     repair.repair,
     encode.encode,
+    train.train,
     export.export,
 ):
     app.command()(guarded(command))

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from copy import copy
 from itertools import pairwise
+from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,7 @@ from lsr.sparse import term_type
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["TorchEngine"]
+__all__ = ["TorchEngine", "pretrained"]
 
 IdArray = npt.NDArray[np.int64]
 
@@ -266,17 +267,34 @@ def _dtype(name: str | None, device: str) -> Any:
 
 def _loaded(side: NetworkSide, trust_remote_code: bool) -> Any:
     """The model of the side's folder, float32."""
+    model, missing = pretrained(
+        side.folder, head=isinstance(side.head, VocabularyHead), trust_remote_code=trust_remote_code
+    )
+    if missing:
+        names = ", ".join(sorted(missing)[:3])
+        raise EncoderError(
+            f"{side.folder}: its weights lack {names}: not the model that config.json names, or no MLM head"
+        )
+    return model
+
+
+def pretrained(folder: Path, *, head: bool, trust_remote_code: bool = False) -> tuple[Any, list[str]]:
+    """The transformers model of a folder on the CPU in float32, with its vocabulary head or without, and the names of
+    weights that the folder lacks: transformers made them up by chance.
+
+    Raises `EncoderError` when the folder holds another model than it says, or damaged weights, `MissingExtra` without
+    transformers.
+    """
     torch = _torch()
     try:
         import transformers
     except ImportError:
         raise MissingExtra("transformers", "torch", "encoding with torch") from None
-    with_head = isinstance(side.head, VocabularyHead)
-    loader = transformers.AutoModelForMaskedLM if with_head else transformers.AutoModel
+    loader = transformers.AutoModelForMaskedLM if head else transformers.AutoModel
     try:
         with _silent(transformers):
             model, info = loader.from_pretrained(
-                str(side.folder),
+                str(folder),
                 local_files_only=True,
                 trust_remote_code=trust_remote_code,
                 output_loading_info=True,
@@ -284,23 +302,18 @@ def _loaded(side: NetworkSide, trust_remote_code: bool) -> Any:
                 dtype=torch.float32,
             )
     except Exception as error:  # of transformers, safetensors, torch and the model's own code
-        raise EncoderError(f"{side.folder}: transformers cannot load the model ({one_line(error)[:300]})") from None
-    # What the file lacks was made up by chance: refuse, but for parts that are not used here.
+        raise EncoderError(f"{folder}: transformers cannot load the model ({one_line(error)[:300]})") from None
+    # Parts that are not used here do not count.
     missing = [name for name in info["missing_keys"] if "pooler" not in name and "position_ids" not in name]
     for name, found, expected in sorted(info["mismatched_keys"]):
-        raise EncoderError(f"{side.folder}: {name} has shape {tuple(found)}, config.json says {tuple(expected)}")
-    if missing:
-        names = ", ".join(sorted(map(str, missing))[:3])
-        raise EncoderError(
-            f"{side.folder}: its weights lack {names}: not the model that config.json names, or no MLM head"
-        )
-    decoder = model.get_output_embeddings() if with_head else None
-    if with_head and not isinstance(decoder, torch.nn.Linear):
-        raise EncoderError(f"{side.folder}: {type(model).__name__} has no linear vocabulary head")
+        raise EncoderError(f"{folder}: {name} has shape {tuple(found)}, config.json says {tuple(expected)}")
+    if head and not isinstance(model.get_output_embeddings(), torch.nn.Linear):
+        raise EncoderError(f"{folder}: {type(model).__name__} has no linear vocabulary head")
+    lacking = set(missing)
     for name, parameter in model.named_parameters():
-        if not torch.isfinite(parameter).all():
-            raise EncoderError(f"{side.folder}: {name} holds NaN or infinity; the weights are damaged")
-    return model
+        if name not in lacking and not torch.isfinite(parameter).all():
+            raise EncoderError(f"{folder}: {name} holds NaN or infinity; the weights are damaged")
+    return model, missing
 
 
 @contextlib.contextmanager

@@ -2,7 +2,7 @@
 
 The maximum is taken over raw logits and the activation applied once to [batch, vocabulary] (it never falls); the bias is
 added after the maximum, for it does not depend on the position. Where logits are summed, or weighed position by position,
-they are activated before.
+they are activated before. lsr.training.head gives these functions a gradient.
 """
 
 from __future__ import annotations
@@ -18,7 +18,16 @@ from lsr.encoders.model import AutoencoderHead, DenseLayer, TokenHead, parts_of
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["activated", "largest_logits", "latents", "pooled_activations", "through", "token_weights"]
+__all__ = [
+    "activated",
+    "largest_logits",
+    "latents",
+    "pooled_activations",
+    "term_slices",
+    "text_blocks",
+    "through",
+    "token_weights",
+]
 
 # Logits of a slice, in elements: what stays in the cache of a core, and what keeps a GPU busy while it is far from memory.
 SLICE_ON_CPU = 1 << 19
@@ -28,23 +37,37 @@ TOKENS_ON_GPU = 1 << 15
 
 
 def largest_logits(
-    hidden: torch.Tensor, real: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None
+    hidden: torch.Tensor,
+    real: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor | None,
+    places: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """The largest logit of each term over the real positions: hidden [B, L, E], real bool [B, L] -> float32 [B, V]."""
-    import torch
+    """The largest logit of each term over the real positions: hidden [B, L, E], real bool [B, L] -> float32 [B, V].
 
-    pooled = torch.empty(len(hidden), len(weight), dtype=torch.float32, device=hidden.device)
-    for texts in _blocks(hidden):
+    places: int16 or int32 [B, V], which gets the first position that has it. Finding it takes longer than the maximum alone.
+    """
+    pooled = _empty(hidden, weight)
+    for texts in text_blocks(hidden):
         part = hidden[texts]
         batch, length, size = part.shape
         # A copy of the first position in place of the padded ones needs no mask on the logits.
-        flat = torch.where(real[texts, :, None], part, part[:, :1]).reshape(batch * length, size)
-        for terms in _slices(flat, weight):
+        flat = part.where(real[texts, :, None], part[:, :1]).reshape(batch * length, size)
+        for terms in term_slices(flat, weight):
             if hidden.device.type == "cpu":  # term by term the positions lie side by side, where the maximum is fastest
-                pooled[texts, terms] = (weight[terms] @ flat.T).reshape(-1, batch, length).amax(2).T
+                logits, axis = (weight[terms] @ flat.T).reshape(-1, batch, length), 2
             else:
-                pooled[texts, terms] = (flat @ weight[terms].T).reshape(batch, length, -1).amax(1).float()
-    return pooled if bias is None else pooled.add_(bias.float())
+                logits, axis = (flat @ weight[terms].T).reshape(batch, length, -1), 1
+            if places is None:
+                largest = logits.amax(axis)
+            else:
+                largest, first = logits.max(axis)  # of equals the first: torch promises it
+                places[texts, terms] = (first if axis == 1 else first.T).to(places.dtype)
+            pooled[texts, terms] = (largest if axis == 1 else largest.T).to(pooled.dtype)
+    if places is not None:
+        # The copies are not always equal: a library of matrices may sum the last columns in another order.
+        places.masked_fill_(places >= real.sum(1, dtype=places.dtype)[:, None], 0)
+    return pooled if bias is None else pooled.add_(bias.to(pooled.dtype))
 
 
 def pooled_activations(
@@ -63,18 +86,18 @@ def pooled_activations(
     """
     import torch
 
-    pooled = torch.empty(len(hidden), len(weight), dtype=torch.float32, device=hidden.device)
-    for texts in _blocks(hidden):
+    pooled = _empty(hidden, weight)
+    for texts in text_blocks(hidden):
         part, mask = hidden[texts], real[texts, :, None]
-        for terms in _slices(part.reshape(-1, part.shape[2]), weight):
-            logits = (part @ weight[terms].T).float()
+        for terms in term_slices(part.reshape(-1, part.shape[2]), weight):
+            logits = (part @ weight[terms].T).to(pooled.dtype)
             if bias is not None:
-                logits += bias[terms].float()
+                logits += bias[terms].to(pooled.dtype)
             logits = activated(logits, activation)
             if importance is not None:
                 logits *= importance[texts, :, None]
             if summed:
-                pooled[texts, terms] = (logits * mask).sum(1)
+                pooled[texts, terms] = logits.masked_fill_(~mask, 0).sum(1)
             else:
                 pooled[texts, terms] = logits.masked_fill_(~mask, -torch.inf).amax(1)
     return pooled
@@ -139,14 +162,22 @@ def _dense(x: torch.Tensor, weight: npt.NDArray[np.float32], bias: npt.NDArray[n
     return activated(torch.nn.functional.linear(x, *parts), name)
 
 
-def _blocks(hidden: torch.Tensor) -> list[slice]:
+def _empty(hidden: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """Room for [B, V], float32; float64 where hidden is."""
+    import torch
+
+    kind = torch.promote_types(hidden.dtype, torch.float32)
+    return torch.empty(len(hidden), len(weight), dtype=kind, device=hidden.device)
+
+
+def text_blocks(hidden: torch.Tensor) -> list[slice]:
     """Texts to go through the head at a time: a large batch would leave room for few terms in a slice."""
     count, length = hidden.shape[:2]
     step = max(1, count if hidden.device.type == "cpu" else TOKENS_ON_GPU // length)
     return [slice(start, min(start + step, count)) for start in range(0, count, step)]
 
 
-def _slices(flat: torch.Tensor, weight: torch.Tensor) -> list[slice]:
+def term_slices(flat: torch.Tensor, weight: torch.Tensor) -> list[slice]:
     """Terms to multiply at a time."""
     budget = SLICE_ON_CPU if flat.device.type == "cpu" else SLICE_ON_GPU
     step = max(64, budget // len(flat))

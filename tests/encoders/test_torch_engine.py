@@ -227,7 +227,7 @@ def test_pooling_slice_by_slice_is_pooling_the_whole(
         largest = logits.masked_fill(~real[:, :, None], -torch.inf).amax(1)
         with (
             patch.object(torch_head, "SLICE_ON_CPU", slices),
-            patch.object(torch_head, "_blocks", lambda _: blocks),
+            patch.object(torch_head, "text_blocks", lambda _: blocks),
         ):
             found = largest_logits(hidden, real, weight, added)
             pooled = {
@@ -252,6 +252,6 @@ def test_the_blocks_of_a_gpu_hold_every_text_once(texts: int) -> None:
     from types import SimpleNamespace
 
     hidden = SimpleNamespace(shape=(texts, 1000, 4), device=torch.device("cuda"))
-    found = [i for block in torch_head._blocks(hidden) for i in range(texts)[block]]  # type: ignore[arg-type]
+    found = [i for block in torch_head.text_blocks(hidden) for i in range(texts)[block]]  # type: ignore[arg-type]
     assert found == list(range(texts))
-    assert all(len(range(texts)[block]) * 1000 <= torch_head.TOKENS_ON_GPU for block in torch_head._blocks(hidden))  # type: ignore[arg-type]
+    assert all(len(range(texts)[block]) * 1000 <= torch_head.TOKENS_ON_GPU for block in torch_head.text_blocks(hidden))  # type: ignore[arg-type]

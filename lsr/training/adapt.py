@@ -1,0 +1,75 @@
+"""The recipe that fits an encoder to a collection without labels: `lsr train --corpus`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from lsr.errors import InvalidInput
+from lsr.training.recipe import (
+    Data,
+    Evaluate,
+    Made,
+    QuerySide,
+    Recipe,
+    Regularizer,
+    Run,
+    Start,
+    TeacherChoice,
+    read_recipe,
+)
+
+__all__ = ["recipe_for"]
+
+START = "lsr-tiny"
+
+
+def recipe_for(
+    path: str | Path | None = None,
+    *,
+    corpus: tuple[str, ...] = (),
+    start: str | None = None,
+    steps: int | None = None,
+    name: str | None = None,
+) -> Recipe:
+    """The recipe of a file, or the one that fits an encoder to documents; `start` and `steps` replace what it says.
+
+    Raises `InvalidInput` when neither or both are given.
+    """
+    if (path is None) == (not corpus):
+        raise InvalidInput("give a recipe, or --corpus with documents to fit an encoder to")
+    recipe = read_recipe(path) if path is not None else _adapting(corpus, start or START, name or "adapted")
+    if start is not None:
+        recipe = replace(recipe, start=replace(recipe.start, model=start))
+    if steps is not None:
+        if steps < 1:
+            raise InvalidInput(f"steps is {steps}: it must be 1 or more")
+        recipe = replace(recipe, run=replace(recipe.run, steps=steps))
+    return recipe
+
+
+def _adapting(corpus: tuple[str, ...], start: str, name: str) -> Recipe:
+    """Queries made of the documents in four ways; the start model itself and BM25 are the teachers, the corpus's IDF
+    weighs queries.
+
+    The start is a teacher so that what it knows is kept, BM25 brings in the words of the collection.
+    """
+    return Recipe(
+        name=name,
+        start=Start(model=start),
+        query=QuerySide(kind="idf", idf="start"),
+        data=Data(
+            documents=corpus,
+            made=(
+                Made(kind="sentences", share=0.4),
+                Made(kind="keywords", share=0.2),
+                Made(kind="titles", share=0.2),
+                Made(kind="spans", share=0.2),
+            ),
+            held_out=400,
+        ),
+        teachers=(TeacherChoice(kind="sparse", model=start, name="start"), TeacherChoice(kind="bm25")),
+        regularizers=(Regularizer(kind="flops", strength=0.1, ramp=0.1),),
+        run=Run(steps=1000, batch=32, learning_rate=1e-4),
+        evaluate=Evaluate(every=250, checkpoint=250),
+    )

@@ -1,0 +1,416 @@
+"""From a recipe to what a trainer works with: data read, tokenised, scored by teachers, mined; all that takes long is
+cached."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from lsr.encoders.idf import idf
+from lsr.errors import InvalidInput
+from lsr.eval.datasets import open_dataset
+from lsr.training.batches import Batches
+from lsr.training.cache import Cache, texts_hash
+from lsr.training.candidates import Candidates, mine
+from lsr.training.data import (
+    MadeQueries,
+    QuerySource,
+    TokenStore,
+    TrainingSet,
+    development_split,
+    load_training_set,
+)
+from lsr.training.development import Development
+from lsr.training.processes import Processes
+from lsr.training.recipe import Recipe, TeacherChoice
+from lsr.training.student import Student
+from lsr.training.teachers import (
+    BM25Teacher,
+    CrossEncoderTeacher,
+    DenseTeacher,
+    Ensemble,
+    MatrixTeacher,
+    MultiVectorTeacher,
+    PairTeacher,
+    ScoreFile,
+    SparseTeacher,
+    Teacher,
+    check_targets,
+)
+from lsr.training.trainer import Materials
+
+__all__ = ["Prepared", "prepare"]
+
+Progress = Callable[[str, int, int | None], None]
+Rows = npt.NDArray[np.int64]
+SAMPLE = 512  # queries whose targets are looked at before training
+
+
+@dataclass(kw_only=True)
+class Prepared:
+    """What training needs, and what the card says of it. `special` bool [V] are tokens without a term."""
+
+    materials: Materials
+    facts: dict[str, Any] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Judged:
+    """A development set before it is tokenised: queries by their place, {place: {row of a document: grade}}."""
+
+    documents: list[str]
+    queries: list[str]
+    judged: dict[int, dict[int, int]]
+    kind: dict[int, str]
+
+
+def prepare(
+    recipe: Recipe,
+    student: Student,
+    processes: Processes,
+    cache: Cache,
+    *,
+    skip_bad: bool = False,
+    progress: Progress | None = None,
+) -> Prepared:
+    """Reads, tokenises, teaches and mines; builds `student`, whose IDF comes from the documents, on the device.
+
+    Raises as the readers and teachers do, and `InvalidInput` for queries without any candidate, or targets that teach
+    nothing.
+    """
+    report = progress if progress is not None and processes.first else lambda stage, done, total: None
+    training = _training_set(recipe, skip_bad, report)
+    training, judged = _development(recipe, training)
+    documents = _tokens(student, training.documents, recipe.document.max_length, cache, report)
+    queries = _tokens(student, training.queries, recipe.query.max_length, cache, report)
+    dim = student.vocabulary.dim
+    student.build(lambda: _idf(student, documents, dim))
+    student.to(processes.device)
+    teachers = _teachers(recipe, student, training, processes.device, cache)
+    for number, teacher in enumerate(teachers):
+        report("preparing teachers", number, len(teachers))
+        _prepared(teacher, training, processes)
+    candidates = _candidates(recipe, training, teachers, cache, report)
+    usable, without = _usable(candidates, training)
+    pairs = [teacher for teacher in teachers if isinstance(teacher, PairTeacher)]
+    pair_scores = None
+    if pairs:
+        fixed = _Fixed(candidates.sample(np.arange(len(training.queries)), np.random.default_rng([recipe.seed, 3])))
+        pair_scores = _pair_scores(pairs, fixed.rows, cache, processes.device)
+        chosen: Any = fixed
+    else:
+        chosen = candidates
+    batches = Batches(
+        usable,
+        training.kind,
+        training.shares,
+        chosen,
+        steps=recipe.run.steps,
+        batch=recipe.run.batch,
+        seed=recipe.seed,
+    )
+    ensemble = _ensemble(recipe, teachers)
+    materials = Materials(
+        documents=documents.to(processes.device),
+        queries=queries.to(processes.device),
+        batches=batches,
+        ensemble=ensemble,
+        positives=training.positives,
+        development=_tokenised(student, judged, recipe, cache, processes.device),
+        pair_scores=pair_scores,
+    )
+    warnings = _checked_targets(ensemble, batches, pair_scores, processes.device) if recipe.loss.taught else []
+    facts = _facts(training, documents, batches, teachers, without, judged)
+    return Prepared(materials=materials, facts=facts, warnings=warnings)
+
+
+# -- data --------------------------------------------------------------------------------------------------------------
+
+
+def _training_set(recipe: Recipe, skip_bad: bool, progress: Progress) -> TrainingSet:
+    data = recipe.data
+    if not data.documents:
+        raise InvalidInput("data.documents: name the documents to train on")
+    queries = [
+        QuerySource(recipe.path(one.file), one.kind or Path(one.file).name.split(".")[0], one.share, one.inflect)
+        for one in data.queries
+    ]
+    made = [
+        MadeQueries(one.kind, one.count, inflect=one.inflect, kind=one.name or "", share=one.share) for one in data.made
+    ]
+    sources = [recipe.path(name) for name in data.documents]
+    return load_training_set(sources, queries, made, skip_bad=skip_bad, seed=recipe.seed, progress=progress)
+
+
+def _development(recipe: Recipe, training: TrainingSet) -> tuple[TrainingSet, _Judged | None]:
+    """The training set without the development set, which is a collection of its own or a part of it."""
+    data = recipe.data
+    if data.development is not None:
+        dataset = open_dataset(str(recipe.path(data.development)))
+        rows, texts = {}, []
+        for row, document in enumerate(dataset.documents()):
+            rows[document.id] = row
+            texts.append(document.content)
+        judged = {
+            place: {rows[d]: grade for d, grade in dataset.qrels[query.id].items() if d in rows}
+            for place, query in enumerate(dataset.queries)
+        }
+        kind = {place: _kind_of(query.id) for place, query in enumerate(dataset.queries)}
+        asked = [query.text for query in dataset.queries]
+        return training, _Judged(documents=texts, queries=asked, judged=judged, kind=kind)
+    if not data.held_out or not (training.positives >= 0).any():
+        return training, None
+    rest, held = development_split(training, max(1, data.held_out // len(training.kinds)), recipe.seed)
+    if not len(held.queries) or not len(rest.queries):
+        return training, None
+    return rest, _held_out(held, recipe)
+
+
+def _kind_of(ident: str) -> str:
+    """The kind of a query in a development folder: what stands before the number of its id."""
+    return ident.rstrip("0123456789").rstrip("-_:") or "all"
+
+
+def _held_out(held: TrainingSet, recipe: Recipe) -> _Judged:
+    """The held-out queries, over the documents that answer them and others by chance."""
+    rng = np.random.default_rng([recipe.seed, 4])
+    positives = np.unique(held.positives[held.positives >= 0])
+    others = np.setdiff1d(np.arange(len(held.documents)), positives)
+    count = min(len(others), max(0, recipe.evaluate.documents - len(positives)))
+    rows = np.sort(np.concatenate([positives, rng.choice(others, count, replace=False)]))
+    place = {int(row): i for i, row in enumerate(rows)}
+    judged: dict[int, dict[int, int]] = {}
+    first: dict[tuple[str, int], int] = {}
+    for i, (text, kind, positive) in enumerate(zip(held.queries, held.kind, held.positives, strict=True)):
+        judged.setdefault(first.setdefault((text, int(kind)), i), {})[place[int(positive)]] = 1
+    return _Judged(
+        documents=[held.documents[row] for row in rows],
+        queries=held.queries,
+        judged=judged,
+        kind={i: held.kinds[held.kind[i]] for i in judged},
+    )
+
+
+def _tokens(student: Student, texts: Sequence[str], max_length: int, cache: Cache, progress: Progress) -> TokenStore:
+    made: list[TokenStore] = []
+    key = {
+        "what": "tokens",
+        "tokenizer": student.vocabulary.hash,
+        "texts": texts_hash(texts),
+        "max_length": max_length,
+    }
+
+    def array(name: str) -> Callable[[], npt.NDArray[Any]]:
+        def make() -> npt.NDArray[Any]:
+            if not made:
+                made.append(TokenStore.of(texts, student.tokenizer_json, max_length, progress))
+            return made[0].to_arrays()[name]
+
+        return make
+
+    names = ("ids", "starts", "special", "numbers")
+    return TokenStore.from_arrays({name: cache.array({**key, "array": name}, array(name)) for name in names})
+
+
+def _idf(student: Student, documents: TokenStore, dim: int) -> npt.NDArray[np.float32]:
+    table = idf(documents.document_frequencies(dim), len(documents))
+    table[sorted(student.vocabulary.special)] = 0
+    return table
+
+
+def _tokenised(
+    student: Student, judged: _Judged | None, recipe: Recipe, cache: Cache, device: torch.device
+) -> Development | None:
+    if judged is None:
+        return None
+    quiet: Progress = lambda stage, done, total: None  # noqa: E731
+    documents = _tokens(student, judged.documents, recipe.document.max_length, cache, quiet)
+    queries = _tokens(student, judged.queries, recipe.query.max_length, cache, quiet)
+    return Development(
+        documents=documents.to(device),
+        queries=queries.to(device),
+        count=len(judged.documents),
+        judged=judged.judged,
+        kind=judged.kind,
+    )
+
+
+# -- teachers and candidates -------------------------------------------------------------------------------------------
+
+
+def _teachers(
+    recipe: Recipe, student: Student, training: TrainingSet, device: torch.device, cache: Cache
+) -> list[Teacher]:
+    found = []
+    for choice in recipe.teachers:
+        teacher = _teacher(choice, recipe, student, training, device, cache)
+        teacher.name = choice.called
+        found.append(teacher)
+    return found
+
+
+def _teacher(
+    choice: TeacherChoice,
+    recipe: Recipe,
+    student: Student,
+    training: TrainingSet,
+    device: torch.device,
+    cache: Cache,
+) -> Teacher:
+    if choice.kind == "bm25":
+        tokenizer = student.tokenizer_json if choice.tokens == "wordpieces" else None
+        return BM25Teacher(device=device, tokens=choice.tokens, tokenizer_json=tokenizer, cache=cache)
+    assert choice.model is not None
+    model = recipe.model(choice.model)
+    if choice.kind == "scores":
+        rows = {text: row for row, text in reversed(list(enumerate(training.queries)))}
+        return ScoreFile(model, rows, {ident: row for row, ident in enumerate(training.document_ids)})
+    common: dict[str, Any] = {"device": device, "max_length": choice.max_length, "cache": cache}
+    if choice.kind == "sparse":
+        return SparseTeacher(model, precision=choice.precision, **common)
+    kinds = {"dense": DenseTeacher, "cross-encoder": CrossEncoderTeacher, "multivector": MultiVectorTeacher}
+    return kinds[choice.kind](model, precision=choice.precision, **common)  # type: ignore[no-any-return]
+
+
+def _prepared(teacher: Teacher, training: TrainingSet, processes: Processes) -> None:
+    """The first process fills the cache, the others read it."""
+    processes.first_then_all(lambda: teacher.prepare(training.queries, training.documents))
+
+
+def _candidates(
+    recipe: Recipe, training: TrainingSet, teachers: Sequence[Teacher], cache: Cache, progress: Progress
+) -> Candidates:
+    choice = recipe.candidates
+    miners = [teacher for teacher in teachers if isinstance(teacher, MatrixTeacher)]
+    if choice.miners:
+        miners = [teacher for teacher in miners if teacher.name in choice.miners]
+        if len(miners) < len(choice.miners):
+            raise InvalidInput("candidates.miners: only dense, sparse and bm25 teachers can mine")
+    count = len(training.queries)
+    if miners:
+        progress("mining candidates", 0, None)
+        depth = min(choice.depth, len(training.documents))
+        rows = mine(miners, count, len(training.documents), depth, cache=cache)
+    else:
+        rows = _given_negatives(training, choice.depth)
+    return Candidates(
+        rows,
+        training.positives,
+        strata=choice.strata,
+        random=choice.random,
+        n_documents=len(training.documents),
+    )
+
+
+def _given_negatives(training: TrainingSet, depth: int) -> npt.NDArray[np.int32]:
+    """Without a miner the candidates are the negatives that files of queries name."""
+    sizes = np.minimum(np.diff(training.negative_starts), depth)
+    rows = np.full((len(training.queries), max(1, int(sizes.max(initial=1)))), -1, np.int32)
+    for q in np.flatnonzero(sizes):
+        start = training.negative_starts[q]
+        rows[q, : sizes[q]] = training.negatives[start : start + sizes[q]]
+    return rows
+
+
+def _usable(candidates: Candidates, training: TrainingSet) -> tuple[Rows, int]:
+    """The queries that have a document to compare with, and how many have none."""
+    without = np.asarray(candidates.without(), np.int64)
+    usable = np.setdiff1d(np.arange(len(training.queries)), without)
+    if not len(usable):
+        raise InvalidInput(
+            "none of the queries has a candidate: name a dense, sparse or bm25 teacher that can mine some, or give "
+            "positives"
+        )
+    return usable, len(without)
+
+
+@dataclass(frozen=True)
+class _Fixed:
+    """The same candidates each time: teachers that see pairs are asked once."""
+
+    rows: Rows
+
+    def sample(self, queries: Rows, rng: np.random.Generator) -> Rows:
+        return self.rows[queries]
+
+
+def _pair_scores(
+    teachers: Sequence[PairTeacher], rows: Rows, cache: Cache, device: torch.device
+) -> Callable[[Rows, Rows], Tensor]:
+    """Scores of the pair teachers for fixed candidates, float32 [P, Q, K], given out as [P, B, K]."""
+    there = rows >= 0
+    asked = np.repeat(np.arange(len(rows)), rows.shape[1])[there.ravel()]
+    wanted = rows.ravel()[there.ravel()]
+    tables = []
+    for teacher in teachers:
+        table = np.full(rows.size, np.nan, np.float32)
+        table[there.ravel()] = teacher.pairs(asked, wanted)
+        tables.append(table.reshape(rows.shape))
+    scores = np.stack(tables)
+    return lambda queries, own: torch.from_numpy(scores[:, queries]).to(device)
+
+
+def _ensemble(recipe: Recipe, teachers: Sequence[Teacher]) -> Ensemble | None:
+    if not teachers:
+        return None
+    weights = [choice.weight for choice in recipe.teachers]
+    distillation = recipe.distillation
+    return Ensemble(teachers, weights, distillation.normalize, distillation.scale)
+
+
+def _checked_targets(
+    ensemble: Ensemble | None,
+    batches: Batches,
+    pair_scores: Callable[[Rows, Rows], Tensor] | None,
+    device: torch.device,
+) -> list[str]:
+    """Looks at the targets of some queries before hours are spent on them. Returns what looks odd, refuses what teaches
+    nothing."""
+    assert ensemble is not None
+    queries, candidates = batches.at(0)
+    queries, candidates = queries[:SAMPLE], candidates[:SAMPLE]
+    pairs = None if pair_scores is None else pair_scores(queries, candidates)
+    asked, found = (torch.from_numpy(rows).to(device) for rows in (queries, candidates))
+    if ensemble.normalize == "affine":
+        ensemble.calibrate(asked, found, pairs)
+    scores = dict(zip(ensemble.names, ensemble.scores(asked, found, pairs), strict=True))
+    findings = check_targets(ensemble.own(asked, found, pairs), scores)
+    findings.refuse()
+    return findings.warnings
+
+
+def _facts(
+    training: TrainingSet,
+    documents: TokenStore,
+    batches: Batches,
+    teachers: Sequence[Teacher],
+    without: int,
+    judged: _Judged | None,
+) -> dict[str, Any]:
+    """What the card says of the data."""
+    sizes = np.bincount(training.kind, minlength=len(training.kinds))
+    return {
+        "documents": len(training.documents),
+        "documents_hash": texts_hash(training.documents),
+        "tokens": int(documents.starts[-1]),
+        "documents_cut": int(documents.cut),
+        "queries": len(training.queries),
+        "queries_hash": texts_hash(training.queries),
+        "queries_without_candidates": without,
+        "kinds": {
+            name: {"queries": int(size), "share": round(float(share), 4)}
+            for name, size, share in zip(training.kinds, sizes, batches.shares, strict=True)
+        },
+        "skipped": training.skipped,
+        "dropped": training.dropped,
+        "teachers": [teacher.name for teacher in teachers],
+        "development": None if judged is None else {"documents": len(judged.documents), "queries": len(judged.judged)},
+    }

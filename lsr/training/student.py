@@ -1,0 +1,220 @@
+"""The student that a recipe describes: two sides on a device, and how they become a model that `load_encoder` opens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from lsr.encoders import load_encoder
+from lsr.encoders.layouts import model_of
+from lsr.encoders.layouts.hugging_face import network_side
+from lsr.encoders.model import DenseLayer, Head, Model, Side, TableSide, TokenHead, VocabularyHead
+from lsr.encoders.tables import read_idf_json
+from lsr.encoders.tokenizer import read_tokenizer_json
+from lsr.encoders.vocabulary import Vocabulary
+from lsr.errors import EncoderMismatch, InvalidInput
+from lsr.training import network
+from lsr.training.recipe import DocumentSide, QuerySide, Recipe
+from lsr.training.start import Beginning, begin, scale_of_head
+
+__all__ = ["Student"]
+
+TABLES = ("idf", "binary", "table")
+Weights = npt.NDArray[np.float32]
+
+
+class Student(nn.Module):
+    """The two sides. `idf` float32 [V] is the corpus's, or what the recipe names; regularizers use it too."""
+
+    documents: network.Network
+    queries: network.Side
+
+    def __init__(self, recipe: Recipe, scratch: Path, precision: str) -> None:
+        super().__init__()
+        self.recipe, self._precision = recipe, precision
+        head = recipe.document.kind != "mlp"
+        self._beginning = self._begun(head, scratch)
+        self.folder = self._beginning.folder
+        self.tokenizer_json = read_tokenizer_json(self.folder)
+        self.vocabulary = Vocabulary(self.tokenizer_json, int(self._beginning.model.config.vocab_size))
+        self.new_head = self._beginning.new_head
+        self._scratch = scratch
+
+    def _begun(self, head: bool, scratch: Path) -> Beginning:
+        start = self.recipe.start
+        return begin(start, self.recipe.model(start.model), head=head, dropout=self.recipe.run.dropout, scratch=scratch)
+
+    def build(self, frequencies: Callable[[], Weights]) -> None:
+        """Makes the sides. `frequencies` counts the IDF of the documents, when it is needed."""
+        recipe, keep = self.recipe, self._kept(self.recipe.document.drop)
+        transformer = self._transformer(self._beginning, recipe.document.kind)
+        in_training = recipe.document.top_terms if recipe.document.top_terms_in_training else None
+        self.documents = network.Network(transformer, recipe.document, keep, top_terms=in_training)
+        self.idf = torch.from_numpy(self._idf(frequencies))
+        if recipe.query.kind in TABLES:
+            self.queries = self._table(self._kept(("special",)))
+        else:
+            self.queries = self._query_network(transformer, keep)
+        self.train(recipe.run.dropout > 0)
+
+    def _transformer(self, beginning: Beginning, kind: str) -> network.Transformer:
+        return network.Transformer(
+            beginning,
+            head=kind != "mlp",
+            precision=self._precision,
+            checkpoint_layers=self.recipe.run.checkpoint_layers,
+        )
+
+    def _query_network(self, transformer: network.Transformer, keep: Tensor) -> network.Network:
+        query, document = self.recipe.query, self.recipe.document
+        same_head = query.kind == document.kind and query.activation == document.activation
+        if query.shared and same_head and not (document.importance or document.quality):
+            return self.documents
+        if not query.shared or (query.kind == "mlp") != (document.kind == "mlp"):
+            transformer = self._transformer(self._begun(query.kind != "mlp", self._scratch), query.kind)
+        return network.Network(transformer, query, keep)
+
+    def _table(self, keep: Tensor) -> network.Side:
+        query = self.recipe.query
+        if query.kind == "table":
+            return network.LearnedTable(self._beginning.model.get_input_embeddings().weight, keep)
+        values = torch.ones(self.vocabulary.dim) if query.kind == "binary" else self.idf
+        return network.Table(values, keep, train=query.train)
+
+    def _idf(self, frequencies: Callable[[], Weights]) -> Weights:
+        """IDF where something uses it, else ones."""
+        query = self.recipe.query
+        if query.kind != "idf" and not any(r.idf_aware for r in self.recipe.regularizers):
+            return np.ones(self.vocabulary.dim, np.float32)
+        if query.idf == "corpus":
+            return frequencies()
+        if query.idf == "start":
+            encoder = load_encoder(self.recipe.model(self.recipe.start.model))
+            side = encoder.model.query
+            if not isinstance(side, TableSide):
+                raise InvalidInput(
+                    "query.idf: the start model has no table of query weights; take corpus or an idf.json"
+                )
+            return side.weights.astype(np.float32)
+        path = self.recipe.path(query.idf)
+        if not path.is_file():
+            raise InvalidInput(f"query.idf: {path}: no such file; give corpus, start, or an idf.json")
+        return read_idf_json(path, self.vocabulary, missing=0.0)
+
+    def _kept(self, drop: tuple[str, ...]) -> Tensor:
+        """1 for terms that may leave the model, 0 for those of the kinds in `drop`; float32 [V]."""
+        keep = torch.ones(self.vocabulary.dim)
+        special = self.vocabulary.special
+        if "special" in drop:
+            keep[sorted(special)] = 0
+        words: set[str] = set()
+        if "stopwords" in drop:
+            words = _stop_words()
+        for term, token in enumerate(self.vocabulary.tokens):
+            if term in special:
+                continue
+            bare = token.removeprefix("##").lstrip("Ġ▁")
+            if "punctuation" in drop and not any(c.isalnum() for c in bare):
+                keep[term] = 0
+            if bare == token.lstrip("Ġ▁") and bare in words:
+                keep[term] = 0
+        return keep
+
+    def rescale(self, ids: Tensor, lengths: Tensor) -> float:
+        """Makes the head smaller where its logits are far beyond those of any trained model. Returns the factor."""
+        transformer = self.documents.transformer
+        if self.documents.kind == "mlp":
+            return 1.0
+        with torch.no_grad():
+            hidden = transformer(ids, lengths)
+            real = torch.arange(ids.shape[1], device=ids.device) < lengths[:, None]
+            logits = nn.functional.linear(hidden.float()[real][:4096], transformer.table)
+        factor = scale_of_head(logits.amax(1), transformer.width, self.recipe.start.rescale)
+        if factor != 1.0:
+            inner = {id(p) for p in transformer.model.base_model.parameters()}
+            norms = [m for m in transformer.model.modules() if hasattr(m, "weight") and "Norm" in type(m).__name__]
+            own = [m for m in norms if id(m.weight) not in inner]
+            if not own:
+                raise InvalidInput("start.rescale: the head of the start model has no normalisation to scale")
+            with torch.no_grad():
+                own[-1].weight.mul_(factor)
+                if getattr(own[-1], "bias", None) is not None:
+                    own[-1].bias.mul_(factor)
+        return factor
+
+    # -- leaving -------------------------------------------------------------------------------------------------------
+
+    def model(self, folder: Path, name: str) -> Model:
+        """The student as a model of lsr, its transformers written into `folder`."""
+        recipe = self.recipe
+        document = self._side(self.documents, recipe.document, folder / "document")
+        if isinstance(self.queries, network.Table | network.LearnedTable):
+            query: Side = TableSide(
+                tokenizer_json=self.tokenizer_json,
+                weights=self.queries.table().detach().float().cpu().numpy(),
+                special="drop",
+                unknown="drop",
+                max_length=None,
+                adapts=recipe.query.kind == "idf" and not recipe.query.train,
+            )
+        elif self.queries is self.documents:
+            query = document
+        else:
+            assert isinstance(self.queries, network.Network)
+            query = self._side(self.queries, recipe.query, folder / "query")
+        if query.dim != document.dim:
+            raise EncoderMismatch(f"queries have {query.dim} terms, documents {document.dim}")
+        return model_of(query, document, name=name, source=name)
+
+    def _side(self, side: network.Network, choice: DocumentSide | QuerySide, folder: Path) -> Side:
+        _write_transformer(side.transformer, folder, self.folder)
+        dropped = tuple(int(i) for i in np.flatnonzero(side.keep.cpu().numpy() == 0))
+        read = network_side(folder, _head(side), max_length=choice.max_length, dropped=dropped)
+        return _replace(read, top_terms=choice.top_terms)
+
+
+def _replace(side: Side, **changes: object) -> Side:
+    from dataclasses import replace
+
+    return replace(side, **changes)  # type: ignore[arg-type]
+
+
+def _head(side: network.Network) -> Head:
+    if side.token is not None:
+        layer = _dense(side.token, "softplus" if "softplus" in side.activation else "relu")
+        return TokenHead(layers=(layer,), log1p="log1p" in side.activation, pooling=side.pooling)
+    extra: dict[str, tuple[DenseLayer, ...]] = {}
+    if side.importance is not None:
+        extra["importance"] = (_dense(side.importance, "softplus"),)
+    if side.quality is not None:
+        extra["quality"] = (_dense(side.quality, "softplus"),)
+    pooling = "cls" if side.kind == "cls-mlm" else side.pooling
+    return VocabularyHead(pooling=pooling, activation=side.activation, **extra)
+
+
+def _dense(layer: nn.Linear, activation: str) -> DenseLayer:
+    weight, bias = (x.detach().float().cpu().numpy() for x in (layer.weight, layer.bias))
+    return DenseLayer(weight=weight, bias=bias, activation=activation)
+
+
+def _write_transformer(transformer: network.Transformer, folder: Path, start: Path) -> None:
+    """config.json, weights and tokenizer, as transformers reads them."""
+    from lsr.encoders.layouts.files import TOKENIZER_FILES
+
+    with transformer.whole() as model:
+        model.save_pretrained(str(folder))
+    (folder / "tokenizer.json").write_text(read_tokenizer_json(start), encoding="utf-8")
+    for name in TOKENIZER_FILES:
+        if (start / name).is_file():
+            (folder / name).write_bytes((start / name).read_bytes())
+
+
+def _stop_words() -> set[str]:
+    from bm25s.stopwords import STOPWORDS_EN
+
+    return set(STOPWORDS_EN)

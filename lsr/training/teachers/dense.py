@@ -1,0 +1,173 @@
+"""A dense teacher: one vector a text, by any model of sentence-transformers."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from lsr.errors import InvalidInput
+from lsr.training.cache import Cache, texts_hash
+from lsr.training.teachers.loading import checked_device, fingerprint, model_folder, number_type, open_model
+from lsr.training.teachers.teacher import MatrixTeacher, Rows, checked_texts
+
+__all__ = ["DenseTeacher"]
+
+BATCHES = 16  # that a thread takes at a time
+# On a GPU two copies of the model work, one tokenises while the other computes.
+COPIES = 2
+# A batch of short texts has too few tokens to fill a GPU: it holds more of them, up to so many times.
+TOKENS, MORE = 256, 8
+CHARACTERS = 4  # a token, roughly
+UNIT = 0.01  # how far the length of a vector may be from 1, rounded to 16 bits
+
+logger = logging.getLogger(__name__)
+
+
+class DenseTeacher(MatrixTeacher):
+    """Scores are products of the vectors of query and document, cosines where the model says so.
+
+    model: a folder, or a hub id (owner/name, owner/name@revision), of a sentence-transformers model. Its prompts for queries
+      and documents are used.
+    precision: "fp32", "bf16" or "fp16"; None is fp32 on the CPU and bf16 on a GPU. Vectors stay on the device, as float32
+      when that is the precision, else as float16.
+    batch: texts a batch; several times as many where they are short.
+    max_length: tokens that are read of a text; the model's own limit when None.
+    similarity: "cosine" or "dot", in place of what the model says.
+
+    Raises `EncoderNotFound`, `EncoderError` for a model of another kind, `InvalidInput` for the other arguments, when made;
+    `MissingExtra` and `EncoderError` when prepared.
+    """
+
+    def __init__(
+        self,
+        model: str | Path,
+        *,
+        device: str | torch.device,
+        precision: str | None = None,
+        batch: int = 256,
+        max_length: int | None = None,
+        similarity: str | None = None,
+        trust_remote_code: bool = False,
+        cache: Cache | None = None,
+    ) -> None:
+        if similarity not in (None, "cosine", "dot"):
+            raise InvalidInput(f"similarity is {similarity!r}: it must be 'cosine' or 'dot', or None")
+        for name, value in (("batch", batch), ("max_length", max_length)):
+            if value is not None and value < 1:
+                raise InvalidInput(f"{name} is {value}: it must be 1 or more")
+        self.device = checked_device(device)
+        self._dtype = number_type(precision, self.device)
+        self._folder = model_folder(model, trust_remote_code=trust_remote_code)
+        self.name = str(model) if not Path(model).is_dir() else self._folder.resolve().name
+        self._batch, self._max_length, self._similarity = batch, max_length, similarity
+        self._trust, self._cache = trust_remote_code, cache or Cache(None)
+        self._queries = self._documents = torch.zeros(0, 0)
+
+    def prepare(self, queries: Sequence[str], documents: Sequence[str]) -> None:
+        # The prompts are in the files of the model, and so in its fingerprint.
+        facts = {
+            "what": "dense embeddings",
+            "model": fingerprint(self._folder),
+            "name": self.name,
+            "max_length": self._max_length,
+            "similarity": self._similarity,
+            "precision": str(self._dtype),
+        }
+        models: list[Any] = []  # opened when something has to be encoded, and gone at the end
+        kept, keys = [], {}
+        for side, texts in (("query", queries), ("document", documents)):
+            checked = checked_texts(texts, f"{side} texts")
+            keys[side] = {**facts, "side": side, "texts": texts_hash(checked)}
+            array = self._cache.array(keys[side], partial(self._encode, side, checked, models))
+            kept.append(torch.from_numpy(np.array(array)).to(self.device))  # a copy: the cache is read-only
+        self._queries, self._documents = kept
+        self.key = {"what": "dense scores", **keys}
+        self.cosine = all(bool(((side.float().norm(dim=1) - 1).abs() < UNIT).all()) for side in kept)
+
+    def matrix(self, queries: torch.Tensor, documents: torch.Tensor) -> torch.Tensor:
+        asked, found = self._vectors(queries, documents)
+        return asked @ found.T
+
+    def own(self, queries: torch.Tensor, documents: torch.Tensor) -> torch.Tensor:
+        asked, found = self._vectors(queries, documents)
+        return torch.einsum("bh,bkh->bk", asked, found)
+
+    def _vectors(self, queries: torch.Tensor, documents: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        if not len(self._documents):
+            raise InvalidInput(f"the teacher {self.name} has no vectors yet: prepare comes first")
+        return (
+            self._queries[queries.to(self.device)].float(),
+            self._documents[documents.to(self.device)].float(),
+        )
+
+    # -- encoding ------------------------------------------------------------------------------------------------------
+
+    def _encode(self, side: str, texts: list[str], models: list[Any]) -> npt.NDArray[Any]:
+        """The vectors of texts [N, H], float32 or float16."""
+        started = time.monotonic()
+        if not models:
+            models += [self._opened() for _ in range(1 if self.device.type == "cpu" else COPIES)]
+        free: SimpleQueue[Any] = SimpleQueue()
+        for model in models:
+            free.put(model)
+        # Longest first: a batch that does not fit in memory is the first one.
+        order = np.argsort([-len(text) for text in texts], kind="stable")
+        chunks = [order[first : first + BATCHES * self._batch] for first in range(0, len(order), BATCHES * self._batch)]
+
+        def run(chunk: Rows) -> npt.NDArray[Any]:
+            model = free.get()
+            try:
+                return self._encode_chunk(model, side, [texts[row] for row in chunk.tolist()])
+            finally:
+                free.put(model)
+
+        with ThreadPoolExecutor(len(models)) as threads:
+            parts = list(threads.map(run, chunks))
+        vectors = np.empty((len(texts), parts[0].shape[1]), np.result_type(*parts))
+        for chunk, part in zip(chunks, parts, strict=True):
+            vectors[chunk] = part
+        logger.info("%s: encoded %d %s texts in %.1f s", self.name, len(texts), side, time.monotonic() - started)
+        return vectors
+
+    def _opened(self) -> Any:
+        model = open_model("SentenceTransformer", self._folder, self.device, self._dtype, trust_remote_code=self._trust)
+        if self._max_length is not None:
+            config = getattr(getattr(model[0], "auto_model", None), "config", None)
+            limit = getattr(config, "max_position_embeddings", None)
+            if isinstance(limit, int) and self._max_length > limit:
+                raise InvalidInput(f"max_length is {self._max_length}: {self.name} reads {limit} tokens at most")
+            model.max_seq_length = self._max_length
+        return model
+
+    def _encode_chunk(self, model: Any, side: str, texts: list[str]) -> npt.NDArray[Any]:
+        tokens = max(len(texts[0]) // CHARACTERS, 1)
+        size = self._batch * min(max(TOKENS // tokens, 1), MORE)
+        encode = getattr(model, f"encode_{side}", model.encode)
+        options: Mapping[str, Any] = {"convert_to_tensor": True, "show_progress_bar": False}
+        while True:
+            try:
+                vectors: torch.Tensor = encode(texts, batch_size=size, **options).float()
+                break
+            except torch.cuda.OutOfMemoryError:
+                if size == 1:
+                    raise InvalidInput(
+                        f"{self.name}: one text does not fit in the memory of {self.device}; give a smaller max_length"
+                    ) from None
+                size //= 2
+        if (self._similarity or model.similarity_fn_name) == "cosine":
+            vectors = torch.nn.functional.normalize(vectors, dim=1)
+        if not bool(vectors.isfinite().all()):
+            raise InvalidInput(f"{self.name}: gives vectors that are no numbers; try precision 'fp32'")
+        if self._dtype != torch.float32 and bool((vectors.abs() < 6e4).all()):  # else out of a float16's range
+            vectors = vectors.half()
+        return np.asarray(vectors.cpu().numpy())

@@ -1,0 +1,447 @@
+"""The loop of training: one step after another, with evaluation, checkpoints and a log, and exact resume.
+
+A step is a function of the recipe, the step's number and the parameters: batches are drawn from (seed, step), vectors of all
+processes and chunks are gathered before the loss, so its losses and penalties mean the same however it is computed.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from lsr.errors import InvalidInput, LsrError
+from lsr.training import checkpoint, losses
+from lsr.training.batches import Batches
+from lsr.training.development import Development
+from lsr.training.network import presence
+from lsr.training.processes import Processes
+from lsr.training.recipe import Recipe
+from lsr.training.regularizers import Penalty
+from lsr.training.student import Student
+from lsr.training.teachers.ensemble import Ensemble
+from lsr.training.vectors import Texts, Vectors
+
+__all__ = ["Diverged", "Materials", "Outcome", "Trainer"]
+
+Rows = npt.NDArray[np.int64]
+Progress = Callable[[str, int, int | None], None]
+# Tokens, with padding, that go through the network at a time.
+CHUNK_ON_GPU, CHUNK_ON_CPU = 1 << 16, 1 << 12
+SMALLEST_CHUNK = 512
+
+
+class Diverged(LsrError):
+    """The loss is no number any more."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Materials:
+    """What a trainer works with, on its device. `pair_scores` gives those of teachers that see pairs: [P, B, K]."""
+
+    documents: Texts
+    queries: Texts
+    batches: Batches
+    ensemble: Ensemble | None
+    positives: Rows  # [Q], -1 where a query has none
+    development: Development | None
+    pair_scores: Callable[[Rows, Rows], Tensor] | None = None
+
+
+@dataclass(kw_only=True)
+class Outcome:
+    """What came of it: the last and the best evaluation, with their steps, and seconds of the loop."""
+
+    steps: int
+    seconds: float
+    last: dict[str, Any] = field(default_factory=dict)
+    best: dict[str, Any] = field(default_factory=dict)
+    loss: float = math.nan
+
+
+class Trainer:
+    """Trains `student` by its recipe. `folder` holds log.jsonl and the checkpoints."""
+
+    def __init__(
+        self, recipe: Recipe, student: Student, materials: Materials, processes: Processes, folder: Path
+    ) -> None:
+        self.recipe, self.student, self.materials, self.processes = recipe, student, materials, processes
+        self.folder, self.device = folder, processes.device
+        run = recipe.run
+        if run.batch % processes.world:
+            raise InvalidInput(f"run.batch is {run.batch}: it must be a multiple of the {processes.world} processes")
+        gpu = self.device.type == "cuda"
+        self.chunk = run.chunk or (CHUNK_ON_GPU if gpu else CHUNK_ON_CPU)
+        self.recompute = bool(run.recompute)
+        idf = student.idf.to(self.device)
+        self.penalties = [Penalty(choice, run.steps, idf, self.device) for choice in recipe.regularizers]
+        self.parameters = dict(_distinct(student))
+        self.optimizer = torch.optim.AdamW(
+            self._groups(), lr=run.learning_rate, betas=run.betas, weight_decay=run.weight_decay, fused=gpu
+        )
+        self.average: dict[str, Tensor] = {}
+        self.restart()
+        self.sums: dict[str, Tensor] = {}
+        self.best: dict[str, Any] = {}
+        self.step = 0
+
+    def restart(self) -> None:
+        """Averaged weights begin with what the student has now."""
+        if self.recipe.run.average is not None:
+            self.average = {name: p.detach().clone() for name, p in self.parameters.items()}
+
+    def _groups(self) -> list[dict[str, Any]]:
+        """Weights decay, biases and normalisation do not; a trained table has a rate of its own."""
+        decayed, plain, table = [], [], []
+        of_table = {id(p) for p in self.student.queries.parameters()} if self.recipe.query.kind == "idf" else set()
+        for parameter in self.parameters.values():
+            chosen = table if id(parameter) in of_table else decayed if parameter.ndim > 1 else plain
+            chosen.append(parameter)
+        query = self.recipe.query
+        groups = [
+            {"params": decayed, "factor": 1.0},
+            {"params": plain, "factor": 1.0, "weight_decay": 0.0},
+            {
+                "params": table,
+                "factor": query.learning_rate / max(self.recipe.run.learning_rate, 1e-12),
+                "weight_decay": 0.0,
+            },
+        ]
+        return [group for group in groups if group["params"]]
+
+    # -- the loop ------------------------------------------------------------------------------------------------------
+
+    def run(self, progress: Progress | None = None) -> Outcome:
+        """All steps from where it stands. Raises `Diverged` when the loss is no number; the last checkpoint is from
+        before."""
+        steps, evaluate = self.recipe.run.steps, self.recipe.evaluate
+        began, loss = time.monotonic(), math.nan
+        last: dict[str, Any] = {}
+        while self.step < steps:
+            self._step()
+            self.step += 1
+            done, final = self.step, self.step == steps
+            if final or done % evaluate.log == 0:
+                loss = self._log(time.monotonic() - began)
+            if progress is not None and self.processes.first:
+                progress("training", done, steps)
+            if self.materials.development is not None and (final or done % evaluate.every == 0):
+                last = self._evaluate(self.materials.development)
+            if final or done % evaluate.checkpoint == 0:
+                self._checked(self._sum("bad"))
+                self._save()
+        return Outcome(steps=steps, seconds=time.monotonic() - began, last=last, best=self.best, loss=loss)
+
+    def _step(self) -> None:
+        while True:
+            try:
+                self._gradients()
+                break
+            except torch.cuda.OutOfMemoryError:
+                self.optimizer.zero_grad(set_to_none=True)
+            torch.cuda.empty_cache()  # outside the handler, whose traceback holds the tensors
+            self._smaller()
+        norm = nn.utils.clip_grad_norm_(self.parameters.values(), self.recipe.run.clip or math.inf, foreach=True)
+        self._add(norm=norm)
+        rate = self.recipe.run.learning_rate * self._schedule()
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate * group["factor"]
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        if self.average:
+            assert self.recipe.run.average is not None
+            weight = 1 - min(self.recipe.run.average, (1 + self.step) / (10 + self.step))
+            torch._foreach_lerp_(list(self.average.values()), [p.detach() for p in self.parameters.values()], weight)
+
+    def _smaller(self) -> None:
+        """After a GPU had not the memory: chunks are computed again for their gradients, then halved. The step stays
+        the same."""
+        if not self.recompute:
+            self.recompute = True
+            return
+        if self.chunk <= SMALLEST_CHUNK:
+            memory = torch.cuda.get_device_properties(self.device).total_memory
+            texts = self.recipe.run.batch * self._candidates_each()
+            fits = int(self.recipe.run.batch * memory / (6 * 4 * texts * self.student.documents.dim + 1) * 0.5)
+            raise InvalidInput(
+                f"the GPU has not the memory for a batch of {self.recipe.run.batch:,} queries; about "
+                f"{max(1, min(fits, self.recipe.run.batch // 2)):,} fit (run.batch)"
+            )
+        self.chunk //= 2
+
+    def _candidates_each(self) -> int:
+        return self.materials.batches.at(0)[1].shape[1]
+
+    def _schedule(self) -> float:
+        """Share of the learning rate at the step that is being done."""
+        run = self.recipe.run
+        warm = max(1, round(run.warmup * run.steps))
+        if self.step < warm:
+            return (self.step + 1) / warm
+        done = (self.step - warm) / max(1, run.steps - warm)
+        if run.schedule == "linear":
+            return 1 - done
+        return 0.5 * (1 + math.cos(math.pi * done)) if run.schedule == "cosine" else 1.0
+
+    # -- a step --------------------------------------------------------------------------------------------------------
+
+    def _gradients(self) -> None:
+        """Adds the gradients of the step's loss to the parameters, those of all processes."""
+        student, materials, processes = self.student, self.materials, self.processes
+        queries, candidates = materials.batches.at(self.step)
+        mine = processes.share(len(queries))
+        own_queries, own_candidates = queries[mine], candidates[mine]
+        documents = Vectors(
+            student.documents,
+            materials.documents,
+            own_candidates.clip(min=0).ravel(),
+            self.chunk,
+            recompute=self.recompute,
+        )
+        asked = Vectors(student.queries, materials.queries, own_queries, self.chunk, recompute=self.recompute)
+        all_documents = processes.gathered(documents.values).requires_grad_()
+        all_queries = processes.gathered(asked.values).requires_grad_()
+        with torch.enable_grad():
+            loss = self._loss(queries, candidates, mine, all_queries, all_documents)
+        loss.backward()
+        gradients = [x.grad if x.grad is not None else torch.zeros_like(x) for x in (all_documents, all_queries)]
+        processes.sum_(gradients)
+        count = candidates.shape[1]
+        documents.backward(gradients[0][mine.start * count : mine.stop * count])
+        asked.backward(gradients[1][mine])
+        processes.sum_([p.grad for p in self.parameters.values() if p.grad is not None])
+
+    def _loss(self, queries: Rows, candidates: Rows, mine: slice, asked: Tensor, documents: Tensor) -> Tensor:
+        """This process's part of the loss: of its own queries, and its share of the penalties."""
+        weights, world = self.recipe.loss, self.processes.world
+        there = torch.from_numpy(candidates >= 0).to(self.device)
+        scores = asked[mine] @ documents.T  # [b, N]
+        count = candidates.shape[1]
+        first = torch.arange(mine.start, mine.stop, device=self.device)[:, None] * count
+        own = scores.gather(1, first + torch.arange(count, device=self.device))  # [b, K]
+        part: dict[str, Tensor] = {}
+        positives = self._places_of_positives(queries[mine], candidates[mine])
+        if weights.taught:
+            targets, block = self._targets(queries[mine], candidates[mine], candidates)
+            if weights.kl:
+                part["kl"] = losses.kl_divergence(own, targets, weights.temperature)
+            if weights.block_kl:
+                assert block is not None
+                part["block_kl"] = losses.kl_divergence(scores, block, weights.temperature)
+            if weights.margin_mse:
+                part["margin_mse"] = losses.margin_mse(own, targets, positives.clamp(min=0))
+        if weights.contrastive:
+            part["contrastive"] = losses.contrastive(own, positives, there[mine], weights.temperature)
+        if weights.info_nce:
+            places = torch.where(positives >= 0, positives + first[:, 0], -1)
+            negatives = self._negatives(queries[mine], candidates)
+            part["info_nce"] = losses.contrastive(scores, places, negatives, weights.temperature)
+        if weights.term_recall:
+            part["term_recall"] = self._term_recall(
+                queries[mine], candidates[mine], documents, first, positives, asked[mine]
+            )
+        total = torch.zeros((), device=self.device)
+        for name, value in part.items():
+            total = total + getattr(weights, name) * value / len(queries)
+        for i, penalty in enumerate(self.penalties):
+            of = documents if penalty.choice.side == "document" else asked
+            value = penalty(of, self.step) / world
+            total = total + value
+            part[f"penalty_{i}"] = value * len(queries)
+        self._add(
+            loss=total.detach(),
+            nnz=(documents.detach() > 0).sum(1, dtype=torch.float32).mean() / world,
+            bad=(~torch.isfinite(total.detach())).float(),
+            **{name: value.detach() / len(queries) for name, value in part.items()},
+        )
+        return total
+
+    def _targets(self, queries: Rows, own: Rows, all_: Rows) -> tuple[Tensor, Tensor | None]:
+        ensemble, pairs = self.materials.ensemble, self.materials.pair_scores
+        assert ensemble is not None
+        asked = torch.from_numpy(queries).to(self.device)
+        found = torch.from_numpy(own).to(self.device)
+        targets = ensemble.own(asked, found, None if pairs is None else pairs(queries, own))
+        if not self.recipe.loss.block_kl:
+            return targets, None
+        return targets, ensemble.block(asked, torch.from_numpy(all_.ravel()).to(self.device))
+
+    def _places_of_positives(self, queries: Rows, candidates: Rows) -> Tensor:
+        """Which of its candidates is the query's positive, int64 [b]; -1 where none is."""
+        positive = self.materials.positives[queries]
+        match = (candidates == positive[:, None]) & (positive >= 0)[:, None]
+        return torch.from_numpy(np.where(match.any(1), match.argmax(1), -1)).to(self.device)
+
+    def _negatives(self, queries: Rows, candidates: Rows) -> Tensor:
+        """bool [b, N]: which documents of the batch are not the query's positive, and are there."""
+        flat = candidates.ravel()
+        found = (flat[None] != self.materials.positives[queries][:, None]) & (flat >= 0)[None]
+        return torch.from_numpy(found).to(self.device)
+
+    def _term_recall(
+        self, queries: Rows, candidates: Rows, documents: Tensor, first: Tensor, positives: Tensor, asked: Tensor
+    ) -> Tensor:
+        known = torch.nonzero(positives >= 0)[:, 0]
+        if not len(known):
+            return torch.zeros((), device=self.device)
+        places = (first[:, 0] + positives)[known]
+        rows = candidates[known.cpu().numpy(), positives[known].cpu().numpy()]
+        occurs = presence(*self.materials.documents.batch(rows), self.student.documents.dim)
+        ids, lengths = self.materials.queries.batch(queries[known.cpu().numpy()])
+        wanted = presence(ids, lengths, self.student.documents.dim)
+        keep = self.student.documents.keep
+        return losses.term_recall(documents[places], wanted, occurs * keep)
+
+    # -- what is noted -------------------------------------------------------------------------------------------------
+
+    def _add(self, **values: Tensor) -> None:
+        """Sums since the last line of the log, on the device."""
+        for name, value in values.items():
+            self.sums[name] = self.sums[name] + value if name in self.sums else value.clone()
+
+    def _sum(self, name: str) -> float:
+        return float(self.sums[name]) if name in self.sums else 0.0
+
+    def _checked(self, bad: float) -> None:
+        if not bad:
+            return
+        kept = checkpoint.latest(self.folder)
+        step = 0 if kept is None else int(kept.name.rsplit("-", 1)[1])
+        where = f"the checkpoint of step {step:,} is kept" if kept else "there is no checkpoint yet"
+        raise Diverged(
+            f"the loss is no number any more (before step {self.step:,}); {where}; try a lower run.learning_rate, a larger "
+            "run.warmup or precision fp32"
+        )
+
+    def _log(self, seconds: float) -> float:
+        """A line of the log: means since the last one. Returns the loss."""
+        names = sorted(self.sums)
+        values = [self.sums[name] for name in names]
+        self.processes.sum_(values)
+        bad = self._sum("bad")
+        steps = self.step % self.recipe.evaluate.log or self.recipe.evaluate.log
+        means = {name: float(self.sums[name]) / steps for name in names if name != "bad"}
+        means["norm"] = means["norm"] / self.processes.world
+        self.sums = {}
+        self._checked(bad)
+        strengths = [float(penalty.strength) * penalty.ramp(self.step - 1) for penalty in self.penalties]
+        line = {"step": self.step, "seconds": round(seconds, 2), **means, "strength": strengths}
+        self._write(line)
+        return means["loss"]
+
+    def _write(self, line: dict[str, Any]) -> None:
+        if self.processes.first:
+            with (self.folder / "log.jsonl").open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line) + "\n")
+
+    def _evaluate(self, development: Development) -> dict[str, Any]:
+        """Figures of the student, with averaged weights where they are averaged; keeps the best."""
+        with self._averaged():
+            found = development.evaluate(
+                self.student.documents, self.student.queries, self.recipe.document.top_terms, self.chunk, self.folder
+            )
+            line = {"step": self.step, "evaluation": found.to_json()}
+            self._write(line)
+            if not self.best or found.ndcg > self.best["ndcg"]:
+                self.best = {"step": self.step, **found.to_json()}
+                if self.processes.first:
+                    weights = {f"parameter.{name}": p for name, p in self.parameters.items()}
+                    checkpoint.save(self.folder / "best", self.step, weights, self.best)
+        return {"step": self.step, **found.to_json()}
+
+    @contextmanager
+    def _averaged(self) -> Iterator[None]:
+        """Within it the student has the averaged weights, where there are some."""
+        if not self.average:
+            yield
+            return
+        kept = {name: p.detach().clone() for name, p in self.parameters.items()}
+        with torch.no_grad():
+            for name, p in self.parameters.items():
+                p.copy_(self.average[name])
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                for name, p in self.parameters.items():
+                    p.copy_(kept[name])
+
+    # -- stopping and going on -----------------------------------------------------------------------------------------
+
+    def _save(self) -> None:
+        if not self.processes.first:
+            return
+        tensors = {f"parameter.{name}": p for name, p in self.parameters.items()}
+        tensors |= {f"average.{name}": p for name, p in self.average.items()}
+        for name, p in self.parameters.items():
+            for key, value in self.optimizer.state[p].items():
+                tensors[f"optimizer.{key}.{name}"] = value
+        for i, penalty in enumerate(self.penalties):
+            tensors |= {f"penalty.{i}.{key}": value for key, value in penalty.state().items()}
+        tensors |= {f"sum.{name}": value for name, value in self.sums.items()}
+        tensors["random.cpu"] = torch.get_rng_state()
+        if self.device.type == "cuda":
+            tensors["random.cuda"] = torch.cuda.get_rng_state(self.device)
+        checkpoint.save(self.folder, self.step, tensors, {"best": self.best})
+
+    def resume(self) -> bool:
+        """Goes on from the newest checkpoint; whether there was one."""
+        place = checkpoint.latest(self.folder)
+        if place is None:
+            return False
+        tensors, facts = checkpoint.load(place)
+        self._restore(tensors, place)
+        for name, p in self.parameters.items():
+            prefix = {f"optimizer.{key}.{name}": key for key in ("step", "exp_avg", "exp_avg_sq")}
+            state = {key: tensors[full] for full, key in prefix.items() if full in tensors}
+            # The counter of steps is on the CPU but for the fused form.
+            self.optimizer.state[p] = {
+                key: value.to(p.device) if key != "step" or self.device.type == "cuda" else value
+                for key, value in state.items()
+            }
+        for i, penalty in enumerate(self.penalties):
+            prefix = f"penalty.{i}."
+            penalty.load({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
+        self.sums = {k.removeprefix("sum."): v.to(self.device) for k, v in tensors.items() if k.startswith("sum.")}
+        torch.set_rng_state(tensors["random.cpu"])
+        if self.device.type == "cuda" and "random.cuda" in tensors:
+            torch.cuda.set_rng_state(tensors["random.cuda"], self.device)
+        self.step, self.best = facts["step"], facts["best"]
+        return True
+
+    def _restore(self, tensors: dict[str, Tensor], place: Path) -> None:
+        with torch.no_grad():
+            for name, p in self.parameters.items():
+                found = tensors.get(f"parameter.{name}")
+                if found is None or found.shape != p.shape:
+                    raise InvalidInput(f"{place}: is of another model; train without --resume")
+                p.copy_(found)
+                if name in self.average and f"average.{name}" in tensors:
+                    self.average[name].copy_(tensors[f"average.{name}"])
+
+    def take_best(self) -> None:
+        """The student gets the weights of the best evaluation, or the averaged ones where nothing was evaluated."""
+        place = checkpoint.latest(self.folder / "best")
+        with torch.no_grad():
+            if place is not None:
+                self._restore(checkpoint.load(place)[0], place)
+            else:
+                for name, value in self.average.items():
+                    self.parameters[name].copy_(value)
+
+
+def _distinct(student: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
+    """Trained parameters by name, each once."""
+    for name, parameter in student.named_parameters():
+        if parameter.requires_grad:
+            yield name, parameter
