@@ -14,18 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from lsr.encoders.model import (
-    AutoencoderHead,
-    DenseLayer,
-    NetworkSide,
-    Selection,
-    TokenHead,
-    Vector,
-    VocabularyHead,
-    parts_of,
-)
+from lsr.encoders.model import NetworkSide, Selection, TokenHead, Vector, VocabularyHead, parts_of
 from lsr.encoders.rows import selection, token_rows
-from lsr.encoders.torch_head import activated, largest_logits, pooled_activations
+from lsr.encoders.torch_head import activated, largest_logits, latents, pooled_activations, through, token_weights
 from lsr.errors import EncoderError, InvalidInput, MissingExtra, one_line
 from lsr.sparse import term_type
 
@@ -176,8 +167,8 @@ class _Replica:
             if isinstance(head, VocabularyHead):
                 return self._vocabulary(head, hidden, states, real)
             if isinstance(head, TokenHead):
-                return _token_weights(head, hidden)
-            return _latents(head, hidden, real)
+                return token_weights(head, hidden)
+            return latents(head, hidden, real)
 
     def _vocabulary(
         self, head: VocabularyHead, hidden: torch.Tensor, states: torch.Tensor, real: torch.Tensor
@@ -187,7 +178,7 @@ class _Replica:
             hidden, states, real = hidden[:, :1], states[:, :1], real[:, :1]
         summed = head.pooling == "sum"
         if summed or head.importance:
-            importance = _through(head.importance, states)[..., 0] if head.importance else None
+            importance = through(head.importance, states)[..., 0] if head.importance else None
             pooled = pooled_activations(
                 hidden, real, self.weight, self.bias, head.activation, summed=summed, importance=importance
             )
@@ -195,7 +186,7 @@ class _Replica:
             pooled = largest_logits(hidden, real, self.weight, self.bias)
             if head.quality:
                 pooled = activated(pooled, head.activation)
-        return pooled.mul_(_through(head.quality, states[:, 0])) if head.quality else pooled
+        return pooled.mul_(through(head.quality, states[:, 0])) if head.quality else pooled
 
     def positions(self, ids: IdArray, terms: IdArray) -> IdArray:
         torch = _torch()
@@ -209,7 +200,7 @@ class _Replica:
             logits = hidden[0].float() @ self.weight[rows].float().T
             if head.importance:
                 logits = activated(logits if self.bias is None else logits + self.bias[rows], head.activation)
-                logits = logits * _through(head.importance, states[0])
+                logits = logits * through(head.importance, states[0])
             found: IdArray = logits.argmax(0).cpu().numpy()
             return found
 
@@ -338,48 +329,6 @@ def _silent(transformers: Any) -> Iterator[None]:
         log.setLevel(level)
         if bars:
             transformers.utils.logging.enable_progress_bar()
-
-
-def _token_weights(head: TokenHead, hidden: torch.Tensor) -> torch.Tensor:
-    torch = _torch()
-    weights = _through(head.layers, hidden)[..., 0]
-    return torch.log1p(weights.relu()) if head.log1p else weights
-
-
-def _latents(head: AutoencoderHead, hidden: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
-    torch = _torch()
-    x, mask = hidden.float(), real[:, :, None]
-    if head.pooling == "cls":
-        x = x[:, 0]
-    elif head.pooling == "max":
-        x = x.masked_fill(~mask, -1e9).amax(1)
-    else:
-        x = (x * mask).sum(1) / mask.sum(1)
-    if head.unit:
-        x = torch.nn.functional.normalize(x, dim=1)
-    x = _through(head.before, x)
-    if head.unit_after:
-        x = torch.nn.functional.normalize(x, dim=1)
-    if head.normalize:
-        x = x - x.mean(1, keepdim=True)
-        x = x / (x.std(1, keepdim=True) + 1e-5)
-    return _dense(x - torch.from_numpy(head.pre_bias).to(x.device), head.weight, head.latent_bias, "identity")
-
-
-def _through(layers: Sequence[DenseLayer], x: torch.Tensor) -> torch.Tensor:
-    """x through dense layers, in float32."""
-    x = x.float()
-    for layer in layers:
-        x = _dense(x, layer.weight, layer.bias, layer.activation)
-    return x
-
-
-def _dense(x: torch.Tensor, weight: npt.NDArray[np.float32], bias: npt.NDArray[np.float32], name: str) -> torch.Tensor:
-    functional = _torch().nn.functional
-    result: torch.Tensor = functional.linear(
-        x, *(_torch().from_numpy(np.array(a)).to(x.device) for a in (weight, bias))
-    )
-    return activated(result, name)
 
 
 def _rows(output: torch.Tensor, chosen: Selection) -> list[Vector]:

@@ -1,4 +1,4 @@
-"""The vocabulary head on torch: raw logits pooled slice by slice, so that [batch, length, vocabulary] never exists.
+"""The heads on torch. Logits are pooled slice by slice, so that [batch, length, vocabulary] never exists.
 
 The maximum is taken over raw logits and the activation applied once to [batch, vocabulary] (it never falls); the bias is
 added after the maximum, for it does not depend on the position. Where logits are summed, or weighed position by position,
@@ -7,14 +7,27 @@ they are activated before. lsr.training.head gives these functions a gradient.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from lsr.encoders.model import parts_of
+import numpy as np
+import numpy.typing as npt
+
+from lsr.encoders.model import AutoencoderHead, DenseLayer, TokenHead, parts_of
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["activated", "largest_logits", "pooled_activations", "term_slices", "text_blocks"]
+__all__ = [
+    "activated",
+    "largest_logits",
+    "latents",
+    "pooled_activations",
+    "term_slices",
+    "text_blocks",
+    "through",
+    "token_weights",
+]
 
 # Logits of a slice, in elements: what stays in the cache of a core, and what keeps a GPU busy while it is far from memory.
 SLICE_ON_CPU = 1 << 19
@@ -102,6 +115,51 @@ def activated(x: torch.Tensor, activation: str) -> torch.Tensor:
     for _ in range(logarithms):
         x = x.log1p_()
     return x
+
+
+def token_weights(head: TokenHead, hidden: torch.Tensor) -> torch.Tensor:
+    """One weight a position [B, L] of hidden [B, L, H]."""
+    import torch
+
+    weights = through(head.layers, hidden)[..., 0]
+    return torch.log1p(weights.relu()) if head.log1p else weights
+
+
+def latents(head: AutoencoderHead, hidden: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
+    """Every latent before its activation [B, D] of hidden [B, L, H] and real bool [B, L]."""
+    import torch
+
+    x, mask = hidden.float(), real[:, :, None]
+    if head.pooling == "cls":
+        x = x[:, 0]
+    elif head.pooling == "max":
+        x = x.masked_fill(~mask, -1e9).amax(1)
+    else:
+        x = (x * mask).sum(1) / mask.sum(1)
+    if head.unit:
+        x = torch.nn.functional.normalize(x, dim=1)
+    x = through(head.before, x)
+    if head.unit_after:
+        x = torch.nn.functional.normalize(x, dim=1)
+    if head.normalize:
+        x = x - x.mean(1, keepdim=True)
+        x = x / (x.std(1, keepdim=True) + 1e-5)
+    return _dense(x - torch.from_numpy(head.pre_bias).to(x.device), head.weight, head.latent_bias, "identity")
+
+
+def through(layers: Sequence[DenseLayer], x: torch.Tensor) -> torch.Tensor:
+    """x through dense layers, in float32."""
+    x = x.float()
+    for layer in layers:
+        x = _dense(x, layer.weight, layer.bias, layer.activation)
+    return x
+
+
+def _dense(x: torch.Tensor, weight: npt.NDArray[np.float32], bias: npt.NDArray[np.float32], name: str) -> torch.Tensor:
+    import torch
+
+    parts = (torch.from_numpy(np.array(part)).to(x.device) for part in (weight, bias))
+    return activated(torch.nn.functional.linear(x, *parts), name)
 
 
 def _empty(hidden: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:

@@ -14,7 +14,8 @@ from lsr.encoders import Encoder
 from lsr.encoders.encoder import Settings
 from lsr.encoders.layouts import model_of
 from lsr.encoders.layouts.hugging_face import network_side
-from lsr.encoders.model import DenseLayer, Head, NetworkSide, Side, TokenHead, VocabularyHead
+from lsr.encoders.model import DenseLayer, Head, NetworkSide, Side, TableSide, TokenHead, VocabularyHead
+from lsr.sparse import SparseVectors
 from tests.encoders import families
 
 HIDDEN = families.HIDDEN
@@ -65,6 +66,16 @@ def side_of(folder: Path, head: Head, **settings: Any) -> NetworkSide:
 
 def encoder_of(query: Side, document: Side, engine: str | None = None) -> Encoder:
     return Encoder(model_of(query, document, name="form", source="form"), Settings(engine=engine))
+
+
+def table_of(folder: Path, **settings: Any) -> TableSide:
+    side = side_of(folder, VocabularyHead())
+    weights = np.random.default_rng(3).uniform(0.1, 5, side.dim).astype(np.float32)
+    return TableSide(tokenizer_json=side.tokenizer_json, weights=weights, **settings)
+
+
+def dense(vectors: SparseVectors) -> Dense:
+    return np.asarray(vectors.to_scipy().toarray(), np.float32)
 
 
 def oracle(folder: Path, head: Head, texts: list[str]) -> Dense:

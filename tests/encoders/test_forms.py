@@ -13,10 +13,9 @@ from lsr.encoders.export import export_onnx
 from lsr.encoders.loading import load_encoder
 from lsr.encoders.model import VocabularyHead
 from lsr.errors import EncoderError
-from lsr.sparse import SparseVectors
 from tests.encoders import families, forms
 from tests.encoders.families import TEXTS
-from tests.encoders.forms import HEADS, TORCH_ONLY, encoder_of, heaviest, oracle, side_of
+from tests.encoders.forms import HEADS, TORCH_ONLY, dense, encoder_of, heaviest, oracle, side_of
 
 pytest.importorskip("transformers")
 
@@ -26,10 +25,6 @@ TOLERANCE = 2e-5
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return families.plain(tmp_path_factory.mktemp("forms") / "model")
-
-
-def dense(vectors: SparseVectors) -> forms.Dense:
-    return np.asarray(vectors.to_scipy().toarray(), np.float32)
 
 
 def engines(head: str) -> tuple[str, ...]:
