@@ -29,7 +29,7 @@ def save(folder: Path, step: int, tensors: Mapping[str, Tensor], facts: Mapping[
     disk.make_folder(working)
     flat = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     disk.write_new(working / "state.safetensors", to_bytes(flat))
-    disk.write_new(working / "state.json", json.dumps(facts | {"step": step}, indent=1).encode())
+    disk.write_new(working / "state.json", json.dumps({**facts, "step": step}, indent=1).encode())
     disk.rename(working, place)
     disk.sync_folder(folder)
     for older in _found(folder):

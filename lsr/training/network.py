@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from lsr.training.head import activate, pooled_logits, summed_activations
+from lsr.training.head import activate, first_logits, pooled_logits, summed_activations
 from lsr.training.recipe import DocumentSide, QuerySide
 from lsr.training.start import Beginning
 
@@ -24,9 +24,13 @@ TERMS_AT_A_TIME = 2048
 
 
 class Side(nn.Module):
-    """Texts as ids int64 [B, L] and lengths int64 [B] to weights float32 [B, V], none below 0."""
+    """Texts as ids int64 [B, L] and lengths int64 [B] to weights float32 [B, V], none below 0.
+
+    `keep` float32 [V] is 0 for terms that never leave the side.
+    """
 
     dim: int
+    keep: Tensor
 
     def forward(self, ids: Tensor, lengths: Tensor) -> Tensor:
         raise NotImplementedError
@@ -77,17 +81,23 @@ class Transformer(nn.Module):
         return torch.autocast(device.type, torch.bfloat16)
 
     def forward(self, ids: Tensor, lengths: Tensor) -> Tensor:
-        """Hidden states [B, L, E]: what the decoder would multiply, or the last ones."""
+        """What the decoder would multiply, or without a head the last hidden states: [B, L, E]."""
+        hidden, _ = self.states(ids, lengths, last=False)
+        return hidden
+
+    def states(self, ids: Tensor, lengths: Tensor, *, last: bool) -> tuple[Tensor, Tensor]:
+        """What `forward` gives, and if asked the last hidden states before the head, otherwise the same again."""
         real = torch.arange(ids.shape[1], device=ids.device) < lengths[:, None]
         padded = torch.where(real, ids, self.padding)
         with self.autocast(ids.device):
-            output = self.model(input_ids=padded, attention_mask=real.long())
-        hidden: Tensor = output.logits if self._place else output.last_hidden_state
-        return hidden
+            output = self.model(input_ids=padded, attention_mask=real.long(), output_hidden_states=last)
+        if not self._place:
+            return output.last_hidden_state, output.last_hidden_state
+        return output.logits, output.hidden_states[-1] if last else output.logits
 
 
 class Network(Side):
-    """A transformer with one of the heads. `keep` float32 [V] is 0 for terms that are dropped."""
+    """A transformer with one of the heads."""
 
     def __init__(
         self, transformer: Transformer, choice: DocumentSide | QuerySide, keep: Tensor, *, top_terms: int | None = None
@@ -110,31 +120,31 @@ class Network(Side):
             self.quality = _near_one(width)
 
     def forward(self, ids: Tensor, lengths: Tensor) -> Tensor:
-        hidden = self.transformer(ids, lengths)
-        weights = self._weights(hidden, ids, lengths) * self.keep
+        weighed = self.importance is not None or self.quality is not None
+        hidden, last = self.transformer.states(ids, lengths, last=weighed)
+        weights = self._weights(hidden, last, ids, lengths) * self.keep
         if self.quality is not None:
-            weights = weights * nn.functional.softplus(self.quality(hidden[:, 0].float()))
+            weights = weights * nn.functional.softplus(self.quality(last[:, 0].float()))
         if self.top_terms is not None and self.top_terms < self.dim:
             least = weights.detach().topk(self.top_terms, dim=1).values[:, -1:]
             weights = weights * (weights >= least)
         return weights
 
-    def _weights(self, hidden: Tensor, ids: Tensor, lengths: Tensor) -> Tensor:
+    def _weights(self, hidden: Tensor, last: Tensor, ids: Tensor, lengths: Tensor) -> Tensor:
         if self.token is not None:
             return self._of_tokens(self.token, hidden, ids, lengths)
         table, bias = self.transformer.table, self.transformer.bias
         if self.kind == "cls-mlm":
-            with self.transformer.autocast(ids.device):
-                logits = nn.functional.linear(hidden[:, 0], table)
-            return activate(logits.float() if bias is None else logits.float() + bias, self.activation)
+            return activate(first_logits(hidden, lengths, table, bias), self.activation)
         if self.importance is not None:
-            factors = nn.functional.softplus(self.importance(hidden.float()))[..., 0]
+            factors = nn.functional.softplus(self.importance(last.float()))[..., 0]
             return self._weighted_positions(hidden, factors, lengths)
-        if self.transformer.precision == "bf16":
-            hidden, table = hidden.to(torch.bfloat16), table.to(torch.bfloat16)
-        if self.pooling == "sum":
-            return summed_activations(hidden, lengths, table, bias, self.activation.count("log1p"))
-        return activate(pooled_logits(hidden, lengths, table, bias), self.activation)
+        # Within autocast the head multiplies in 16 bits, and sums the gradient of the table in 32.
+        with self.transformer.autocast(ids.device):
+            if self.pooling == "sum":
+                return summed_activations(hidden, lengths, table, bias, self.activation.count("log1p"))
+            logits = pooled_logits(hidden, lengths, table, bias)
+        return activate(logits, self.activation)
 
     def _of_tokens(self, head: nn.Linear, hidden: Tensor, ids: Tensor, lengths: Tensor) -> Tensor:
         """The largest (or summed) weight of each term over the positions where it stands."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +34,7 @@ class Student(nn.Module):
 
     documents: network.Network
     queries: network.Side
+    idf: Tensor
 
     def __init__(self, recipe: Recipe, scratch: Path, precision: str) -> None:
         super().__init__()
@@ -175,26 +177,20 @@ class Student(nn.Module):
         _write_transformer(side.transformer, folder, self.folder)
         dropped = tuple(int(i) for i in np.flatnonzero(side.keep.cpu().numpy() == 0))
         read = network_side(folder, _head(side), max_length=choice.max_length, dropped=dropped)
-        return _replace(read, top_terms=choice.top_terms)
-
-
-def _replace(side: Side, **changes: object) -> Side:
-    from dataclasses import replace
-
-    return replace(side, **changes)  # type: ignore[arg-type]
+        return replace(read, top_terms=choice.top_terms)
 
 
 def _head(side: network.Network) -> Head:
     if side.token is not None:
         layer = _dense(side.token, "softplus" if "softplus" in side.activation else "relu")
         return TokenHead(layers=(layer,), log1p="log1p" in side.activation, pooling=side.pooling)
-    extra: dict[str, tuple[DenseLayer, ...]] = {}
-    if side.importance is not None:
-        extra["importance"] = (_dense(side.importance, "softplus"),)
-    if side.quality is not None:
-        extra["quality"] = (_dense(side.quality, "softplus"),)
     pooling = "cls" if side.kind == "cls-mlm" else side.pooling
-    return VocabularyHead(pooling=pooling, activation=side.activation, **extra)
+    return VocabularyHead(
+        pooling=pooling,
+        activation=side.activation,
+        importance=() if side.importance is None else (_dense(side.importance, "softplus"),),
+        quality=() if side.quality is None else (_dense(side.quality, "softplus"),),
+    )
 
 
 def _dense(layer: nn.Linear, activation: str) -> DenseLayer:

@@ -102,7 +102,9 @@ class Trainer:
 
     def _groups(self) -> list[dict[str, Any]]:
         """Weights decay, biases and normalisation do not; a trained table has a rate of its own."""
-        decayed, plain, table = [], [], []
+        decayed: list[nn.Parameter] = []
+        plain: list[nn.Parameter] = []
+        table: list[nn.Parameter] = []
         of_table = {id(p) for p in self.student.queries.parameters()} if self.recipe.query.kind == "idf" else set()
         for parameter in self.parameters.values():
             chosen = table if id(parameter) in of_table else decayed if parameter.ndim > 1 else plain
@@ -180,7 +182,7 @@ class Trainer:
         self.chunk //= 2
 
     def _candidates_each(self) -> int:
-        return self.materials.batches.at(0)[1].shape[1]
+        return int(self.materials.batches.at(0)[1].shape[1])
 
     def _schedule(self) -> float:
         """Share of the learning rate at the step that is being done."""
@@ -213,7 +215,7 @@ class Trainer:
         all_queries = processes.gathered(asked.values).requires_grad_()
         with torch.enable_grad():
             loss = self._loss(queries, candidates, mine, all_queries, all_documents)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         gradients = [x.grad if x.grad is not None else torch.zeros_like(x) for x in (all_documents, all_queries)]
         processes.sum_(gradients)
         count = candidates.shape[1]
@@ -381,8 +383,8 @@ class Trainer:
     def _save(self) -> None:
         if not self.processes.first:
             return
-        tensors = {f"parameter.{name}": p for name, p in self.parameters.items()}
-        tensors |= {f"average.{name}": p for name, p in self.average.items()}
+        tensors: dict[str, Tensor] = {f"parameter.{name}": p for name, p in self.parameters.items()}
+        tensors |= {f"average.{name}": value for name, value in self.average.items()}
         for name, p in self.parameters.items():
             for key, value in self.optimizer.state[p].items():
                 tensors[f"optimizer.{key}.{name}"] = value
@@ -402,17 +404,14 @@ class Trainer:
         tensors, facts = checkpoint.load(place)
         self._restore(tensors, place)
         for name, p in self.parameters.items():
-            prefix = {f"optimizer.{key}.{name}": key for key in ("step", "exp_avg", "exp_avg_sq")}
-            state = {key: tensors[full] for full, key in prefix.items() if full in tensors}
-            # The counter of steps is on the CPU but for the fused form.
-            self.optimizer.state[p] = {
-                key: value.to(p.device) if key != "step" or self.device.type == "cuda" else value
-                for key, value in state.items()
-            }
+            for key in ("step", "exp_avg", "exp_avg_sq"):
+                if (value := tensors.get(f"optimizer.{key}.{name}")) is not None:
+                    # The counter of steps is on the CPU but for the fused form.
+                    here = key != "step" or self.device.type == "cuda"
+                    self.optimizer.state[p][key] = value.to(p.device) if here else value
         for i, penalty in enumerate(self.penalties):
-            prefix = f"penalty.{i}."
-            penalty.load({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
-        self.sums = {k.removeprefix("sum."): v.to(self.device) for k, v in tensors.items() if k.startswith("sum.")}
+            penalty.load(_under(f"penalty.{i}.", tensors))
+        self.sums = {name: value.to(self.device) for name, value in _under("sum.", tensors).items()}
         torch.set_rng_state(tensors["random.cpu"])
         if self.device.type == "cuda" and "random.cuda" in tensors:
             torch.cuda.set_rng_state(tensors["random.cuda"], self.device)
@@ -438,6 +437,11 @@ class Trainer:
             else:
                 for name, value in self.average.items():
                     self.parameters[name].copy_(value)
+
+
+def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors whose names begin so, without that."""
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
 def _distinct(student: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
