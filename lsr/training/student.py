@@ -17,6 +17,7 @@ from lsr.encoders.layouts.hugging_face import network_side
 from lsr.encoders.model import DenseLayer, Head, Model, Side, TableSide, TokenHead, VocabularyHead
 from lsr.encoders.tables import read_idf_json
 from lsr.encoders.tokenizer import read_tokenizer_json
+from lsr.encoders.torch_engine import silent
 from lsr.encoders.vocabulary import Vocabulary
 from lsr.errors import EncoderMismatch, InvalidInput
 from lsr.training import network
@@ -62,7 +63,8 @@ class Student(nn.Module):
             self.queries = self._table(self._kept(("special",)))
         else:
             self.queries = self._query_network(transformer, keep)
-        self.train(recipe.run.dropout > 0)
+        # transformers checkpoints layers in training alone; without dropout that is the same.
+        self.train(recipe.run.dropout > 0 or recipe.run.checkpoint_layers)
 
     def _transformer(self, beginning: Beginning, kind: str) -> network.Transformer:
         return network.Transformer(
@@ -202,7 +204,7 @@ def _write_transformer(transformer: network.Transformer, folder: Path, start: Pa
     """config.json, weights and tokenizer, as transformers reads them."""
     from lsr.encoders.layouts.files import TOKENIZER_FILES
 
-    with transformer.whole() as model:
+    with transformer.whole() as model, silent():
         model.save_pretrained(str(folder))
     (folder / "tokenizer.json").write_text(read_tokenizer_json(start), encoding="utf-8")
     for name in TOKENIZER_FILES:
