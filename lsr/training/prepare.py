@@ -42,7 +42,6 @@ from lsr.training.teachers import (
     ScoreFile,
     SparseTeacher,
     Teacher,
-    check_targets,
 )
 from lsr.training.trainer import Materials
 
@@ -127,7 +126,7 @@ def prepare(
         development=_tokenised(student, judged, recipe, cache, processes.device),
         pair_scores=pair_scores,
     )
-    warnings = _checked_targets(ensemble, batches, pair_scores, processes.device) if recipe.loss.taught else []
+    warnings = _checked_targets(ensemble, batches, pair_scores, recipe, processes.device) if recipe.loss.taught else []
     facts = _facts(training, documents, batches, teachers, without, judged)
     return Prepared(materials=materials, facts=facts, warnings=warnings)
 
@@ -302,7 +301,7 @@ def _candidates(
     else:
         rows = _given_negatives(training, choice.depth)
     return Candidates(
-        rows,
+        _widened(rows, max((last for _, last, _ in choice.strata), default=0)),
         training.positives,
         strata=choice.strata,
         random=choice.random,
@@ -318,6 +317,12 @@ def _given_negatives(training: TrainingSet, depth: int) -> npt.NDArray[np.int32]
         start = training.negative_starts[q]
         rows[q, : sizes[q]] = training.negatives[start : start + sizes[q]]
     return rows
+
+
+def _widened(rows: npt.NDArray[np.int32], depth: int) -> npt.NDArray[np.int32]:
+    """Padded with -1: strata may reach beyond the documents that there are."""
+    missing = depth - rows.shape[1]
+    return rows if missing <= 0 else np.pad(rows, ((0, 0), (0, missing)), constant_values=-1)
 
 
 def _usable(candidates: Candidates, training: TrainingSet) -> tuple[Rows, int]:
@@ -370,19 +375,20 @@ def _checked_targets(
     ensemble: Ensemble | None,
     batches: Batches,
     pair_scores: Callable[[Rows, Rows], Tensor] | None,
+    recipe: Recipe,
     device: torch.device,
 ) -> list[str]:
     """Looks at the targets of some queries before hours are spent on them. Returns what looks odd, refuses what teaches
     nothing."""
     assert ensemble is not None
-    queries, candidates = batches.at(0)
-    queries, candidates = queries[:SAMPLE], candidates[:SAMPLE]
+    steps = min(recipe.run.steps, -(-SAMPLE // recipe.run.batch))
+    first = [batches.at(step) for step in range(steps)]
+    queries, candidates = (np.concatenate(parts)[:SAMPLE] for parts in zip(*first, strict=True))
     pairs = None if pair_scores is None else pair_scores(queries, candidates)
     asked, found = (torch.from_numpy(rows).to(device) for rows in (queries, candidates))
     if ensemble.normalize == "affine":
         ensemble.calibrate(asked, found, pairs)
-    scores = dict(zip(ensemble.names, ensemble.scores(asked, found, pairs), strict=True))
-    findings = check_targets(ensemble.own(asked, found, pairs), scores)
+    findings = ensemble.check(asked, found, pairs)
     findings.refuse()
     return findings.warnings
 

@@ -240,6 +240,10 @@ class Run:
     checkpoint_layers: bool = False
     average: float | None = field(default=None, metadata=between(0, 0.99999))
 
+    def __post_init__(self) -> None:
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise InvalidInput(f"run.betas is {list(self.betas)}: both must be 0 or more, and below 1")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluate:

@@ -43,6 +43,9 @@ class Student(nn.Module):
         head = recipe.document.kind != "mlp"
         self._beginning = self._begun(head, scratch)
         self.folder = self._beginning.folder
+        for side in (recipe.document, recipe.query):
+            if side.kind not in TABLES:  # what the model could not be saved with is refused before it is trained
+                network_side(self.folder, VocabularyHead(), max_length=side.max_length)
         self.tokenizer_json = read_tokenizer_json(self.folder)
         self.vocabulary = Vocabulary(self.tokenizer_json, int(self._beginning.model.config.vocab_size))
         self.new_head = self._beginning.new_head
@@ -134,8 +137,10 @@ class Student(nn.Module):
         transformer = self.documents.transformer
         if self.documents.kind == "mlp":
             return 1.0
+        training = transformer.training
         with torch.no_grad():
-            hidden = transformer(ids, lengths)
+            hidden = transformer.eval()(ids, lengths)
+            transformer.train(training)
             real = torch.arange(ids.shape[1], device=ids.device) < lengths[:, None]
             logits = nn.functional.linear(hidden.float()[real][:4096], transformer.table)
         factor = scale_of_head(logits.amax(1), transformer.width, self.recipe.start.rescale)

@@ -102,19 +102,21 @@ def _trained(
     processes.first_then_all(lambda: _begin(work, recipe, processes.first, resume, overwrite))
     torch.manual_seed(recipe.seed)
     precision = recipe.run.precision or ("bf16" if processes.device.type == "cuda" else "fp32")
-    student = Student(recipe, work / "scratch", precision)
+    # The first process writes a bundled encoder where the others find it.
+    student = processes.first_then_all(lambda: Student(recipe, work / "scratch", precision))
     prepared = prepare(recipe, student, processes, Cache(cache or work / "cache"), skip_bad=skip_bad, progress=progress)
     for warning in prepared.warnings:
         logger.warning("%s", warning)
+    torch.manual_seed(recipe.seed)  # what teachers drew depends on what was cached
     trainer = Trainer(recipe, student, prepared.materials, processes, work)
     resumed = trainer.step if resume and trainer.resume() else 0
     if not resumed:
         _warmed(recipe, student, prepared, processes, progress)
         trainer.restart()
     outcome = trainer.run(progress)
-    trainer.take_best()
     found: dict[str, Any] = {}
     if processes.first:
+        trainer.take_best()
         found = card(recipe, student, prepared.facts, outcome, processes, precision)
         _write(student, recipe, found, work, output)
     warnings = [*prepared.warnings, *outcome.last.get("warnings", ())]
