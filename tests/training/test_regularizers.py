@@ -64,7 +64,7 @@ def test_df_flops_spares_rare_terms_and_halves_at_alpha() -> None:
         w = torch.zeros(100, 1)
         w[: round(100 * share)] = 1 / share  # the mean is 1, whatever the share
         found = Penalty(Regularizer(kind="df_flops", strength=1, ramp=0, alpha=0.1), STEPS, None, CPU)(w, 0)
-        return float(found) ** 0.5
+        return math.sqrt(float(found))
 
     assert charged(0.1) == pytest.approx(0.5, abs=1e-3)
     assert charged(0.01) < 1e-3
@@ -170,7 +170,7 @@ def settled(target: float | None, strength: float, steps: int = 3000) -> float:
 @pytest.mark.parametrize("strength", [0.02, 5.0])
 def test_the_controller_brings_the_number_of_terms_to_the_target(strength: float) -> None:
     assert settled(60, strength) == pytest.approx(60, rel=0.05)
-    assert settled(None, strength, 500) != pytest.approx(60, rel=0.5)
+    assert settled(None, strength, 500) != pytest.approx(60, rel=0.2)
 
 
 def test_the_strength_stays_within_its_range_and_waits_for_the_ramp() -> None:
