@@ -34,6 +34,9 @@ __all__ = [
 ]
 
 
+MATRIX = ("dense", "sparse", "bm25")  # kinds of teachers that score whole batches
+
+
 @dataclass(frozen=True, kw_only=True)
 class Start:
     """The network that training begins with.
@@ -286,6 +289,10 @@ class Recipe:
         if self.loss.taught and not self.teachers:
             raise InvalidInput(
                 "loss: kl, block_kl and margin_mse need teachers; name some, or use contrastive or info_nce"
+            )
+        if self.loss.block_kl and not any(teacher.kind in MATRIX for teacher in self.teachers):
+            raise InvalidInput(
+                f"loss.block_kl: needs a teacher that scores whole batches ({', '.join(MATRIX)}); set it to 0"
             )
         if not any(value for key, value in vars(self.loss).items() if key != "temperature"):
             raise InvalidInput("loss: all weights are 0, nothing would be learned")

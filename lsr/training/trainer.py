@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from lsr import disk
-from lsr.errors import InvalidInput, LsrError
+from lsr.errors import InvalidInput, LsrError, one_line
 from lsr.training import checkpoint, losses
 from lsr.training.batches import Batches
 from lsr.training.development import Development
@@ -325,11 +325,12 @@ class Trainer:
             self.sums[name] = self.sums[name] + value if name in self.sums else value.clone()
 
     def _check(self) -> None:
-        """Raises `Diverged` in all processes when a loss or gradient since the last line of the log was no number in one."""
-        if "bad" in self.sums:
-            bad = self.sums["bad"].clone()
-            self.processes.sum_([bad])
-            self._checked(float(bad))
+        """Raises `Diverged` in all processes when a loss or gradient since the last line of the log was no number in one,
+        or a parameter is none."""
+        bad = (~torch.stack([p.detach().isfinite().all() for p in self.parameters.values()])).sum(dtype=torch.float32)
+        bad = bad + self.sums.get("bad", 0)
+        self.processes.sum_([bad])
+        self._checked(float(bad))
 
     def _checked(self, bad: float) -> None:
         if not bad:
@@ -420,7 +421,16 @@ class Trainer:
         if place is None:
             self._forget_after(0)
             return False
-        tensors, facts = checkpoint.load(place)
+        try:
+            self._load(*checkpoint.load(place), place)
+        except (KeyError, TypeError, RuntimeError) as error:  # a part is missing, or of another form
+            raise InvalidInput(
+                f"{place}: the checkpoint is damaged ({one_line(error)[:120]}); train without --resume"
+            ) from None
+        self._forget_after(self.step)
+        return True
+
+    def _load(self, tensors: dict[str, Tensor], facts: dict[str, Any], place: Path) -> None:
         self._restore(tensors, place)
         for name, p in self.parameters.items():
             for key in ("step", "exp_avg", "exp_avg_sq"):
@@ -436,8 +446,6 @@ class Trainer:
             torch.cuda.set_rng_state(tensors["random.cuda"], self.device)
         self.step, self.best, self.last = facts["step"], facts["best"], facts["last"]
         self.loss = math.nan if facts["loss"] is None else facts["loss"]
-        self._forget_after(self.step)
-        return True
 
     def _forget_after(self, step: int) -> None:
         """Takes out of the log what comes after the checkpoint of a step: it is done again."""

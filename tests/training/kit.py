@@ -41,6 +41,8 @@ COMMON: dict[str, Any] = {
     "run": {"steps": 4, "batch": 4, "learning_rate": 1e-3},
     "evaluate": {"every": 2, "checkpoint": 2, "log": 1},
 }
+# Losses without teachers.
+CONTRASTIVE = {"contrastive": 1, "kl": 0, "block_kl": 0}
 
 
 def collection(folder: Path) -> Path:

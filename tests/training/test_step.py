@@ -155,9 +155,8 @@ def assert_close(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
     for name, value in expected.items():
         # Relative to the largest of the tensor: what is 0 but for rounding is compared to that.
         scale = max(float(value.abs().max()), 0.1)
-        torch.testing.assert_close(
-            found[name], value, rtol=0, atol=2e-5 * scale, msg=lambda text, n=name: f"{n}: {text}"
-        )
+        worst = float((found[name] - value).abs().max())
+        assert worst <= 2e-5 * scale, f"{name}: differs by {worst:g}, of {scale:g}"
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -233,7 +232,7 @@ def test_a_step_that_lacked_memory_is_done_again_in_smaller_pieces(small: Path, 
             raise torch.cuda.OutOfMemoryError("no memory")
         return gradient
 
-    next(iter(other.trainer.parameters.values())).register_hook(failing)
+    next(iter(other.trainer.parameters.values())).register_hook(failing)  # type: ignore[no-untyped-call]
     one.trainer.run()
     other.trainer.run()
     assert next(failures, None) is None
@@ -264,7 +263,7 @@ def test_processes_and_chunks_compute_the_same(small: Path, tmp_path: Path) -> N
         "query": {"kind": "mlm"},
         "loss": {"kl": 1, "block_kl": 1, "info_nce": 0.5},
         "regularizers": [{"kind": "flops", "strength": 0.3, "ramp": 0, "nnz": 20}],
-        "run": {"steps": 4, "batch": 8, "learning_rate": 1e-3},
+        "run": {"steps": 4, "batch": 8, "learning_rate": 4e-4},
         "evaluate": {"every": 4, "checkpoint": 4, "log": 1},
     }
     pieces = kit.merged(changes, {"run": {"chunk": 260, "recompute": True}})  # a step is about four chunks
@@ -283,7 +282,7 @@ def test_processes_and_chunks_compute_the_same(small: Path, tmp_path: Path) -> N
         # The gradient of the keys' biases is 0 but for rounding, which Adam makes steps of.
         sure = [name for name in weights if "key.bias" not in name]
         moved = max(float((expected_weights[name] - start[name]).abs().max()) for name in sure)
-        assert moved > 2e-3
+        assert moved > 5e-4
         for name in sure:
             torch.testing.assert_close(weights[name], expected_weights[name], rtol=0, atol=1e-5)
     card = json.loads((tmp_path / "two" / "training.json").read_text(encoding="utf-8"))
