@@ -296,6 +296,13 @@ class Recipe:
             )
         if not any(value for key, value in vars(self.loss).items() if key != "temperature"):
             raise InvalidInput("loss: all weights are 0, nothing would be learned")
+        compared = [name for name in ("kl", "margin_mse", "contrastive") if getattr(self.loss, name)]
+        each = sum(count for _, _, count in self.candidates.strata) + self.candidates.random
+        if compared and each < 2:
+            raise InvalidInput(
+                f"loss.{compared[0]}: compares the candidates of a query, and candidates gives {each} (with the positive); "
+                "draw 2 or more"
+            )
         for first, last, count in self.candidates.strata:
             if not 1 <= first <= last <= self.candidates.depth or not 0 <= count <= last - first + 1:
                 raise InvalidInput(

@@ -172,7 +172,7 @@ class Student(nn.Module):
                 adapts=recipe.query.kind == "idf" and not recipe.query.train,
             )
         elif self.queries is self.documents:
-            query = document
+            query = replace(document, max_length=recipe.query.max_length, top_terms=recipe.query.top_terms)
         else:
             assert isinstance(self.queries, network.Network)
             query = self._side(self.queries, recipe.query, folder / "query")

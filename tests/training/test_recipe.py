@@ -117,6 +117,7 @@ def test_paths_are_relative_to_the_file_and_models_that_are_not_there_are_names(
         ({"candidates": {"strata": [[1, 101, 2]]}}, ["[1, 101, 2]", "ranks 1 to 100"]),
         ({"candidates": {"strata": [[3, 4, 3]]}}, ["[3, 4, 3]", "how many"]),
         ({"candidates": {"strata": [[0, 4, 1]]}}, ["[0, 4, 1]"]),
+        ({"candidates": {"strata": [[1, 9, 1]], "random": 0}}, ["loss.kl", "gives 1 (with the positive)"]),
         ({"candidates": {"strata": [[1, 4]]}}, ["candidates.strata[0] has 2 values", "must have 3"]),
         ({"teachers": [{"kind": "scores", "model": "a.tsv"}]}, ["loss.block_kl", "dense, sparse, bm25"]),
         ({"loss": {"kl": 0, "block_kl": 0}}, ["all weights are 0"]),

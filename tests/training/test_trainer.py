@@ -180,7 +180,7 @@ def test_a_model_that_is_overwritten_stays_until_the_new_one_is_there(small: Pat
             InvalidInput, "none of the queries has a candidate",
         ),
         ({"candidates": {"strata": [[1, 4, 2], [3, 6, 2]]}}, InvalidInput, "must not overlap"),
-        ({"candidates": {"strata": [], "random": 0}}, InvalidInput, "one must be drawn"),
+        ({"candidates": {"strata": [], "random": 0}}, InvalidInput, "gives 0 (with the positive)"),
         ({"start": {"model": "nowhere"}}, EncoderError, "no model 'nowhere'"),
         ({"start": {"model": "docs.jsonl"}}, EncoderError, "docs.jsonl"),
         ({"document": {"max_length": 64}}, EncoderError, "max_length is 64: the network takes 3 to 40"),
