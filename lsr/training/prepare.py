@@ -49,6 +49,7 @@ __all__ = ["Prepared", "prepare"]
 
 Progress = Callable[[str, int, int | None], None]
 Rows = npt.NDArray[np.int64]
+HELD_OUT = 5  # one query in so many is held out at most
 SAMPLE = 512  # queries whose targets are looked at before training
 
 
@@ -167,7 +168,11 @@ def _development(recipe: Recipe, training: TrainingSet) -> tuple[TrainingSet, _J
         return training, _Judged(documents=texts, queries=asked, judged=judged, kind=kind)
     if not data.held_out or not (training.positives >= 0).any():
         return training, None
-    rest, held = development_split(training, max(1, data.held_out // len(training.kinds)), recipe.seed)
+    sizes = np.bincount(training.kind[training.positives >= 0], minlength=len(training.kinds)).tolist()
+    # Of a small collection a part: there must be something to train on.
+    share = max(1, data.held_out // len(training.kinds))
+    counts = {name: min(share, size // HELD_OUT) for name, size in zip(training.kinds, sizes, strict=True)}
+    rest, held = development_split(training, counts, recipe.seed)
     if not len(held.queries) or not len(rest.queries):
         return training, None
     return rest, _held_out(held, recipe)

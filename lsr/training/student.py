@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from lsr.encoders import load_encoder
 from lsr.encoders.layouts import model_of
 from lsr.encoders.layouts.hugging_face import network_side
-from lsr.encoders.model import DenseLayer, Head, Model, Side, TableSide, TokenHead, VocabularyHead
+from lsr.encoders.model import DenseLayer, Head, Model, NetworkSide, Side, TableSide, TokenHead, VocabularyHead
 from lsr.encoders.tables import read_idf_json
 from lsr.encoders.tokenizer import read_tokenizer_json
 from lsr.encoders.torch_engine import silent
@@ -172,6 +172,7 @@ class Student(nn.Module):
                 adapts=recipe.query.kind == "idf" and not recipe.query.train,
             )
         elif self.queries is self.documents:
+            assert isinstance(document, NetworkSide)
             query = replace(document, max_length=recipe.query.max_length, top_terms=recipe.query.top_terms)
         else:
             assert isinstance(self.queries, network.Network)
