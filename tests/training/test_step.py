@@ -260,6 +260,7 @@ assert bool(report.card) == (os.environ["RANK"] == "0")
 def test_processes_and_chunks_compute_the_same(small: Path, tmp_path: Path) -> None:
     """Penalties and their controller mean the same: the number of terms is that of one process."""
     changes = {
+        "data": {"held_out": 0},
         "query": {"kind": "mlm"},
         "loss": {"kl": 1, "block_kl": 1, "info_nce": 0.5},
         "regularizers": [{"kind": "flops", "strength": 0.3, "ramp": 0, "nnz": 20}],
