@@ -104,7 +104,7 @@ def prepare(
     pair_scores = None
     if pairs:
         fixed = _Fixed(candidates.sample(np.arange(len(training.queries)), np.random.default_rng([recipe.seed, 3])))
-        pair_scores = _pair_scores(pairs, fixed.rows, cache, processes.device)
+        pair_scores = _pair_scores(pairs, training.queries, fixed.rows, processes.device)
         chosen: Any = fixed
     else:
         chosen = candidates
@@ -353,11 +353,14 @@ class _Fixed:
 
 
 def _pair_scores(
-    teachers: Sequence[PairTeacher], rows: Rows, cache: Cache, device: torch.device
+    teachers: Sequence[PairTeacher], queries: Sequence[str], rows: Rows, device: torch.device
 ) -> Callable[[Rows, Rows], Tensor]:
     """Scores of the pair teachers for fixed candidates, float32 [P, Q, K], given out as [P, B, K]."""
     there = rows >= 0
-    asked = np.repeat(np.arange(len(rows)), rows.shape[1])[there.ravel()]
+    # A query with several positives has several rows; a file of scores knows its text.
+    place: dict[str, int] = {}
+    first = np.array([place.setdefault(text, row) for row, text in enumerate(queries)], np.int64)
+    asked = np.repeat(first, rows.shape[1])[there.ravel()]
     wanted = rows.ravel()[there.ravel()]
     tables = []
     for teacher in teachers:

@@ -262,3 +262,27 @@ def test_masked_language_modelling_needs_a_mask(small: Path, tmp_path: Path) -> 
     changes: dict[str, Any] = {"start": {"model": str(folder), "mlm_steps": 2}, "teachers": [{"kind": "bm25"}]}
     with pytest.raises(InvalidInput, match=r"has no \[MASK\]: set start.mlm_steps to 0"):
         train(kit.recipe(small, **changes), tmp_path / "model")
+
+
+def test_a_file_of_scores_knows_each_positive_of_a_query(small: Path, tmp_path: Path) -> None:
+    """A query with two positives has two rows; both have targets."""
+    for path in small.iterdir():
+        (tmp_path / path.name).symlink_to(path)
+    kit.lines(
+        tmp_path / "two.jsonl",
+        [{"query": "the fox", "positive_ids": ["d1", "d2"], "negative_ids": [f"d{i}" for i in range(3, 9)]}],
+    )
+    text = "".join(f"the fox\td{i}\t{i * i}\n" for i in range(kit.DOCUMENTS))
+    (tmp_path / "two.tsv").write_text(text, encoding="utf-8")
+    changes: dict[str, Any] = {
+        "data": {"queries": [{"file": "two.jsonl"}], "held_out": 0},
+        "teachers": [{"kind": "scores", "model": "two.tsv"}],
+        "loss": {"block_kl": 0},
+        "run": {"batch": 2},
+        "candidates": {"strata": [[1, 6, 4]]},
+    }
+    materials = kit.trainer(kit.recipe(tmp_path, **changes), tmp_path / "work").trainer.materials
+    queries, candidates = materials.batches.at(0)
+    assert sorted(queries) == [0, 1]
+    assert materials.pair_scores is not None
+    assert np.array_equal(materials.pair_scores(queries, candidates)[0].numpy(), candidates.astype(np.float32) ** 2)
