@@ -94,9 +94,10 @@ def test_what_was_trained_to_the_end_and_not_written_is_written(small: Path, tmp
     json.loads((tmp_path / "late" / "training.json").read_text(encoding="utf-8"), parse_constant=pytest.fail)
 
 
-def test_the_log_has_each_step_once_though_the_end_of_it_was_lost(small: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("at", [1, 4], ids=["no checkpoint", "after one"])
+def test_the_log_has_each_step_once_though_the_end_of_it_was_lost(at: int, small: Path, tmp_path: Path) -> None:
     recipe = kit.recipe(small, evaluate={"checkpoint": 2, "log": 1})
-    interrupted(recipe, tmp_path / "model", 4)
+    interrupted(recipe, tmp_path / "model", at)
     with (working_folder(tmp_path / "model") / "log.jsonl").open("a", encoding="utf-8") as file:
         file.write('{"step": 4, "los')
     train(recipe, tmp_path / "model", resume=True)
