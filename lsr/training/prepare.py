@@ -128,6 +128,8 @@ def prepare(
         pair_scores=pair_scores,
     )
     warnings = _checked_targets(ensemble, batches, pair_scores, processes.device) if recipe.loss.taught else []
+    if processes.device.type == "cuda":
+        torch.cuda.empty_cache()  # what the teachers' networks held
     facts = _facts(training, documents, batches, teachers, without, judged)
     return Prepared(materials=materials, facts=facts, warnings=warnings)
 
