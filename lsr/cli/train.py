@@ -72,7 +72,7 @@ def train(
     for file, lines in report.card["data"]["skipped"].items():
         if lines:
             note(f"{file}: {lines:,} lines were skipped")
-    for warning in report.warnings:
+    for warning in report.outcome.last.get("warnings", ()):  # what came before was said then
         note(warning)
     best = report.outcome.best
     figures = ""

@@ -23,7 +23,7 @@ from lsr.sparse import term_type
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["TorchEngine", "pretrained"]
+__all__ = ["TorchEngine", "pretrained", "silent"]
 
 IdArray = npt.NDArray[np.int64]
 
@@ -292,7 +292,7 @@ def pretrained(folder: Path, *, head: bool, trust_remote_code: bool = False) -> 
         raise MissingExtra("transformers", "torch", "encoding with torch") from None
     loader = transformers.AutoModelForMaskedLM if head else transformers.AutoModel
     try:
-        with _silent(transformers):
+        with silent():
             model, info = loader.from_pretrained(
                 str(folder),
                 local_files_only=True,
@@ -317,8 +317,10 @@ def pretrained(folder: Path, *, head: bool, trust_remote_code: bool = False) -> 
 
 
 @contextlib.contextmanager
-def _silent(transformers: Any) -> Iterator[None]:
-    """transformers says much while it loads; what matters is in the loading info."""
+def silent() -> Iterator[None]:
+    """transformers says much while it loads and saves; what matters is in the loading info."""
+    import transformers
+
     log = logging.getLogger("transformers")
     level, bars = log.level, transformers.utils.logging.is_progress_bar_enabled()
     log.setLevel(logging.CRITICAL)

@@ -38,7 +38,7 @@ def recipe_for(
     Raises `InvalidInput` when neither or both are given.
     """
     if (path is None) == (not corpus):
-        raise InvalidInput("give a recipe, or --corpus with documents to fit an encoder to")
+        raise InvalidInput("give either a recipe, or --corpus with documents to fit an encoder to")
     recipe = read_recipe(path) if path is not None else _adapting(corpus, start or START, name or "adapted")
     if start is not None:
         recipe = replace(recipe, start=replace(recipe.start, model=start))

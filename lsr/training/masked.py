@@ -51,7 +51,7 @@ def warm_up(
             group["lr"] = RATE * min((step + 1) / max(1, WARMUP * steps), (steps - step) / ((1 - WARMUP) * steps))
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        if step >= 0.9 * steps:
+        if step >= int(0.9 * steps):
             tail.append(loss.detach())
         if progress is not None:
             progress("masked language modelling", step + 1, steps)

@@ -49,7 +49,9 @@ class Transformer(nn.Module):
         self.padding = int(getattr(self.model.config, "pad_token_id", None) or 0)
         self.bias: Tensor | None = None
         if checkpoint_layers:
-            self.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+            # Older versions of transformers know the second name alone, newer ones warn of it.
+            enable = getattr(self.model, "activation_checkpointing_enable", None)
+            (enable or self.model.gradient_checkpointing_enable)({"use_reentrant": False})
         self._place = ""
         if head:
             decoder = self.model.get_output_embeddings()

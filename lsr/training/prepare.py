@@ -42,7 +42,6 @@ from lsr.training.teachers import (
     ScoreFile,
     SparseTeacher,
     Teacher,
-    check_targets,
 )
 from lsr.training.trainer import Materials
 
@@ -50,6 +49,7 @@ __all__ = ["Prepared", "prepare"]
 
 Progress = Callable[[str, int, int | None], None]
 Rows = npt.NDArray[np.int64]
+HELD_OUT = 5  # one query in so many is held out at most
 SAMPLE = 512  # queries whose targets are looked at before training
 
 
@@ -128,7 +128,7 @@ def prepare(
         development=_tokenised(student, judged, recipe, cache, processes.device),
         pair_scores=pair_scores,
     )
-    warnings = _checked_targets(ensemble, batches, pair_scores, processes.device) if recipe.loss.taught else []
+    warnings = _checked_targets(ensemble, batches, pair_scores, recipe, processes.device) if recipe.loss.taught else []
     if processes.device.type == "cuda":
         torch.cuda.empty_cache()  # what the teachers' networks held
     facts = _facts(training, documents, batches, teachers, without, judged)
@@ -171,7 +171,11 @@ def _development(recipe: Recipe, training: TrainingSet) -> tuple[TrainingSet, _J
         return training, _Judged(documents=texts, queries=asked, judged=judged, kind=kind)
     if not data.held_out or not (training.positives >= 0).any():
         return training, None
-    rest, held = development_split(training, max(1, data.held_out // len(training.kinds)), recipe.seed)
+    sizes = np.bincount(training.kind[training.positives >= 0], minlength=len(training.kinds)).tolist()
+    # Of a small collection a part: there must be something to train on.
+    share = max(1, data.held_out // len(training.kinds))
+    counts = {name: min(share, size // HELD_OUT) for name, size in zip(training.kinds, sizes, strict=True)}
+    rest, held = development_split(training, counts, recipe.seed)
     if not len(held.queries) or not len(rest.queries):
         return training, None
     return rest, _held_out(held, recipe)
@@ -305,7 +309,7 @@ def _candidates(
     else:
         rows = _given_negatives(training, choice.depth)
     return Candidates(
-        rows,
+        _widened(rows, max((last for _, last, _ in choice.strata), default=0)),
         training.positives,
         strata=choice.strata,
         random=choice.random,
@@ -321,6 +325,12 @@ def _given_negatives(training: TrainingSet, depth: int) -> npt.NDArray[np.int32]
         start = training.negative_starts[q]
         rows[q, : sizes[q]] = training.negatives[start : start + sizes[q]]
     return rows
+
+
+def _widened(rows: npt.NDArray[np.int32], depth: int) -> npt.NDArray[np.int32]:
+    """Padded with -1: strata may reach beyond the documents that there are."""
+    missing = depth - rows.shape[1]
+    return rows if missing <= 0 else np.pad(rows, ((0, 0), (0, missing)), constant_values=-1)
 
 
 def _usable(candidates: Candidates, training: TrainingSet) -> tuple[Rows, int]:
@@ -373,19 +383,20 @@ def _checked_targets(
     ensemble: Ensemble | None,
     batches: Batches,
     pair_scores: Callable[[Rows, Rows], Tensor] | None,
+    recipe: Recipe,
     device: torch.device,
 ) -> list[str]:
     """Looks at the targets of some queries before hours are spent on them. Returns what looks odd, refuses what teaches
     nothing."""
     assert ensemble is not None
-    queries, candidates = batches.at(0)
-    queries, candidates = queries[:SAMPLE], candidates[:SAMPLE]
+    steps = min(recipe.run.steps, -(-SAMPLE // recipe.run.batch))
+    first = [batches.at(step) for step in range(steps)]
+    queries, candidates = (np.concatenate(parts)[:SAMPLE] for parts in zip(*first, strict=True))
     pairs = None if pair_scores is None else pair_scores(queries, candidates)
     asked, found = (torch.from_numpy(rows).to(device) for rows in (queries, candidates))
     if ensemble.normalize == "affine":
         ensemble.calibrate(asked, found, pairs)
-    scores = dict(zip(ensemble.names, ensemble.scores(asked, found, pairs), strict=True))
-    findings = check_targets(ensemble.own(asked, found, pairs), scores)
+    findings = ensemble.check(asked, found, pairs)
     findings.refuse()
     return findings.warnings
 

@@ -34,6 +34,9 @@ __all__ = [
 ]
 
 
+MATRIX = ("dense", "sparse", "bm25")  # kinds of teachers that score whole batches
+
+
 @dataclass(frozen=True, kw_only=True)
 class Start:
     """The network that training begins with.
@@ -242,6 +245,10 @@ class Run:
     checkpoint_layers: bool = False
     average: float | None = field(default=None, metadata=between(0, 0.99999))
 
+    def __post_init__(self) -> None:
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise InvalidInput(f"run.betas is {list(self.betas)}: both must be 0 or more, and below 1")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluate:
@@ -285,8 +292,19 @@ class Recipe:
             raise InvalidInput(
                 "loss: kl, block_kl and margin_mse need teachers; name some, or use contrastive or info_nce"
             )
+        if self.loss.block_kl and not any(teacher.kind in MATRIX for teacher in self.teachers):
+            raise InvalidInput(
+                f"loss.block_kl: needs a teacher that scores whole batches ({', '.join(MATRIX)}); set it to 0"
+            )
         if not any(value for key, value in vars(self.loss).items() if key != "temperature"):
             raise InvalidInput("loss: all weights are 0, nothing would be learned")
+        compared = [name for name in ("kl", "margin_mse", "contrastive") if getattr(self.loss, name)]
+        each = sum(count for _, _, count in self.candidates.strata) + self.candidates.random
+        if compared and each < 2:
+            raise InvalidInput(
+                f"loss.{compared[0]}: compares the candidates of a query, and candidates gives {each} (with the positive); "
+                "draw 2 or more"
+            )
         for first, last, count in self.candidates.strata:
             if not 1 <= first <= last <= self.candidates.depth or not 0 <= count <= last - first + 1:
                 raise InvalidInput(

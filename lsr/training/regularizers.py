@@ -48,21 +48,23 @@ class Penalty:
         self.strength = torch.full((), choice.strength, device=device)
         self.seen = torch.zeros((), device=device)
         self.shares: Tensor | None = None  # of texts with each term, smoothed, for df_flops
+        self._seen_step = -1
 
     def ramp(self, step: int) -> float:
         """Share of the strength at a step: the square of the share of the ramp that is done."""
         return min(1.0, (step + 1) / self._ramp) ** 2
 
     def __call__(self, weights: Tensor, step: int) -> Tensor:
-        """The penalty of the vectors of a step, float32 [N, V]."""
+        """The penalty of the vectors of a step, float32 [N, V]. Called again for the same step, it gives the same."""
+        again, self._seen_step = step == self._seen_step, step
         with torch.no_grad():
             active = weights > 0
-            if self.choice.nnz is not None:
+            if self.choice.nnz is not None and not again:
                 self._steer(active.sum(1, dtype=torch.float32).mean(), step)
             charged: Tensor | None = None
             if self.choice.threshold is not None:
                 charged = (active.sum(1) > self.choice.threshold).to(weights.dtype)
-            shares = self._shares(active) if self.choice.kind == "df_flops" else None
+            shares = self._shares(active, again) if self.choice.kind == "df_flops" else None
         strength = self.strength * self.ramp(step)
         if self.choice.kind == "anti_zero":
             return strength / weights.sum().square().clamp(min=1e-12)
@@ -87,9 +89,12 @@ class Penalty:
         self.strength.mul_(torch.exp(GAIN * error))
         self.strength.clamp_(self.choice.strength / RANGE, self.choice.strength * RANGE)
 
-    def _shares(self, active: Tensor) -> Tensor:
+    def _shares(self, active: Tensor, again: bool) -> Tensor:
         now = active.to(torch.float32).mean(0)
-        self.shares = now if self.shares is None else torch.lerp(self.shares, now, 1 - SMOOTHING)
+        if self.shares is None:
+            self.shares = now
+        elif not again:
+            self.shares = torch.lerp(self.shares, now, 1 - SMOOTHING)
         # x ^ (log_alpha 2) is 2 at x = alpha, so the factor is a half there.
         x = self.shares.clamp(1e-9, 1).pow(math.log(2) / math.log(self.choice.alpha))
         return 1 / (1 + (x - 1).clamp(min=0).pow(self.choice.beta))

@@ -82,12 +82,10 @@ def _value(hint: Any, value: Any, place: str) -> Any:
         return from_mapping(hint, value, place)
     if typing.get_origin(hint) is tuple:
         return _several(typing.get_args(hint), value, place)
-    if hint is float and type(value) is int:
-        return float(value)
-    if hint is float and isinstance(value, str):  # YAML 1.1 reads 1e-4 as a text
+    if hint is float and (type(value) is int or isinstance(value, str)):  # YAML 1.1 reads 1e-4 as a text
         try:
             return float(value)
-        except ValueError:
+        except (ValueError, OverflowError):
             pass
     if type(value) is not hint:
         names = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}

@@ -58,6 +58,9 @@ def begin(start: Start, name: str, *, head: bool, dropout: float, scratch: Path)
     for module in model.modules():
         if isinstance(module, nn.Dropout):
             module.p = dropout
+        for key, value in vars(module).items():
+            if "dropout" in key and isinstance(value, float):  # of attention that is one fused call
+                setattr(module, key, dropout)
     for key in ("hidden_dropout_prob", "attention_probs_dropout_prob", "attention_dropout", "dropout"):
         if hasattr(model.config, key):
             setattr(model.config, key, dropout)

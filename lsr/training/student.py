@@ -14,9 +14,10 @@ from torch import Tensor, nn
 from lsr.encoders import load_encoder
 from lsr.encoders.layouts import model_of
 from lsr.encoders.layouts.hugging_face import network_side
-from lsr.encoders.model import DenseLayer, Head, Model, Side, TableSide, TokenHead, VocabularyHead
+from lsr.encoders.model import DenseLayer, Head, Model, NetworkSide, Side, TableSide, TokenHead, VocabularyHead
 from lsr.encoders.tables import read_idf_json
 from lsr.encoders.tokenizer import read_tokenizer_json
+from lsr.encoders.torch_engine import silent
 from lsr.encoders.vocabulary import Vocabulary
 from lsr.errors import EncoderMismatch, InvalidInput
 from lsr.training import network
@@ -42,6 +43,9 @@ class Student(nn.Module):
         head = recipe.document.kind != "mlp"
         self._beginning = self._begun(head, scratch)
         self.folder = self._beginning.folder
+        for side in (recipe.document, recipe.query):
+            if side.kind not in TABLES:  # what the model could not be saved with is refused before it is trained
+                network_side(self.folder, VocabularyHead(), max_length=side.max_length)
         self.tokenizer_json = read_tokenizer_json(self.folder)
         self.vocabulary = Vocabulary(self.tokenizer_json, int(self._beginning.model.config.vocab_size))
         self.new_head = self._beginning.new_head
@@ -62,7 +66,8 @@ class Student(nn.Module):
             self.queries = self._table(self._kept(("special",)))
         else:
             self.queries = self._query_network(transformer, keep)
-        self.train(recipe.run.dropout > 0)
+        # transformers checkpoints layers in training alone; without dropout that is the same.
+        self.train(recipe.run.dropout > 0 or recipe.run.checkpoint_layers)
 
     def _transformer(self, beginning: Beginning, kind: str) -> network.Transformer:
         return network.Transformer(
@@ -132,8 +137,10 @@ class Student(nn.Module):
         transformer = self.documents.transformer
         if self.documents.kind == "mlp":
             return 1.0
+        training = transformer.training
         with torch.no_grad():
-            hidden = transformer(ids, lengths)
+            hidden = transformer.eval()(ids, lengths)
+            transformer.train(training)
             real = torch.arange(ids.shape[1], device=ids.device) < lengths[:, None]
             logits = nn.functional.linear(hidden.float()[real][:4096], transformer.table)
         factor = scale_of_head(logits.amax(1), transformer.width, self.recipe.start.rescale)
@@ -165,7 +172,8 @@ class Student(nn.Module):
                 adapts=recipe.query.kind == "idf" and not recipe.query.train,
             )
         elif self.queries is self.documents:
-            query = document
+            assert isinstance(document, NetworkSide)
+            query = replace(document, max_length=recipe.query.max_length, top_terms=recipe.query.top_terms)
         else:
             assert isinstance(self.queries, network.Network)
             query = self._side(self.queries, recipe.query, folder / "query")
@@ -202,7 +210,7 @@ def _write_transformer(transformer: network.Transformer, folder: Path, start: Pa
     """config.json, weights and tokenizer, as transformers reads them."""
     from lsr.encoders.layouts.files import TOKENIZER_FILES
 
-    with transformer.whole() as model:
+    with transformer.whole() as model, silent():
         model.save_pretrained(str(folder))
     (folder / "tokenizer.json").write_text(read_tokenizer_json(start), encoding="utf-8")
     for name in TOKENIZER_FILES:

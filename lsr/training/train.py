@@ -15,7 +15,8 @@ import torch
 
 from lsr import disk
 from lsr.encoders.encoder import Encoder, Settings
-from lsr.errors import InvalidInput, OutputExists, StorageError
+from lsr.encoders.layouts import is_model
+from lsr.errors import InvalidInput, LsrError, OutputExists, StorageError
 from lsr.training import masked
 from lsr.training.cache import Cache
 from lsr.training.card import card, readme, recipe_json
@@ -96,25 +97,37 @@ def _trained(
     skip_bad: bool,
     progress: Progress | None,
 ) -> Report:
-    if disk.exists(output) and not overwrite:
-        raise OutputExists(f"{output}: is there already; choose another name, or give --overwrite")
+    disk.check_name(output)
+    if disk.exists(output):
+        if not overwrite:
+            raise OutputExists(f"{output}: is there already; choose another name, or give --overwrite")
+        if not is_model(output):
+            raise OutputExists(f"{output}: is no model, and is not replaced by one; choose another name")
     work = working_folder(output)
     processes.first_then_all(lambda: _begin(work, recipe, processes.first, resume, overwrite))
     torch.manual_seed(recipe.seed)
     precision = recipe.run.precision or ("bf16" if processes.device.type == "cuda" else "fp32")
-    student = Student(recipe, work / "scratch", precision)
-    prepared = prepare(recipe, student, processes, Cache(cache or work / "cache"), skip_bad=skip_bad, progress=progress)
+    try:
+        # The first process writes a bundled encoder where the others find it.
+        student = processes.first_then_all(lambda: Student(recipe, work / "scratch", precision))
+        kept = Cache(cache or work / "cache")
+        prepared = prepare(recipe, student, processes, kept, skip_bad=skip_bad, progress=progress)
+        torch.manual_seed(recipe.seed)  # what teachers drew depends on what was cached
+        trainer = Trainer(recipe, student, prepared.materials, processes, work)
+    except LsrError:  # nothing was trained that could be gone on with
+        if processes.first and not resume:
+            shutil.rmtree(work, ignore_errors=True)
+        raise
     for warning in prepared.warnings:
         logger.warning("%s", warning)
-    trainer = Trainer(recipe, student, prepared.materials, processes, work)
     resumed = trainer.step if resume and trainer.resume() else 0
     if not resumed:
         _warmed(recipe, student, prepared, processes, progress)
         trainer.restart()
     outcome = trainer.run(progress)
-    trainer.take_best()
     found: dict[str, Any] = {}
     if processes.first:
+        trainer.take_best()
         found = card(recipe, student, prepared.facts, outcome, processes, precision)
         _write(student, recipe, found, work, output)
     warnings = [*prepared.warnings, *outcome.last.get("warnings", ())]
@@ -129,11 +142,17 @@ def _begin(work: Path, recipe: Recipe, first: bool, resume: bool, overwrite: boo
     path = work / "recipe.json"
     if disk.exists(work):
         if resume and path.is_file():
-            if json.loads(path.read_text(encoding="utf-8")) != told:
+            try:
+                same = json.loads(path.read_text(encoding="utf-8")) == told
+            except ValueError:
+                raise InvalidInput(f"{path}: is damaged; remove {work}, or train without --resume") from None
+            if not same:
                 raise InvalidInput(
                     f"{work}: the interrupted training had another recipe; remove it, or train without --resume"
                 )
             return
+        if not path.is_file() and (not work.is_dir() or any(work.iterdir())):
+            raise OutputExists(f"{work}: is in the way, and not of a training; move it, or choose another name")
         if not (resume or overwrite):
             raise OutputExists(
                 f"{work}: a training was interrupted; go on with --resume, or give --overwrite to begin anew"

@@ -20,7 +20,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from lsr.errors import InvalidInput, LsrError
+from lsr import disk
+from lsr.errors import InvalidInput, LsrError, one_line
 from lsr.training import checkpoint, losses
 from lsr.training.batches import Batches
 from lsr.training.development import Development
@@ -93,6 +94,8 @@ class Trainer:
         self.restart()
         self.sums: dict[str, Tensor] = {}
         self.best: dict[str, Any] = {}
+        self.last: dict[str, Any] = {}
+        self.loss = math.nan
         self.step = 0
 
     def restart(self) -> None:
@@ -127,34 +130,36 @@ class Trainer:
         """All steps from where it stands. Raises `Diverged` when the loss is no number; the last checkpoint is from
         before."""
         steps, evaluate = self.recipe.run.steps, self.recipe.evaluate
-        began, loss = time.monotonic(), math.nan
-        last: dict[str, Any] = {}
+        began = time.monotonic()
         while self.step < steps:
             self._step()
             self.step += 1
             done, final = self.step, self.step == steps
             if final or done % evaluate.log == 0:
-                loss = self._log(time.monotonic() - began)
+                self.loss = self._log(time.monotonic() - began)
             if progress is not None and self.processes.first:
                 progress("training", done, steps)
             if self.materials.development is not None and (final or done % evaluate.every == 0):
-                last = self._evaluate(self.materials.development)
+                self.last = self._evaluate(self.materials.development)
             if final or done % evaluate.checkpoint == 0:
-                self._checked(self._sum("bad"))
+                self._check()
                 self._save()
-        return Outcome(steps=steps, seconds=time.monotonic() - began, last=last, best=self.best, loss=loss)
+        seconds = time.monotonic() - began
+        return Outcome(steps=steps, seconds=seconds, last=self.last, best=self.best, loss=self.loss)
 
     def _step(self) -> None:
+        noted = dict(self.sums)
         while True:
             try:
                 self._gradients()
                 break
             except torch.cuda.OutOfMemoryError:
                 self.optimizer.zero_grad(set_to_none=True)
+                self.sums = dict(noted)
             torch.cuda.empty_cache()  # outside the handler, whose traceback holds the tensors
             self._smaller()
         norm = nn.utils.clip_grad_norm_(self.parameters.values(), self.recipe.run.clip or math.inf, foreach=True)
-        self._add(norm=norm)
+        self._add(norm=norm, bad=(~torch.isfinite(norm)).float())
         rate = self.recipe.run.learning_rate * self._schedule()
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["factor"]
@@ -168,6 +173,11 @@ class Trainer:
     def _smaller(self) -> None:
         """After a GPU had not the memory: chunks are computed again for their gradients, then halved. The step stays
         the same."""
+        if self.processes.world > 1:  # the others wait for what this one has not
+            raise InvalidInput(
+                f"{self.device} has not the memory for {self.chunk:,} tokens at a time: give a smaller run.chunk, "
+                "run.recompute, or a smaller run.batch"
+            )
         if not self.recompute:
             self.recompute = True
             return
@@ -255,14 +265,17 @@ class Trainer:
         total = torch.zeros((), device=self.device)
         for name, value in part.items():
             total = total + getattr(weights, name) * value / len(queries)
+        # Where a query has too few candidates there is another document in their place.
+        padded = (candidates < 0).any() and (candidates >= 0).any()
+        found = documents[there.view(-1)] if padded else documents
         for i, penalty in enumerate(self.penalties):
-            of = documents if penalty.choice.side == "document" else asked
+            of = found if penalty.choice.side == "document" else asked
             value = penalty(of, self.step) / world
             total = total + value
             part[f"penalty_{i}"] = value * len(queries)
         self._add(
             loss=total.detach(),
-            nnz=(documents.detach() > 0).sum(1, dtype=torch.float32).mean() / world,
+            nnz=(found.detach() > 0).sum(1, dtype=torch.float32).mean() / world,
             bad=(~torch.isfinite(total.detach())).float(),
             **{name: value.detach() / len(queries) for name, value in part.items()},
         )
@@ -311,8 +324,13 @@ class Trainer:
         for name, value in values.items():
             self.sums[name] = self.sums[name] + value if name in self.sums else value.clone()
 
-    def _sum(self, name: str) -> float:
-        return float(self.sums[name]) if name in self.sums else 0.0
+    def _check(self) -> None:
+        """Raises `Diverged` in all processes when a loss or gradient since the last line of the log was no number in one,
+        or a parameter is none."""
+        bad = (~torch.stack([p.detach().isfinite().all() for p in self.parameters.values()])).sum(dtype=torch.float32)
+        bad = bad + self.sums.get("bad", 0)
+        self.processes.sum_([bad])
+        self._checked(float(bad))
 
     def _checked(self, bad: float) -> None:
         if not bad:
@@ -330,7 +348,7 @@ class Trainer:
         names = sorted(self.sums)
         values = [self.sums[name] for name in names]
         self.processes.sum_(values)
-        bad = self._sum("bad")
+        bad = float(self.sums["bad"])
         steps = self.step % self.recipe.evaluate.log or self.recipe.evaluate.log
         means = {name: float(self.sums[name]) / steps for name in names if name != "bad"}
         means["norm"] = means["norm"] / self.processes.world
@@ -363,20 +381,20 @@ class Trainer:
 
     @contextmanager
     def _averaged(self) -> Iterator[None]:
-        """Within it the student has the averaged weights, where there are some."""
-        if not self.average:
-            yield
-            return
-        kept = {name: p.detach().clone() for name, p in self.parameters.items()}
+        """Within it the student is as it will be used: without dropout, with the averaged weights where there are some."""
+        training = self.student.training
+        self.student.eval()
+        kept = {name: self.parameters[name].detach().clone() for name in self.average}
         with torch.no_grad():
-            for name, p in self.parameters.items():
-                p.copy_(self.average[name])
+            for name, value in self.average.items():
+                self.parameters[name].copy_(value)
         try:
             yield
         finally:
+            self.student.train(training)
             with torch.no_grad():
-                for name, p in self.parameters.items():
-                    p.copy_(kept[name])
+                for name, value in kept.items():
+                    self.parameters[name].copy_(value)
 
     # -- stopping and going on -----------------------------------------------------------------------------------------
 
@@ -394,14 +412,25 @@ class Trainer:
         tensors["random.cpu"] = torch.get_rng_state()
         if self.device.type == "cuda":
             tensors["random.cuda"] = torch.cuda.get_rng_state(self.device)
-        checkpoint.save(self.folder, self.step, tensors, {"best": self.best})
+        facts = {"best": self.best, "last": self.last, "loss": self.loss if math.isfinite(self.loss) else None}
+        checkpoint.save(self.folder, self.step, tensors, facts)
 
     def resume(self) -> bool:
         """Goes on from the newest checkpoint; whether there was one."""
         place = checkpoint.latest(self.folder)
         if place is None:
+            self._forget_after(0)
             return False
-        tensors, facts = checkpoint.load(place)
+        try:
+            self._load(*checkpoint.load(place), place)
+        except (KeyError, TypeError, RuntimeError) as error:  # a part is missing, or of another form
+            raise InvalidInput(
+                f"{place}: the checkpoint is damaged ({one_line(error)[:120]}); train without --resume"
+            ) from None
+        self._forget_after(self.step)
+        return True
+
+    def _load(self, tensors: dict[str, Tensor], facts: dict[str, Any], place: Path) -> None:
         self._restore(tensors, place)
         for name, p in self.parameters.items():
             for key in ("step", "exp_avg", "exp_avg_sq"):
@@ -415,8 +444,23 @@ class Trainer:
         torch.set_rng_state(tensors["random.cpu"])
         if self.device.type == "cuda" and "random.cuda" in tensors:
             torch.cuda.set_rng_state(tensors["random.cuda"], self.device)
-        self.step, self.best = facts["step"], facts["best"]
-        return True
+        self.step, self.best, self.last = facts["step"], facts["best"], facts["last"]
+        self.loss = math.nan if facts["loss"] is None else facts["loss"]
+
+    def _forget_after(self, step: int) -> None:
+        """Takes out of the log what comes after the checkpoint of a step: it is done again."""
+        path = self.folder / "log.jsonl"
+        if not self.processes.first or not path.is_file():
+            return
+        kept = []
+        for line in path.read_text(encoding="utf-8").splitlines():
+            try:
+                if json.loads(line)["step"] <= step:
+                    kept.append(line + "\n")
+            except (ValueError, KeyError, TypeError):  # the last one, cut off
+                continue
+        with disk.atomic_write(path) as file:
+            file.write("".join(kept).encode())
 
     def _restore(self, tensors: dict[str, Tensor], place: Path) -> None:
         with torch.no_grad():

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.encoders import families
-from tests.training import models
+from tests.training import kit, models
 
 
 @pytest.fixture(scope="session")
@@ -42,3 +42,9 @@ def splade_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def inference_free_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return families.opensearch(tmp_path_factory.mktemp("free") / "model", "idf.json")
+
+
+@pytest.fixture(scope="session")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A collection with queries, and the models that trainings start from; nothing writes there."""
+    return kit.collection(tmp_path_factory.mktemp("small"))

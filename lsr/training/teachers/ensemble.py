@@ -74,12 +74,12 @@ class Ensemble:
         if not teachers or len(self.matrix_teachers) + len(self.pair_teachers) < len(teachers):
             raise InvalidInput("an ensemble needs at least one teacher, each a MatrixTeacher or a PairTeacher")
         given = [1.0] * len(teachers) if weights is None else [float(weight) for weight in weights]
-        if len(given) != len(teachers) or not all(0 <= weight < 1e6 for weight in given) or not any(given):
+        if len(given) != len(teachers) or not all(0 <= weight <= 1e6 for weight in given) or not any(given):
             raise InvalidInput(f"weights are {given}: one for each of {len(teachers)} teachers, 0 or more, not all 0")
         if normalize not in NORMALIZE:
             raise InvalidInput(f"normalize is {normalize!r}: it must be one of {', '.join(NORMALIZE)}")
-        if not 0 < scale < 1e6:
-            raise InvalidInput(f"scale is {scale:g}: it must be above 0")
+        if not 0 < scale <= 1e6:
+            raise InvalidInput(f"scale is {scale:g}: it must be above 0, and 1,000,000 at most")
         self.normalize, self.scale = normalize, float(scale)
         # In the order in which scores are stacked: those of matrices first.
         self.teachers: list[Teacher] = [*self.matrix_teachers, *self.pair_teachers]
