@@ -7,6 +7,7 @@ from pathlib import Path
 
 from lsr.errors import InvalidInput
 from lsr.training.recipe import (
+    Candidates,
     Data,
     Evaluate,
     Made,
@@ -52,7 +53,8 @@ def _adapting(corpus: tuple[str, ...], start: str, name: str) -> Recipe:
     """Queries made of the documents in four ways; the start model itself and BM25 are the teachers, the corpus's IDF
     weighs queries.
 
-    The start is a teacher so that what it knows is kept, BM25 brings in the words of the collection.
+    Small enough for a laptop. The start is a teacher so that what it knows is
+    kept, BM25 brings in the words of the collection.
     """
     return Recipe(
         name=name,
@@ -69,7 +71,8 @@ def _adapting(corpus: tuple[str, ...], start: str, name: str) -> Recipe:
             held_out=400,
         ),
         teachers=(TeacherChoice(kind="sparse", model=start, name="start"), TeacherChoice(kind="bm25")),
-        regularizers=(Regularizer(kind="flops", strength=0.1, ramp=0.1),),
-        run=Run(steps=1000, batch=32, learning_rate=1e-4),
-        evaluate=Evaluate(every=250, checkpoint=250),
+        candidates=Candidates(depth=50, strata=((1, 10, 2), (11, 50, 1)), random=1),
+        regularizers=(Regularizer(kind="flops", strength=0.04, ramp=0.1),),
+        run=Run(steps=400, batch=16, max_length=128, learning_rate=1e-4),
+        evaluate=Evaluate(every=100, checkpoint=100, log=20, documents=1500),
     )

@@ -89,7 +89,8 @@ def prepare(
     report = progress if progress is not None and processes.first else lambda stage, done, total: None
     training = _training_set(recipe, skip_bad, report)
     training, judged = _development(recipe, training)
-    documents = _tokens(student, training.documents, recipe.document.max_length, cache, report)
+    length = min(recipe.run.max_length or recipe.document.max_length, recipe.document.max_length)
+    documents = _tokens(student, training.documents, length, cache, report)
     queries = _tokens(student, training.queries, recipe.query.max_length, cache, report)
     dim = student.vocabulary.dim
     student.build(lambda: _idf(student, documents, dim))
@@ -128,6 +129,8 @@ def prepare(
         pair_scores=pair_scores,
     )
     warnings = _checked_targets(ensemble, batches, pair_scores, recipe, processes.device) if recipe.loss.taught else []
+    if processes.device.type == "cuda":
+        torch.cuda.empty_cache()  # what the teachers' networks held
     facts = _facts(training, documents, batches, teachers, without, judged)
     return Prepared(materials=materials, facts=facts, warnings=warnings)
 

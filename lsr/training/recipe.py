@@ -224,12 +224,14 @@ class Regularizer:
 class Run:
     """How long and how. What a step computes depends on `batch` alone; `chunk`, processes and devices only say how.
 
-    batch: queries a step, over all processes. chunk: tokens, with padding, that go through a network at a time. recompute:
+    max_length: tokens of a document that are read in training; those of the document side when None. batch: queries a
+    step, over all processes. chunk: tokens, with padding, that go through a network at a time. recompute:
     whether the chunks are run again for their gradients instead of being kept (None: when there is more than one on a GPU).
     """
 
     steps: int = field(default=10_000, metadata=between(1, 100_000_000))
     batch: int = field(default=64, metadata=between(1, 1 << 20))
+    max_length: int | None = field(default=None, metadata=between(3, 8192))
     learning_rate: float = field(default=4e-4, metadata=between(0, 1))
     warmup: float = field(default=0.05, metadata=between(0, 1))
     schedule: str = field(default="linear", metadata=choice("linear", "cosine", "constant"))
