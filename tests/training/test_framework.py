@@ -28,6 +28,7 @@ SIDES = {
     "epic": ("mlp", "mlm"),
     "idf-distilled": ("table", "mlm"),
     "li-lsr": ("table", "mlm"),
+    "lsr-mini": ("table", "mlm"),
     "lsr-tiny": ("table", "mlm"),
     "sparta": ("table", "mlm"),
     "splade-doc": ("table", "mlm"),
@@ -57,7 +58,7 @@ def on_small(recipe: Recipe, folder: Path) -> Recipe:
     return replace(
         recipe,
         folder=folder,
-        start=replace(recipe.start, model="start"),
+        start=replace(recipe.start, model="start", mlm_steps=recipe.start.mlm_steps and 2),
         query=replace(recipe.query, max_length=16, idf="corpus"),
         document=replace(recipe.document, max_length=length),
         data=Data(documents=("docs.jsonl",), queries=(QuerySource(file="queries.jsonl"),), held_out=5),
@@ -286,3 +287,10 @@ def test_a_file_of_scores_knows_each_positive_of_a_query(small: Path, tmp_path: 
     assert sorted(queries) == [0, 1]
     assert materials.pair_scores is not None
     assert np.array_equal(materials.pair_scores(queries, candidates)[0].numpy(), candidates.astype(np.float32) ** 2)
+
+
+def test_training_may_read_less_of_a_document_than_the_model(small: Path, tmp_path: Path) -> None:
+    made = kit.trainer(kit.recipe(small, run={"max_length": 8}), tmp_path / "work")
+    assert made.trainer.materials.documents.lengths.max() == 8
+    train(made.recipe, tmp_path / "model")
+    assert load_encoder(tmp_path / "model").max_length == kit.LONGEST
