@@ -159,7 +159,7 @@ class Trainer:
             torch.cuda.empty_cache()  # outside the handler, whose traceback holds the tensors
             self._smaller()
         norm = nn.utils.clip_grad_norm_(self.parameters.values(), self.recipe.run.clip or math.inf, foreach=True)
-        self._add(norm=norm, bad=(~torch.isfinite(norm)).float())
+        self._add(norm=norm)
         rate = self.recipe.run.learning_rate * self._schedule()
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["factor"]
@@ -325,7 +325,7 @@ class Trainer:
             self.sums[name] = self.sums[name] + value if name in self.sums else value.clone()
 
     def _check(self) -> None:
-        """Raises `Diverged` in all processes when a loss or gradient since the last line of the log was no number in one,
+        """Raises `Diverged` in all processes when a loss since the last line of the log was no number in one,
         or a parameter is none."""
         bad = (~torch.stack([p.detach().isfinite().all() for p in self.parameters.values()])).sum(dtype=torch.float32)
         bad = bad + self.sums.get("bad", 0)
