@@ -2,10 +2,11 @@
 
     python -m benchmarks.training_speed MODEL TEXTS.jsonl [--batch 64] [--documents 8] [--steps 60] [--length 256] [--largest]
 
-Both train the same inference-free student (a table of query weights, MODEL with its vocabulary head for documents) on the same
-batches: a query and 8 documents with random targets, KL divergence and FLOPS, AdamW, bf16 on a GPU. sentence-transformers has its
-SparseDistillKLDivLoss and FlopsLoss within SpladeLoss. Each runs in a process of its own; its first steps are not counted.
-`--largest` also finds the largest batch, by doubling, that each can hold. TEXTS has a text a line, as {"text"}.
+Both train the same inference-free student (a table of query weights, MODEL with its vocabulary head for documents) on the
+same batches: a query and 8 documents with random targets, KL divergence and FLOPS, AdamW, bf16 on a GPU. Those of
+sentence-transformers are SparseDistillKLDivLoss and FlopsLoss within SpladeLoss; it needs datasets and accelerate.
+Each runs in a process of its own; its first steps are not counted. `--largest` also finds the largest batch that
+each can hold, by doubling. TEXTS has a text a line, as {"text"}.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ def texts(path: str, count: int) -> list[str]:
     opened: Any = gzip.open if path.endswith(".gz") else open
     with opened(path, "rt", encoding="utf-8") as file:
         found = [json.loads(line)["text"] for line in islice(file, count)]
-    return [found[i % len(found)] for i in range(count)]
+    return [str(found[i % len(found)]) for i in range(count)]
 
 
 def examples(options: argparse.Namespace) -> tuple[list[str], list[str], np.ndarray[Any, Any]]:
@@ -47,10 +48,11 @@ def ours(options: argparse.Namespace) -> dict[str, float]:
     """The loop of lsr, fed with given candidates and targets."""
     from lsr.training.batches import Batches
     from lsr.training.data import TokenStore
+    from lsr.training.materials import Materials
     from lsr.training.processes import Processes
     from lsr.training.recipe import DocumentSide, Loss, Recipe, Run, Start, TeacherChoice
     from lsr.training.student import Student
-    from lsr.training.trainer import Materials, Trainer
+    from lsr.training.trainer import Trainer
 
     queries, documents, targets = examples(options)
     processes = Processes(options.device)
@@ -68,9 +70,14 @@ def ours(options: argparse.Namespace) -> dict[str, float]:
         student.to(processes.device)
         rows = np.arange(len(documents)).reshape(len(queries), options.documents)
         batches = Batches(
-            np.arange(len(queries)), np.zeros(len(queries), np.uint8), [None], Given(rows), steps=1000,
-            batch=options.batch, seed=0,
-        )  # fmt: skip
+            np.arange(len(queries)),
+            np.zeros(len(queries), np.uint8),
+            [None],
+            Given(rows),  # type: ignore[arg-type]
+            steps=1000,
+            batch=options.batch,
+            seed=0,
+        )
         materials = Materials(
             documents=TokenStore.of(documents, student.tokenizer_json, options.length).to(processes.device),
             queries=TokenStore.of(queries, student.tokenizer_json, 64).to(processes.device),
@@ -95,7 +102,8 @@ class Given:
         self.rows = rows
 
     def sample(self, queries: np.ndarray[Any, Any], rng: np.random.Generator) -> np.ndarray[Any, Any]:
-        return self.rows[queries]
+        found: np.ndarray[Any, Any] = self.rows[queries]
+        return found
 
 
 class Targets:
@@ -126,7 +134,7 @@ def timed(step: Any, steps: int, gpu: bool) -> dict[str, float]:
 
 def theirs(options: argparse.Namespace) -> dict[str, float]:
     """SparseEncoderTrainer; the time from the end of the first steps to that of the last."""
-    from datasets import Dataset
+    from datasets import Dataset  # type: ignore[import-not-found, unused-ignore]
     from sentence_transformers import SparseEncoder, SparseEncoderTrainer, SparseEncoderTrainingArguments
     from sentence_transformers.models import Router
     from sentence_transformers.sparse_encoder.losses import SparseDistillKLDivLoss, SpladeLoss

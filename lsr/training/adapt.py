@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from lsr.encoders import load_encoder
 from lsr.errors import InvalidInput
 from lsr.training.recipe import (
     Candidates,
@@ -50,16 +51,15 @@ def recipe_for(
 
 
 def _adapting(corpus: tuple[str, ...], start: str, name: str) -> Recipe:
-    """Queries made of the documents in four ways; the start model itself and BM25 are the teachers, the corpus's IDF
-    weighs queries.
+    """Queries made of the documents in four ways; the start model itself and BM25 are the teachers.
 
-    Small enough for a laptop. The start is a teacher so that what it knows is
-    kept, BM25 brings in the words of the collection.
+    Small enough for a laptop. The start is a teacher so that what it knows is kept, BM25 brings in the words of the
+    collection. Queries are weighed by the start's table, where it has one, otherwise by the IDF of the documents.
     """
     return Recipe(
         name=name,
         start=Start(model=start),
-        query=QuerySide(kind="idf", idf="start"),
+        query=QuerySide(kind="idf", idf="start" if load_encoder(start).inference_free else "corpus"),
         data=Data(
             documents=corpus,
             made=(

@@ -28,6 +28,7 @@ from lsr.training.data import (
     load_training_set,
 )
 from lsr.training.development import Development
+from lsr.training.materials import Materials
 from lsr.training.processes import Processes
 from lsr.training.recipe import Recipe, TeacherChoice
 from lsr.training.student import Student
@@ -43,7 +44,6 @@ from lsr.training.teachers import (
     SparseTeacher,
     Teacher,
 )
-from lsr.training.trainer import Materials
 
 __all__ = ["Prepared", "prepare"]
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import TypeVar
 
 import torch
@@ -84,14 +83,6 @@ class Processes:
             return found
         dist.barrier()
         return work()
-
-    def told(self, path: Path | None) -> Path | None:
-        """The first process's path, in all of them."""
-        if self.world == 1:
-            return path
-        found = [path]
-        dist.broadcast_object_list(found, src=0)
-        return found[0]
 
     def close(self) -> None:
         if self._began:

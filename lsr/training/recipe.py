@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from lsr.encoders.loading import BUNDLED
 from lsr.encoders.model import ACTIVATIONS
 from lsr.errors import InvalidInput
 from lsr.training.schema import between, choice, from_mapping, read_yaml
@@ -317,7 +318,9 @@ class Recipe:
         return self.folder / Path(name).expanduser()
 
     def model(self, name: str) -> str:
-        """A model's name: the folder beside the recipe when there is one, otherwise the name."""
+        """A model's name: a bundled encoder, the folder beside the recipe when there is one, otherwise the name."""
+        if name in BUNDLED:
+            return name
         found = self.path(name)
         return str(found) if found.exists() else name
 

@@ -22,18 +22,17 @@ from torch import Tensor, nn
 
 from lsr import disk
 from lsr.errors import InvalidInput, LsrError, one_line
-from lsr.training import checkpoint, losses
-from lsr.training.batches import Batches
+from lsr.training import checkpoint
 from lsr.training.development import Development
-from lsr.training.network import presence
+from lsr.training.materials import Materials
+from lsr.training.objective import Objective
 from lsr.training.processes import Processes
 from lsr.training.recipe import Recipe
 from lsr.training.regularizers import Penalty
 from lsr.training.student import Student
-from lsr.training.teachers.ensemble import Ensemble
-from lsr.training.vectors import Texts, Vectors
+from lsr.training.vectors import Vectors
 
-__all__ = ["Diverged", "Materials", "Outcome", "Trainer"]
+__all__ = ["Diverged", "Outcome", "Trainer"]
 
 Rows = npt.NDArray[np.int64]
 Progress = Callable[[str, int, int | None], None]
@@ -44,19 +43,6 @@ SMALLEST_CHUNK = 512
 
 class Diverged(LsrError):
     """The loss is no number any more."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Materials:
-    """What a trainer works with, on its device. `pair_scores` gives those of teachers that see pairs: [P, B, K]."""
-
-    documents: Texts
-    queries: Texts
-    batches: Batches
-    ensemble: Ensemble | None
-    positives: Rows  # [Q], -1 where a query has none
-    development: Development | None
-    pair_scores: Callable[[Rows, Rows], Tensor] | None = None
 
 
 @dataclass(kw_only=True)
@@ -86,6 +72,7 @@ class Trainer:
         self.recompute = bool(run.recompute)
         idf = student.idf.to(self.device)
         self.penalties = [Penalty(choice, run.steps, idf, self.device) for choice in recipe.regularizers]
+        self.objective = Objective(recipe, student, materials, processes, self.penalties)
         self.parameters = dict(_distinct(student))
         self.optimizer = torch.optim.AdamW(
             self._groups(), lr=run.learning_rate, betas=run.betas, weight_decay=run.weight_decay, fused=gpu
@@ -224,7 +211,8 @@ class Trainer:
         all_documents = processes.gathered(documents.values).requires_grad_()
         all_queries = processes.gathered(asked.values).requires_grad_()
         with torch.enable_grad():
-            loss = self._loss(queries, candidates, mine, all_queries, all_documents)
+            loss, noted = self.objective(self.step, queries, candidates, mine, all_queries, all_documents)
+        self._add(**noted)
         loss.backward()  # type: ignore[no-untyped-call]
         gradients = [x.grad if x.grad is not None else torch.zeros_like(x) for x in (all_documents, all_queries)]
         processes.sum_(gradients)
@@ -232,90 +220,6 @@ class Trainer:
         documents.backward(gradients[0][mine.start * count : mine.stop * count])
         asked.backward(gradients[1][mine])
         processes.sum_([p.grad for p in self.parameters.values() if p.grad is not None])
-
-    def _loss(self, queries: Rows, candidates: Rows, mine: slice, asked: Tensor, documents: Tensor) -> Tensor:
-        """This process's part of the loss: of its own queries, and its share of the penalties."""
-        weights, world = self.recipe.loss, self.processes.world
-        there = torch.from_numpy(candidates >= 0).to(self.device)
-        scores = asked[mine] @ documents.T  # [b, N]
-        count = candidates.shape[1]
-        first = torch.arange(mine.start, mine.stop, device=self.device)[:, None] * count
-        own = scores.gather(1, first + torch.arange(count, device=self.device))  # [b, K]
-        part: dict[str, Tensor] = {}
-        positives = self._places_of_positives(queries[mine], candidates[mine])
-        if weights.taught:
-            targets, block = self._targets(queries[mine], candidates[mine], candidates)
-            if weights.kl:
-                part["kl"] = losses.kl_divergence(own, targets, weights.temperature)
-            if weights.block_kl:
-                assert block is not None
-                part["block_kl"] = losses.kl_divergence(scores, block, weights.temperature)
-            if weights.margin_mse:
-                part["margin_mse"] = losses.margin_mse(own, targets, positives.clamp(min=0))
-        if weights.contrastive:
-            part["contrastive"] = losses.contrastive(own, positives, there[mine], weights.temperature)
-        if weights.info_nce:
-            places = torch.where(positives >= 0, positives + first[:, 0], -1)
-            negatives = self._negatives(queries[mine], candidates)
-            part["info_nce"] = losses.contrastive(scores, places, negatives, weights.temperature)
-        if weights.term_recall:
-            part["term_recall"] = self._term_recall(
-                queries[mine], candidates[mine], documents, first, positives, asked[mine]
-            )
-        total = torch.zeros((), device=self.device)
-        for name, value in part.items():
-            total = total + getattr(weights, name) * value / len(queries)
-        # Where a query has too few candidates there is another document in their place.
-        padded = (candidates < 0).any() and (candidates >= 0).any()
-        found = documents[there.view(-1)] if padded else documents
-        for i, penalty in enumerate(self.penalties):
-            of = found if penalty.choice.side == "document" else asked
-            value = penalty(of, self.step) / world
-            total = total + value
-            part[f"penalty_{i}"] = value * len(queries)
-        self._add(
-            loss=total.detach(),
-            nnz=(found.detach() > 0).sum(1, dtype=torch.float32).mean() / world,
-            bad=(~torch.isfinite(total.detach())).float(),
-            **{name: value.detach() / len(queries) for name, value in part.items()},
-        )
-        return total
-
-    def _targets(self, queries: Rows, own: Rows, all_: Rows) -> tuple[Tensor, Tensor | None]:
-        ensemble, pairs = self.materials.ensemble, self.materials.pair_scores
-        assert ensemble is not None
-        asked = torch.from_numpy(queries).to(self.device)
-        found = torch.from_numpy(own).to(self.device)
-        targets = ensemble.own(asked, found, None if pairs is None else pairs(queries, own))
-        if not self.recipe.loss.block_kl:
-            return targets, None
-        return targets, ensemble.block(asked, torch.from_numpy(all_.ravel()).to(self.device))
-
-    def _places_of_positives(self, queries: Rows, candidates: Rows) -> Tensor:
-        """Which of its candidates is the query's positive, int64 [b]; -1 where none is."""
-        positive = self.materials.positives[queries]
-        match = (candidates == positive[:, None]) & (positive >= 0)[:, None]
-        return torch.from_numpy(np.where(match.any(1), match.argmax(1), -1)).to(self.device)
-
-    def _negatives(self, queries: Rows, candidates: Rows) -> Tensor:
-        """bool [b, N]: which documents of the batch are not the query's positive, and are there."""
-        flat = candidates.ravel()
-        found = (flat[None] != self.materials.positives[queries][:, None]) & (flat >= 0)[None]
-        return torch.from_numpy(found).to(self.device)
-
-    def _term_recall(
-        self, queries: Rows, candidates: Rows, documents: Tensor, first: Tensor, positives: Tensor, asked: Tensor
-    ) -> Tensor:
-        known = torch.nonzero(positives >= 0)[:, 0]
-        if not len(known):
-            return torch.zeros((), device=self.device)
-        places = (first[:, 0] + positives)[known]
-        rows = candidates[known.cpu().numpy(), positives[known].cpu().numpy()]
-        occurs = presence(*self.materials.documents.batch(rows), self.student.documents.dim)
-        ids, lengths = self.materials.queries.batch(queries[known.cpu().numpy()])
-        wanted = presence(ids, lengths, self.student.documents.dim)
-        keep = self.student.documents.keep
-        return losses.term_recall(documents[places], wanted, occurs * keep)
 
     # -- what is noted -------------------------------------------------------------------------------------------------
 
