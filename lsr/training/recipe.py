@@ -228,6 +228,9 @@ class Run:
     max_length: tokens of a document that are read in training; those of the document side when None. batch: queries a
     step, over all processes. chunk: tokens, with padding, that go through a network at a time. recompute:
     whether the chunks are run again for their gradients instead of being kept (None: when there is more than one on a GPU).
+
+    average: weights are evaluated and kept as a running mean with this factor. start_share: share of the start's weights in
+    the model that is written (Wortsman et al. 2022): what training forgot of it comes back in part.
     """
 
     steps: int = field(default=10_000, metadata=between(1, 100_000_000))
@@ -245,6 +248,7 @@ class Run:
     recompute: bool | None = None
     checkpoint_layers: bool = False
     average: float | None = field(default=None, metadata=between(0, 0.99999))
+    start_share: float = field(default=0.0, metadata=between(0, 1))
 
     def __post_init__(self) -> None:
         if not all(0 <= beta < 1 for beta in self.betas):

@@ -127,7 +127,9 @@ def _trained(
     outcome = trainer.run(progress)
     found: dict[str, Any] = {}
     if processes.first:
+        student.eval()
         trainer.take_best()
+        outcome.best = trainer.best
         found = card(recipe, student, prepared.facts, outcome, processes, precision)
         _write(student, recipe, found, work, output)
     warnings = [*prepared.warnings, *outcome.last.get("warnings", ())]

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from lsr import disk
 from lsr.errors import InvalidInput, LsrError, one_line
 from lsr.training import checkpoint
-from lsr.training.development import Development
+from lsr.training.development import Development, Found
 from lsr.training.materials import Materials
 from lsr.training.objective import Objective
 from lsr.training.processes import Processes
@@ -78,6 +78,7 @@ class Trainer:
             self._groups(), lr=run.learning_rate, betas=run.betas, weight_decay=run.weight_decay, fused=gpu
         )
         self.average: dict[str, Tensor] = {}
+        self.start: dict[str, Tensor] = {}
         self.restart()
         self.sums: dict[str, Tensor] = {}
         self.best: dict[str, Any] = {}
@@ -86,9 +87,11 @@ class Trainer:
         self.step = 0
 
     def restart(self) -> None:
-        """Averaged weights begin with what the student has now."""
+        """What the student has now is its start, and where averaged weights begin."""
         if self.recipe.run.average is not None:
             self.average = {name: p.detach().clone() for name, p in self.parameters.items()}
+        if self.recipe.run.start_share:
+            self.start = {name: p.detach().clone() for name, p in self.parameters.items()}
 
     def _groups(self) -> list[dict[str, Any]]:
         """Weights decay, biases and normalisation do not; a trained table has a rate of its own."""
@@ -271,9 +274,7 @@ class Trainer:
     def _evaluate(self, development: Development) -> dict[str, Any]:
         """Figures of the student, with averaged weights where they are averaged; keeps the best."""
         with self._averaged():
-            found = development.evaluate(
-                self.student.documents, self.student.queries, self.recipe.document.top_terms, self.chunk, self.folder
-            )
+            found = self._figures(development)
             line = {"step": self.step, "evaluation": found.to_json()}
             self._write(line)
             if not self.best or found.ndcg > self.best["ndcg"]:
@@ -282,6 +283,11 @@ class Trainer:
                     weights = {f"parameter.{name}": p for name, p in self.parameters.items()}
                     checkpoint.save(self.folder / "best", self.step, weights, self.best)
         return {"step": self.step, **found.to_json()}
+
+    def _figures(self, development: Development) -> Found:
+        return development.evaluate(
+            self.student.documents, self.student.queries, self.recipe.document.top_terms, self.chunk, self.folder
+        )
 
     @contextmanager
     def _averaged(self) -> Iterator[None]:
@@ -307,6 +313,7 @@ class Trainer:
             return
         tensors: dict[str, Tensor] = {f"parameter.{name}": p for name, p in self.parameters.items()}
         tensors |= {f"average.{name}": value for name, value in self.average.items()}
+        tensors |= {f"start.{name}": value for name, value in self.start.items()}
         for name, p in self.parameters.items():
             for key, value in self.optimizer.state[p].items():
                 tensors[f"optimizer.{key}.{name}"] = value
@@ -375,9 +382,12 @@ class Trainer:
                 p.copy_(found)
                 if name in self.average and f"average.{name}" in tensors:
                     self.average[name].copy_(tensors[f"average.{name}"])
+                if name in self.start and f"start.{name}" in tensors:
+                    self.start[name].copy_(tensors[f"start.{name}"])
 
     def take_best(self) -> None:
-        """The student gets the weights of the best evaluation, or the averaged ones where nothing was evaluated."""
+        """The student gets the weights of the best evaluation, or the averaged ones where nothing was evaluated, and its
+        share of those it started with; then `best` is what these come to."""
         place = checkpoint.latest(self.folder / "best")
         with torch.no_grad():
             if place is not None:
@@ -385,6 +395,14 @@ class Trainer:
             else:
                 for name, value in self.average.items():
                     self.parameters[name].copy_(value)
+            for name, value in self.start.items():
+                self.parameters[name].lerp_(value, self.recipe.run.start_share)
+        if self.start and self.materials.development is not None:
+            self.average = {}  # the student is what is evaluated
+            self.best = {
+                "step": self.best.get("step", self.step),
+                **self._figures(self.materials.development).to_json(),
+            }
 
 
 def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

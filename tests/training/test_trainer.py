@@ -401,3 +401,16 @@ def test_the_vectors_are_those_that_were_trained(small: Path, tmp_path: Path) ->
     documents = [json.loads(line)["text"] for line in (small / "docs.jsonl").read_text(encoding="utf-8").splitlines()]
     found = load_encoder(tmp_path / "model").encode_documents(documents).to_scipy().toarray()
     assert np.abs(found - expected).max() < 1e-4
+
+
+def test_a_share_of_the_start_comes_back(small: Path, tmp_path: Path) -> None:
+    weights = {}
+    for share in (0.0, 0.25, 1.0):
+        chosen = kit.recipe(small, run={"steps": 3, "learning_rate": 0.01, "start_share": share})
+        report = train(chosen, tmp_path / f"{share}")
+        weights[share] = kit.weights_of(tmp_path / f"{share}")
+        assert report.outcome.best == report.card["best_evaluation"]
+    for name, trained in weights[0.0].items():
+        expected = torch.lerp(trained, weights[1.0][name], 0.25)
+        assert torch.allclose(weights[0.25][name], expected, atol=1e-6), name
+    assert any(not torch.equal(weights[0.0][name], weights[1.0][name]) for name in weights[0.0])
