@@ -284,3 +284,10 @@ class TestBM25:
         for wrong in ({"k1": -1}, {"b": 2}, {"tokens": "letters"}, {"tokens": "wordpieces"}, {"max_terms": 0}):
             with pytest.raises(InvalidInput):
                 BM25Teacher(device="cpu", **wrong)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_an_exported_encoder_teaches_from_the_cpu_for_a_gpu() -> None:
+    teacher = SparseTeacher("lsr-tiny", device="cuda")
+    teacher.prepare(["a query"], ["a document about a query"])
+    assert float(teacher.matrix(torch.tensor([0]), torch.tensor([0]))[0, 0]) > 0

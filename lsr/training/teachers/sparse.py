@@ -131,8 +131,9 @@ class SparseTeacher(SparseScores):
         super().__init__(device)
         check_max_terms(max_terms)
         self._max_terms, self._cache = max_terms, cache or Cache(None)
+        exported = load_encoder(model, trust_remote_code=trust_remote_code).is_export
         self._options: Mapping[str, Any] = {
-            "device": str(self.device),
+            "device": None if exported else str(self.device),  # an export, as lsr-tiny is, runs on the CPU
             "precision": precision,
             "max_length": max_length,
             "trust_remote_code": trust_remote_code,
