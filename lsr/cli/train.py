@@ -19,7 +19,7 @@ def train(
     ],
     recipe: Annotated[
         Path | None,
-        typer.Argument(metavar="[RECIPE]", help="A YAML file; see docs/training.md.", show_default=False),
+        typer.Argument(metavar="RECIPE", help="A YAML file; see docs/training.md.", show_default=False),
     ] = None,
     corpus: Annotated[
         list[str] | None,
