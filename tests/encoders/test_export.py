@@ -120,7 +120,9 @@ def test_a_vocabulary_that_ends_inside_a_slice_loses_no_term(model_folder: Path)
     np.testing.assert_allclose(whole.to_scipy().toarray(), cut.to_scipy().toarray(), atol=1e-5)
 
 
-def test_the_bundled_encoder_is_near_the_model_it_was_made_from(encoder: Encoder, splade_tiny: Path) -> None:
+def test_8_bits_of_a_real_model_are_near_it(tmp_path: Path, splade_tiny: Path, shared: Path) -> None:
+    idf = shared / "data" / "idf" / "idf.json"  # drops special tokens
+    encoder = exported_to(tmp_path / "out", splade_tiny, 256, idf, precision="int8", top_terms=256)
     expected = torch_vectors(splade_tiny, REAL_TEXTS, splade, 256)
     found = encoder.encode_documents(REAL_TEXTS).to_scipy().toarray()
     kept = (expected > 0.05) & (found > 0)  # the graph keeps the 256 heaviest

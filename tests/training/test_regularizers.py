@@ -150,7 +150,7 @@ def test_a_penalty_goes_on_from_its_state() -> None:
 # -- the controller ----------------------------------------------------------------------------------------------------
 
 
-def settled(target: float | None, strength: float, steps: int = 2000) -> float:
+def settled(target: float | None, strength: float, steps: int = 4000) -> float:
     """The number of terms that a toy model comes to: weights that pull up alike and are pushed down by the penalty."""
     one = Penalty(Regularizer(kind="l1", strength=strength, ramp=0.1, nnz=target), steps, None, CPU)
     pull = torch.linspace(0.1, 2.0, 200)  # of each term, from what it is worth to the task
