@@ -73,7 +73,7 @@ def ours(options: argparse.Namespace) -> dict[str, float]:
             np.arange(len(queries)),
             np.zeros(len(queries), np.uint8),
             [None],
-            Given(rows),  # type: ignore[arg-type]
+            Given(rows),
             steps=1000,
             batch=options.batch,
             seed=0,

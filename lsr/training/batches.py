@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from lsr.errors import InvalidInput
-from lsr.training.candidates import Candidates
 
 __all__ = ["Batches"]
 
 Rows = npt.NDArray[np.int64]
+
+
+class Draws(Protocol):
+    """What candidates are drawn from: `lsr.training.candidates.Candidates`, or fixed ones."""
+
+    def sample(self, queries: Rows, rng: np.random.Generator) -> Rows:
+        """Documents int64 [B, K] for queries int64 [B]; -1 where one has too few."""
 
 
 class Batches:
@@ -27,7 +34,7 @@ class Batches:
         usable: Rows,
         kind: npt.NDArray[np.uint8],
         shares: Sequence[float | None],
-        candidates: Candidates,
+        candidates: Draws,
         *,
         steps: int,
         batch: int,

@@ -43,7 +43,6 @@ class Transformer(nn.Module):
     def __init__(self, beginning: Beginning, *, head: bool, precision: str, checkpoint_layers: bool = False) -> None:
         super().__init__()
         self.model: Any = beginning.model
-        self.folder = beginning.folder
         self.width = int(self.model.config.hidden_size)
         self.precision = precision
         self.padding = int(getattr(self.model.config, "pad_token_id", None) or 0)

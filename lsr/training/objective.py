@@ -68,9 +68,7 @@ class Objective:
             negatives = self._negatives(queries[mine], candidates)
             part["info_nce"] = losses.contrastive(scores, places, negatives, weights.temperature)
         if weights.term_recall:
-            part["term_recall"] = self._term_recall(
-                queries[mine], candidates[mine], documents, first, positives, asked[mine]
-            )
+            part["term_recall"] = self._term_recall(queries[mine], candidates[mine], documents, first, positives)
         total = torch.zeros((), device=self.device)
         for name, value in part.items():
             total = total + getattr(weights, name) * value / len(queries)
@@ -111,7 +109,7 @@ class Objective:
         return torch.from_numpy(found).to(self.device)
 
     def _term_recall(
-        self, queries: Rows, candidates: Rows, documents: Tensor, first: Tensor, positives: Tensor, asked: Tensor
+        self, queries: Rows, candidates: Rows, documents: Tensor, first: Tensor, positives: Tensor
     ) -> Tensor:
         known = torch.nonzero(positives >= 0)[:, 0]
         if not len(known):

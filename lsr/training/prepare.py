@@ -15,7 +15,6 @@ from torch import Tensor
 
 from lsr.encoders.idf import idf
 from lsr.errors import InvalidInput
-from lsr.eval.datasets import open_dataset
 from lsr.training.batches import Batches
 from lsr.training.cache import Cache, texts_hash
 from lsr.training.candidates import Candidates, mine
@@ -24,10 +23,10 @@ from lsr.training.data import (
     QuerySource,
     TokenStore,
     TrainingSet,
-    development_split,
     load_training_set,
 )
 from lsr.training.development import Development
+from lsr.training.held_out import Judged, judged_queries
 from lsr.training.materials import Materials
 from lsr.training.processes import Processes
 from lsr.training.recipe import Recipe, TeacherChoice
@@ -49,27 +48,16 @@ __all__ = ["Prepared", "prepare"]
 
 Progress = Callable[[str, int, int | None], None]
 Rows = npt.NDArray[np.int64]
-HELD_OUT = 5  # one query in so many is held out at most
 SAMPLE = 512  # queries whose targets are looked at before training
 
 
 @dataclass(kw_only=True)
 class Prepared:
-    """What training needs, and what the card says of it. `special` bool [V] are tokens without a term."""
+    """What training needs, what the card says of it, and what looked odd."""
 
     materials: Materials
     facts: dict[str, Any] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Judged:
-    """A development set before it is tokenised: queries by their place, {place: {row of a document: grade}}."""
-
-    documents: list[str]
-    queries: list[str]
-    judged: dict[int, dict[int, int]]
-    kind: dict[int, str]
 
 
 def prepare(
@@ -88,7 +76,7 @@ def prepare(
     """
     report = progress if progress is not None and processes.first else lambda stage, done, total: None
     training = _training_set(recipe, skip_bad, report)
-    training, judged = _development(recipe, training)
+    training, judged = judged_queries(recipe, training)
     length = min(recipe.run.max_length or recipe.document.max_length, recipe.document.max_length)
     documents = _tokens(student, training.documents, length, cache, report)
     queries = _tokens(student, training.queries, recipe.query.max_length, cache, report)
@@ -106,14 +94,13 @@ def prepare(
     if pairs:
         fixed = _Fixed(candidates.sample(np.arange(len(training.queries)), np.random.default_rng([recipe.seed, 3])))
         pair_scores = _pair_scores(pairs, training.queries, fixed.rows, processes.device)
-        chosen: Any = fixed
     else:
-        chosen = candidates
+        fixed = None
     batches = Batches(
         usable,
         training.kind,
         training.shares,
-        chosen,
+        candidates if fixed is None else fixed,
         steps=recipe.run.steps,
         batch=recipe.run.batch,
         seed=recipe.seed,
@@ -153,59 +140,6 @@ def _training_set(recipe: Recipe, skip_bad: bool, progress: Progress) -> Trainin
     return load_training_set(sources, queries, made, skip_bad=skip_bad, seed=recipe.seed, progress=progress)
 
 
-def _development(recipe: Recipe, training: TrainingSet) -> tuple[TrainingSet, _Judged | None]:
-    """The training set without the development set, which is a collection of its own or a part of it."""
-    data = recipe.data
-    if data.development is not None:
-        dataset = open_dataset(str(recipe.path(data.development)))
-        rows, texts = {}, []
-        for row, document in enumerate(dataset.documents()):
-            rows[document.id] = row
-            texts.append(document.content)
-        judged = {
-            place: {rows[d]: grade for d, grade in dataset.qrels[query.id].items() if d in rows}
-            for place, query in enumerate(dataset.queries)
-        }
-        kind = {place: _kind_of(query.id) for place, query in enumerate(dataset.queries)}
-        asked = [query.text for query in dataset.queries]
-        return training, _Judged(documents=texts, queries=asked, judged=judged, kind=kind)
-    if not data.held_out or not (training.positives >= 0).any():
-        return training, None
-    sizes = np.bincount(training.kind[training.positives >= 0], minlength=len(training.kinds)).tolist()
-    # Of a small collection a part: there must be something to train on.
-    share = max(1, data.held_out // len(training.kinds))
-    counts = {name: min(share, size // HELD_OUT) for name, size in zip(training.kinds, sizes, strict=True)}
-    rest, held = development_split(training, counts, recipe.seed)
-    if not len(held.queries) or not len(rest.queries):
-        return training, None
-    return rest, _held_out(held, recipe)
-
-
-def _kind_of(ident: str) -> str:
-    """The kind of a query in a development folder: what stands before the number of its id."""
-    return ident.rstrip("0123456789").rstrip("-_:") or "all"
-
-
-def _held_out(held: TrainingSet, recipe: Recipe) -> _Judged:
-    """The held-out queries, over the documents that answer them and others by chance."""
-    rng = np.random.default_rng([recipe.seed, 4])
-    positives = np.unique(held.positives[held.positives >= 0])
-    others = np.setdiff1d(np.arange(len(held.documents)), positives)
-    count = min(len(others), max(0, recipe.evaluate.documents - len(positives)))
-    rows = np.sort(np.concatenate([positives, rng.choice(others, count, replace=False)]))
-    place = {int(row): i for i, row in enumerate(rows)}
-    judged: dict[int, dict[int, int]] = {}
-    first: dict[tuple[str, int], int] = {}
-    for i, (text, kind, positive) in enumerate(zip(held.queries, held.kind, held.positives, strict=True)):
-        judged.setdefault(first.setdefault((text, int(kind)), i), {})[place[int(positive)]] = 1
-    return _Judged(
-        documents=[held.documents[row] for row in rows],
-        queries=held.queries,
-        judged=judged,
-        kind={i: held.kinds[held.kind[i]] for i in judged},
-    )
-
-
 def _tokens(student: Student, texts: Sequence[str], max_length: int, cache: Cache, progress: Progress) -> TokenStore:
     made: list[TokenStore] = []
     key = {
@@ -234,7 +168,7 @@ def _idf(student: Student, documents: TokenStore, dim: int) -> npt.NDArray[np.fl
 
 
 def _tokenised(
-    student: Student, judged: _Judged | None, recipe: Recipe, cache: Cache, device: torch.device
+    student: Student, judged: Judged | None, recipe: Recipe, cache: Cache, device: torch.device
 ) -> Development | None:
     if judged is None:
         return None
@@ -410,7 +344,7 @@ def _facts(
     batches: Batches,
     teachers: Sequence[Teacher],
     without: int,
-    judged: _Judged | None,
+    judged: Judged | None,
 ) -> dict[str, Any]:
     """What the card says of the data."""
     sizes = np.bincount(training.kind, minlength=len(training.kinds))

@@ -13,7 +13,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from lsr.errors import InvalidInput
+from lsr.training.teachers.loading import checked_device
 
 __all__ = ["Processes"]
 
@@ -31,11 +31,7 @@ class Processes:
         name = device or ("cuda" if torch.cuda.is_available() else "cpu")
         if name == "cuda" and self.world > 1:
             name = f"cuda:{os.environ.get('LOCAL_RANK', 0)}"
-        try:
-            self.device = torch.device(name)
-            torch.empty(1, device=self.device)
-        except (RuntimeError, AssertionError) as error:
-            raise InvalidInput(f"device {name!r} cannot be used ({str(error).splitlines()[0][:120]})") from None
+        self.device = checked_device(name)
         self._began = False
         if self.world > 1 and not dist.is_initialized():
             if self.device.type == "cuda":

@@ -227,7 +227,7 @@ class Run:
 
     max_length: tokens of a document that are read in training; those of the document side when None. batch: queries a
     step, over all processes. chunk: tokens, with padding, that go through a network at a time. recompute:
-    whether the chunks are run again for their gradients instead of being kept (None: when there is more than one on a GPU).
+    whether the chunks are run again for their gradients instead of being kept (None: once a GPU has not the memory).
 
     average: weights are evaluated and kept as a running mean with this factor. start_share: share of the start's weights in
     the model that is written (Wortsman et al. 2022): what training forgot of it comes back in part.

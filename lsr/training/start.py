@@ -11,16 +11,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lsr.encoders.hub import fetch, is_hub_id
 from lsr.encoders.layouts.hugging_face_writing import write_hugging_face
 from lsr.encoders.layouts.sentence_transformers import MODULES
 from lsr.encoders.loading import BUNDLED, load_encoder
 from lsr.encoders.network.checkpoint import read_json
 from lsr.encoders.torch_engine import pretrained
-from lsr.errors import EncoderError, EncoderNotFound, InvalidInput
+from lsr.errors import EncoderError, InvalidInput
 from lsr.training.recipe import Start
+from lsr.training.teachers.loading import model_folder
 
-__all__ = ["Beginning", "begin"]
+__all__ = ["Beginning", "begin", "scale_of_head"]
 
 # Last linear layers of attention and of the feed-forward part, by the ends of their names: BERT, RoBERTa, MiniLM and
 # ELECTRA; MPNet; DistilBERT; ModernBERT. With these 0 a layer adds nothing to what passes through it.
@@ -74,11 +74,7 @@ def _folder(name: str, scratch: Path) -> Path:
         if not folder.is_dir():
             write_hugging_face(load_encoder(name).model, folder)
         return folder
-    folder = Path(name).expanduser()
-    if not folder.is_dir():
-        if not is_hub_id(name.partition("@")[0]):
-            raise EncoderNotFound(f"no model {name!r}: give a folder, a hub id, or one of {', '.join(BUNDLED)}")
-        folder, _ = fetch(name.partition("@")[0], name.partition("@")[2] or None)
+    folder = model_folder(name)
     if (folder / "config.json").is_file():
         return folder
     if (folder / MODULES).is_file():  # older models of sentence-transformers keep the transformer in 0_Transformer

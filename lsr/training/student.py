@@ -19,7 +19,7 @@ from lsr.encoders.tables import read_idf_json
 from lsr.encoders.tokenizer import read_tokenizer_json
 from lsr.encoders.torch_engine import silent
 from lsr.encoders.vocabulary import Vocabulary
-from lsr.errors import EncoderMismatch, InvalidInput
+from lsr.errors import EncoderMismatch, InvalidInput, MissingExtra
 from lsr.training import network
 from lsr.training.recipe import DocumentSide, QuerySide, Recipe
 from lsr.training.start import Beginning, begin, scale_of_head
@@ -219,6 +219,8 @@ def _write_transformer(transformer: network.Transformer, folder: Path, start: Pa
 
 
 def _stop_words() -> set[str]:
-    from bm25s.stopwords import STOPWORDS_EN
-
+    try:
+        from bm25s.stopwords import STOPWORDS_EN
+    except ImportError:
+        raise MissingExtra("bm25s", "train", "dropping stop words") from None
     return set(STOPWORDS_EN)
