@@ -1,11 +1,11 @@
 """The training data of the bundled encoder: passages, queries of several kinds, and queries held out for development.
 
-    python -m benchmarks.training_data -o FOLDER [--seed 0]
+    python -m benchmarks.training_data -o FOLDER [--seed 0] [--wordnet /usr/share/wordnet]
 
 Needs the shared folder (LSR_SHARED): data/passages/techdocs-392k.txt.xz (a passage a line), data/train/medquad.jsonl.gz and
 techdocs-headings.jsonl.gz ({"query", "positive"}), 2wiki-train.jsonl.gz ({"query", "gold": [{"title", "text"}], "other"}) and
-trivia-dev-questions.tsv (id, question); and the evaluation collections as BEIR folders, none of whose documents and queries
-may be trained on.
+trivia-dev-questions.tsv (id, question); the evaluation collections as BEIR folders, none of whose documents and queries
+may be trained on; and the database files of WordNet 3.0 (Debian's wordnet-base).
 
 Writes corpus.jsonl.gz ({"_id", "title"?, "text"}), queries/KIND.jsonl.gz ({"query", "positive_ids"?}), dev (a BEIR folder:
 the judgments of each kind are a split of their own, all of them the split "test") and facts.json.
@@ -31,7 +31,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.training_texts import Domains, medical_question, passage_of, readable, shortened
+from benchmarks.training_texts import Domains, definitions, medical_question, passage_of, readable, shortened
 from lsr.training.data import (
     Forbidden,
     Inflections,
@@ -50,6 +50,7 @@ EVALUATED_BELOW = ("multihop", "ragsmith")  # folders of collections
 HELD_OUT, HELD_OUT_SHARE = 300, 0.1  # development queries of a kind, and no more than this share of them
 DEV_DOCUMENTS = 20_000
 COMMON_ANSWER = 3  # an answer to more questions than this names the subject of none
+FEWEST_WORDS = 4  # of a definition
 MOST_TECHNICAL = 255_000  # passages of technical documentation: more of the same
 # Made from the passages of each domain: kind -> domain -> (queries, at most of one passage). Technical documentation has most
 # of the passages, and would drown the others.
@@ -186,14 +187,37 @@ def read_trivia(data: Data, forbidden: Forbidden) -> None:
             data.counts["trivia questions left out"] += 1
 
 
-def domains_of(data: Data) -> npt.NDArray[np.str_]:
+def read_definitions(data: Data, forbidden: Forbidden, rng: np.random.Generator, folder: Path) -> range:
+    """Words and what they mean; the rows of the documents.
+
+    Where several words mean the same, a document leaves out one, which is the query: to find it, an encoder has to know
+    that they mean the same.
+    """
+    begin = len(data.texts)
+    for found in definitions(folder):
+        asked = found.words[int(rng.integers(len(found.words)))]
+        named = [word for word in found.words if word != asked] or found.words
+        text = f"{', '.join(named)}: {found.meaning}"
+        if found.above and found.above != asked:
+            text += f" (kind of {found.above})"
+        fit = is_query(asked, 1) and len(found.meaning.split()) >= FEWEST_WORDS
+        if not fit or forbidden.has_document(text) or forbidden.has_query(asked):
+            data.counts["definitions left out"] += 1
+        else:
+            data.query("words", asked, [data.document("", text)])
+    return range(begin, len(data.texts))
+
+
+def domains_of(data: Data, defined: range) -> npt.NDArray[np.str_]:
     """The domain of each document."""
     domains = Domains(
         technical=[line["positive"] for line in islice(lines("techdocs-headings.jsonl.gz"), 0, None, 4)],
         medical=[line["positive"] for line in islice(lines("medquad.jsonl.gz"), 0, None, 4)],
         general=[one["text"] for line in lines("2wiki-train.jsonl.gz") for one in (*line["gold"], *line["other"])],
     )
-    return np.array([domains.of(data.content(row)) for row in range(len(data.texts))])
+    return np.array(
+        ["definitions" if row in defined else domains.of(data.content(row)) for row in range(len(data.texts))]
+    )
 
 
 def thin_out(data: Data, domain: npt.NDArray[np.str_], rng: np.random.Generator) -> npt.NDArray[np.str_]:
@@ -215,6 +239,8 @@ def make_queries(data: Data, domain: npt.NDArray[np.str_], forbidden: Forbidden,
         data.counts[f"documents, {name}"] = len(rows)
         some = Passages([data.content(row) for row in rows.tolist()], [len(data.titles[row]) for row in rows.tolist()])
         for kind, wanted in MADE.items():
+            if name not in wanted:
+                continue
             count, each = wanted[name]
             made = MadeQueries(kind, count=count, per_document=each)
             for place, query in made_queries(some, made, seed):
@@ -314,7 +340,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-o", "--output", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--wordnet", type=Path, default=Path("/usr/share/wordnet"))
     options = parser.parse_args()
+    if not (options.wordnet / "data.noun").is_file():
+        raise SystemExit(
+            f"{options.wordnet}: holds no data.noun of WordNet; install wordnet-base, or name a folder with --wordnet"
+        )
     if not (SHARED / "train").is_dir():
         raise SystemExit(f"{SHARED / 'train'}: not here; set LSR_SHARED to the folder of the shared data")
     start, data, rng = time.perf_counter(), Data(), np.random.default_rng(options.seed)
@@ -330,8 +361,9 @@ def main() -> None:
     read_medquad(data, forbidden, rng)
     read_multi_hop(data, forbidden)
     read_trivia(data, forbidden)
+    defined = read_definitions(data, forbidden, rng, options.wordnet)
     say(f"{len(data.texts):,} documents with those of pairs")
-    domain = thin_out(data, domains_of(data), rng)
+    domain = thin_out(data, domains_of(data, defined), rng)
     say(f"{len(data.texts):,} documents kept")
     make_queries(data, domain, forbidden, options.seed)
     say("queries made")

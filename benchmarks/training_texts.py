@@ -1,17 +1,19 @@
-"""Texts of the shared folder, made fit for training: passages, questions of MedQuAD, domains."""
+"""Texts made fit for training: passages and questions of MedQuAD of the shared folder, definitions of WordNet, domains."""
 
 from __future__ import annotations
 
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from lsr.training.data.words import content_words
 
-__all__ = ["Domains", "medical_question", "passage_of", "readable", "shortened"]
+__all__ = ["Definition", "Domains", "definitions", "medical_question", "passage_of", "readable", "shortened"]
 
 LEAST_WORDS = 8
 MOST_CHARACTERS = 1500  # of an answer: more than 256 tokens are not read
@@ -100,6 +102,39 @@ def medical_question(question: str, rng: np.random.Generator) -> str:
             form = forms[0] if rng.random() < 0.5 else forms[1 + int(rng.integers(len(forms) - 1))]
             return form.format(topic)
     return asked + "?"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Definition:
+    """A meaning of WordNet: the words that have it, what it is, and one word for what it is a kind of ("" if none)."""
+
+    words: list[str]
+    meaning: str
+    above: str
+
+
+def definitions(folder: Path) -> Iterator[Definition]:
+    """All meanings of nouns, verbs and adjectives, from the files of WordNet 3.0 (data.noun, ...; see wndb(5)).
+
+    A line is "offset file type count word id [word id ...] pointers [pointer ...] [frames ...] | meaning", the count of
+    words in hexadecimal, and a pointer "sign offset type numbers".
+    """
+    for name in ("noun", "verb", "adj"):
+        lines = (folder / f"data.{name}").read_text(encoding="utf-8").splitlines()
+        parsed = [(line.partition(" | ")) for line in lines if not line.startswith("  ")]
+        first = {head.split(" ", 1)[0]: _word(head.split(" ", 5)[4]) for head, _, _ in parsed}
+        for head, _, meaning in parsed:
+            parts = head.split()
+            count = int(parts[3], 16)
+            words = [_word(word) for word in parts[4 : 4 + 2 * count : 2]]
+            pointers = parts[5 + 2 * count :]
+            above = next((pointers[i + 1] for i, sign in enumerate(pointers) if sign in ("@", "@i")), "")
+            yield Definition(words=list(dict.fromkeys(words)), meaning=meaning.strip(), above=first.get(above, ""))
+
+
+def _word(lemma: str) -> str:
+    """A word as it is written: "adult_female" in the files, and "asleep(p)" where an adjective has one place alone."""
+    return re.sub(r"\([a-z]+\)$", "", lemma).replace("_", " ")
 
 
 class Domains:

@@ -42,18 +42,20 @@ MATRIX = ("dense", "sparse", "bm25")  # kinds of teachers that score whole batch
 class Start:
     """The network that training begins with.
 
-    model: folder, hub id, or a bundled encoder. One without a vocabulary head gets one (dense, gelu, normalisation,
-    decoder tied to
-      the embeddings), and `mlm_steps` of masked language modelling on the documents before everything else.
+    model: folder, hub id, or a bundled encoder. One without a vocabulary head gets one (dense, gelu, normalisation, decoder
+      tied to the embeddings), and `mlm_steps` of masked language modelling on the documents before everything else.
     layers: of the transformer; more than the model has are added on top, and change nothing until they are trained.
     rescale: factor of the input of the vocabulary product; None is 1, or hidden ** -0.25 where logits are so large that the
       regularizer would tear terms down at the first steps.
+    terms: a new head starts with as many terms a document: one constant is taken from all logits, to which masked language
+      modelling is indifferent. Without it, nearly the whole vocabulary is active, and the regularizer has to put it out.
     """
 
     model: str = "lsr-tiny"
     layers: int | None = field(default=None, metadata=between(1, 96))
     mlm_steps: int | None = field(default=None, metadata=between(0, 1_000_000))
     rescale: float | None = field(default=None, metadata=between(1e-3, 1e3))
+    terms: int = field(default=500, metadata=between(1, 1_000_000))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,6 +21,7 @@ from lsr.encoders.torch_engine import silent
 from lsr.encoders.vocabulary import Vocabulary
 from lsr.errors import EncoderMismatch, InvalidInput, MissingExtra
 from lsr.training import network
+from lsr.training.head import pooled_logits
 from lsr.training.recipe import DocumentSide, QuerySide, Recipe
 from lsr.training.start import Beginning, begin, scale_of_head
 
@@ -155,6 +156,24 @@ class Student(nn.Module):
                 if getattr(own[-1], "bias", None) is not None:
                     own[-1].bias.mul_(factor)
         return factor
+
+    def lower(self, ids: Tensor, lengths: Tensor) -> float:
+        """Lowers all logits of the head by one number, so that these texts have `start.terms` terms in the mean (of those
+        that may leave). Returns the number."""
+        transformer = self.documents.transformer
+        if self.documents.kind == "mlp" or transformer.bias is None:
+            return 0.0
+        training = transformer.training
+        with torch.no_grad():
+            hidden = transformer.eval()(ids, lengths)
+            transformer.train(training)
+            logits = pooled_logits(hidden, lengths, transformer.table, transformer.bias)[:, self.documents.keep > 0]
+            wanted = self.recipe.start.terms * len(logits)
+            if wanted >= logits.numel():
+                return 0.0
+            number = logits.flatten().topk(wanted + 1).values[-1]
+            transformer.bias.sub_(number)
+        return float(number)
 
     # -- leaving -------------------------------------------------------------------------------------------------------
 

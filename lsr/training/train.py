@@ -171,8 +171,8 @@ def _begin(work: Path, recipe: Recipe, first: bool, resume: bool, overwrite: boo
 def _warmed(
     recipe: Recipe, student: Student, prepared: Prepared, processes: Processes, progress: Progress | None
 ) -> None:
-    """What comes before the first step: masked language modelling for a new head, and a smaller head where it is too
-    large."""
+    """What comes before the first step: masked language modelling for a new head, the zero of its logits, and a smaller head
+    where it is too large."""
     steps = recipe.start.mlm_steps
     if steps is None:
         steps = MLM_STEPS if student.new_head else 0
@@ -194,7 +194,10 @@ def _warmed(
             progress=progress if processes.first else None,
         )
     rows = np.random.default_rng([recipe.seed, 5]).choice(count, min(64, count), replace=False)
-    prepared.facts["head_scale"] = student.rescale(*documents.batch(np.sort(rows)))
+    some = documents.batch(np.sort(rows))
+    prepared.facts["head_scale"] = student.rescale(*some)
+    if student.new_head:
+        prepared.facts["head_lowered_by"] = student.lower(*some)
 
 
 def _write(student: Student, recipe: Recipe, found: dict[str, Any], work: Path, output: Path) -> None:

@@ -245,6 +245,20 @@ def test_a_head_whose_logits_are_too_large_is_scaled(small: Path, tmp_path: Path
     assert whole.student.rescale(*batch) == pytest.approx(families.HIDDEN**-0.25)
 
 
+def test_a_new_head_starts_with_as_many_terms_as_asked(small: Path, tmp_path: Path) -> None:
+    made = kit.trainer(kit.recipe(small, start={"terms": 9}, data={"held_out": 0}), tmp_path / "model")
+    batch = made.trainer.materials.documents.batch(np.arange(8))
+    before = made.student.documents(*batch)
+    lowered = made.student.lower(*batch)
+    after = made.student.documents(*batch)
+    assert (after > 0).sum(1).float().mean() == pytest.approx(9, abs=0.2)
+    assert lowered != 0
+    assert made.student.lower(*batch) == pytest.approx(0, abs=1e-5)
+    # The order of terms stays.
+    row = (after[0] > 0).nonzero().flatten()
+    assert torch.equal(before[0][row].argsort(), after[0][row].argsort())
+
+
 def test_weights_that_are_not_a_head_may_not_be_missing(small: Path, tmp_path: Path) -> None:
     from safetensors.torch import save_file
 
