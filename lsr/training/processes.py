@@ -36,7 +36,9 @@ class Processes:
         if self.world > 1 and not dist.is_initialized():
             if self.device.type == "cuda":
                 torch.cuda.set_device(self.device)
-            dist.init_process_group("nccl" if self.device.type == "cuda" else "gloo")
+                dist.init_process_group("nccl", device_id=self.device)  # or it guesses, and warns that it does
+            else:
+                dist.init_process_group("gloo")
             self._began = True
 
     @property

@@ -67,8 +67,6 @@ class _Export:
 
     def recovered(self) -> Recovered:
         x, name, decoder, bias = self._head()
-        if self._op(x) == "QuantizeLinear":
-            x = self._node(x, "QuantizeLinear").input[0]
         x, scale, shift = self._norm(x)
         dense, bias_of_dense, x = self._linear(self._activation(x))
         pooling = "max"
@@ -133,6 +131,8 @@ class _Export:
         if steps is not None:
             table = (table - WEIGHT_ZERO) * steps[:, None]
         filled = self._node(self._node(product.input[1], "Transpose").input[0], "Reshape").input[0]
+        if steps is not None:
+            filled = self._node(filled, "QuantizeLinear").input[0]
         return self._node(filled, "Where").input[1], name, table, self._array(total.input[1])
 
     def _layer(self, x: str) -> tuple[dict[str, Array], str]:

@@ -61,7 +61,7 @@ class FloatHead:
 
     def pooled(self, hidden: str, real: str, chunk: int, summed: str | None) -> str:
         graph = self.graph
-        x = _columns(graph, graph.norm(hidden, *self.head.norm), real)
+        x = _columns(graph, _filled(graph, graph.norm(hidden, *self.head.norm), real))
 
         def product(part: str) -> str:
             return graph.add("MatMul", part, x)
@@ -116,8 +116,11 @@ class IntegerHead:
         graph = self.graph
         scale, shift = graph.constant(self.scale, np.float32), graph.constant(self.shift, np.float32)
         x = graph.add("LayerNormalization", hidden, scale, shift, axis=-1, epsilon=self.head.norm.epsilon)
-        x = graph.add("QuantizeLinear", x, graph.constant(ACTIVATION_STEP), graph.constant(0, np.int8))
-        x, zero = _columns(graph, x, real), graph.constant(WEIGHT_ZERO, np.uint8)
+        # Filled before it is quantised: ONNX Runtime 1.20 chooses among floats, not among int8.
+        x = graph.add(
+            "QuantizeLinear", _filled(graph, x, real), graph.constant(ACTIVATION_STEP), graph.constant(0, np.int8)
+        )
+        x, zero = _columns(graph, x), graph.constant(WEIGHT_ZERO, np.uint8)
 
         def product(part: str) -> str:
             return graph.add("MatMulInteger", part, x, zero)
@@ -148,13 +151,16 @@ class _Activated:
         return graph.add("ReduceSum", graph.add("Mul", x, self.real), graph.constant([2]), keepdims=0)
 
 
-def _columns(graph: Graph, x: str, real: str) -> str:
-    """x [B, L, E] as columns [E, B x L], with a copy of the first position in place of those that are not real [B, L]."""
-    real = graph.add("Unsqueeze", real, graph.constant([-1]))
+def _filled(graph: Graph, x: str, real: str) -> str:
+    """x float32 [B, L, E] with a copy of the first position in place of those that are not real [B, L]."""
     first = graph.add("Slice", x, graph.constant([0]), graph.constant([1]), graph.constant([1]))
-    filled = graph.add("Where", real, x, first)
+    return graph.add("Where", graph.add("Unsqueeze", real, graph.constant([-1])), x, first)
+
+
+def _columns(graph: Graph, x: str) -> str:
+    """x [B, L, E] as columns [E, B x L]."""
     hidden = graph.add("Slice", graph.add("Shape", x), graph.constant([2]), graph.constant([3]))
-    flat = graph.add("Reshape", filled, graph.add("Concat", graph.constant([-1], np.int64), hidden, axis=0))
+    flat = graph.add("Reshape", x, graph.add("Concat", graph.constant([-1], np.int64), hidden, axis=0))
     return graph.add("Transpose", flat, perm=[1, 0])
 
 
