@@ -170,7 +170,7 @@ class Trainer:
             self.chunk = max(self.chunk // 2, SMALLEST_CHUNK)
         else:
             raise InvalidInput(
-                f"{self.device} has not the memory for a batch of {self.recipe.run.batch:,} queries: {self._advice()}"
+                f"{self.device} has not the memory for a batch of {self.recipe.run.batch:,} queries{self._advice()}"
             )
 
     def _advice(self) -> str:
@@ -179,8 +179,8 @@ class Trainer:
         while batch and not self._fits(batch):
             batch //= 2
         if batch:
-            return f"set run.batch to {batch:,}, which fits"
-        return "nor for one query; set a smaller run.max_length, fewer candidates, or a smaller model"
+            return f": set run.batch to {batch:,}, which fits"
+        return ", nor for one: set a smaller run.max_length, draw fewer candidates, or take a smaller model"
 
     # -- a step --------------------------------------------------------------------------------------------------------
 
