@@ -19,7 +19,7 @@ CHANGES: dict[str, Any] = {
 }
 FIGURES = {"ndcg", "nnz", "nnz_p50", "nnz_p95", "flops", "document_flops", "longest_list"}
 
-Curves = dict[str, list[tuple[int, float]]]
+Curves = dict[str, list[tuple[int, Any]]]
 
 
 def shown(folder: Path) -> Curves:

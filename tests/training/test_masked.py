@@ -16,15 +16,9 @@ from lsr.errors import InvalidInput
 from lsr.training import Diverged, train, working_folder
 from lsr.training.masked import BATCH, warm_up
 from tests.training import kit
-from tests.training.test_step import WORKER
 
 STAGE = "masked language modelling"
 SEED = 7
-
-
-def changes(steps: int, **run: Any) -> dict[str, Any]:
-    """A training whose own steps change nothing: what it leaves is what the warm-up made."""
-    return {"start": {"mlm_steps": steps}, "run": {"learning_rate": 0, **run}, "data": {"held_out": 0}}
 
 
 def data_of(folder: Path) -> dict[str, Any]:
@@ -82,19 +76,9 @@ def test_the_loss_is_that_of_transformers(chunk: int, small: Path, tmp_path: Pat
     assert warmed(made, chunk=chunk) == pytest.approx(float(expected), rel=1e-5)
 
 
-def test_chunks_and_processes_change_nothing(small: Path, tmp_path: Path) -> None:
-    whole = changes(6)
-    train(kit.recipe(small, **kit.merged(whole, {"run": {"chunk": 1 << 20}})), tmp_path / "whole", device="cpu")
-    train(kit.recipe(small, **kit.merged(whole, {"run": {"chunk": 100}})), tmp_path / "chunks", device="cpu")
-    kit.in_processes(2, WORKER, json.dumps(kit.merged(whole, {"run": {"chunk": 2000}})), small, tmp_path / "two")
-    expected, start = kit.weights_of(tmp_path / "whole"), kit.weights_of(small / "start")
-    for name in ("chunks", "two"):
-        assert_same(kit.weights_of(tmp_path / name), expected, start)
-        assert data_of(tmp_path / name)["mlm_loss"] == pytest.approx(data_of(tmp_path / "whole")["mlm_loss"], rel=1e-5)
-
-
 def test_each_process_does_its_part(small: Path, tmp_path: Path) -> None:
-    """Three of them, whose number does not divide the batch: together they see each document of it once."""
+    """Three of them, whose number does not divide the batch: together they see each document of it once. That two come to
+    what one does is for tests/training/test_step.py."""
     seen = []
     for rank in range(3):
         made = kit.trainer(kit.recipe(small), tmp_path / str(rank))
@@ -103,7 +87,7 @@ def test_each_process_does_its_part(small: Path, tmp_path: Path) -> None:
         processes.sum_ = lambda tensors: None  # type: ignore[method-assign]
         rows: list[int] = []
         made.student.documents.transformer.register_forward_pre_hook(
-            lambda _, inputs, rows=rows: rows.append(len(inputs[0]))  # type: ignore[misc]
+            lambda _, inputs, rows=rows: rows.append(len(inputs[0]))
         )
         warmed(made, chunk=1000)
         seen.append(sum(rows))

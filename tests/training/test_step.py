@@ -311,8 +311,10 @@ assert bool(report.card) == (os.environ["RANK"] == "0")
 
 
 def test_processes_and_chunks_compute_the_same(small: Path, tmp_path: Path) -> None:
-    """Penalties and their controller mean the same: the number of terms is that of one process."""
+    """Penalties and their controller mean the same: the number of terms is that of one process. So does the masked language
+    modelling that comes before."""
     changes = {
+        "start": {"mlm_steps": 4},
         "data": {"held_out": 0},
         "query": {"kind": "mlm"},
         "loss": {"kl": 1, "block_kl": 1, "info_nce": 0.5},
@@ -339,6 +341,11 @@ def test_processes_and_chunks_compute_the_same(small: Path, tmp_path: Path) -> N
         assert moved > 5e-4
         for name in sure:
             torch.testing.assert_close(weights[name], expected_weights[name], rtol=0, atol=1e-5)
-    card = json.loads((tmp_path / "two" / "training.json").read_text(encoding="utf-8"))
-    assert card["machine"]["processes"] == 2
+    cards = {
+        name: json.loads((tmp_path / name / "training.json").read_text(encoding="utf-8"))
+        for name in ("one", "pieces", "two")
+    }
+    assert cards["two"]["machine"]["processes"] == 2
+    for other in ("pieces", "two"):
+        assert cards[other]["data"]["mlm_loss"] == pytest.approx(cards["one"]["data"]["mlm_loss"], rel=1e-5)
     assert not list(tmp_path.glob("*.training"))
