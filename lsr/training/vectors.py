@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from lsr.errors import InvalidInput
+from lsr.training.data.tokens import padded
 from lsr.training.network import Side
 
 __all__ = ["SMALLEST_CHUNK", "Texts", "Vectors", "chunks", "fitting"]
@@ -41,7 +42,7 @@ def chunks(lengths: Rows, tokens: int) -> Iterator[Rows]:
     order = np.argsort(-lengths, kind="stable")
     first = 0
     while first < len(order):
-        last = first + max(1, tokens // max(1, int(lengths[order[first]])))
+        last = first + max(1, tokens // padded(int(lengths[order[first]]), tokens))
         yield order[first:last]
         first = last
 

@@ -49,25 +49,23 @@ def told(folder: Path) -> Curves:
     return found
 
 
-def stop(small: Path, output: Path, at: int) -> None:
-    with pytest.raises(kit.Interrupted):
-        train(kit.recipe(small, **CHANGES), output, progress=kit.interrupting(at))
-
-
 @pytest.mark.parametrize("at", [[], [1], [3, 5]], ids=["at once", "before a checkpoint", "twice after one"])
 def test_tensorboard_shows_the_lines_of_the_log(at: list[int], small: Path, tmp_path: Path) -> None:
     output = tmp_path / "model"
-    for number, step in enumerate(at):
-        if not number:
-            stop(small, output, step)
-        else:
-            with pytest.raises(kit.Interrupted):
-                train(kit.recipe(small, **CHANGES), output, resume=True, progress=kit.interrupting(step))
-        # While it goes on, all that was logged is to be seen: the step of the interruption too.
-        curves = shown(working_folder(output) / "tensorboard")
-        assert curves == told(working_folder(output))
-        assert curves["training/loss"][-1][0] == step
-    train(kit.recipe(small, **CHANGES), output, resume=bool(at))
+    work, recipe = working_folder(output), kit.recipe(small, **CHANGES)
+    for number, last in enumerate(at):
+
+        def looking(stage: str, done: int, total: int | None, last: int = last) -> None:
+            if stage == "training" and done == last:
+                # While it goes on all that was logged is to be seen, what will be done again too.
+                curves = shown(work / "tensorboard")
+                assert curves == told(work)
+                assert curves["training/loss"][-1][0] == last
+                raise kit.Interrupted
+
+        with pytest.raises(kit.Interrupted):
+            train(recipe, output, resume=number > 0, progress=looking)
+    train(recipe, output, resume=bool(at))
     curves = shown(output / "tensorboard")
     assert curves == told(output)
     assert [step for step, _ in curves["training/learning_rate"]] == [1, 2, 3, 4, 5, 6]
