@@ -72,7 +72,8 @@ def train(
     skip_bad: count lines of query files that cannot be read instead of refusing them.
     progress: called with (stage, done, total).
 
-    Until it is done everything is in `working_folder(output)`: checkpoints, log.jsonl, the best weights so far.
+    Until it is done everything is in `working_folder(output)`: checkpoints, log.jsonl, what TensorBoard shows, the best
+    weights so far.
 
     Raises `InvalidInput` for a recipe that cannot be trained, `OutputExists`, `Diverged` when the loss is no number any more,
     and what readers, teachers and models raise.
@@ -120,18 +121,17 @@ def _trained(
         raise
     for warning in prepared.warnings:
         logger.warning("%s", warning)
-    resumed = trainer.step if resume and trainer.resume() else 0
-    if not resumed:
-        _warmed(recipe, student, prepared, processes, progress)
-        trainer.restart()
+    if not (resume and trainer.resume()):
+        _warm_up(recipe, trainer, prepared, progress)
+    resumed = trainer.step
     outcome = trainer.run(progress)
     found: dict[str, Any] = {}
     if processes.first:
         student.eval()
         trainer.take_best()
         outcome.best = trainer.best
-        found = card(recipe, student, prepared.facts, outcome, processes, precision)
-        _write(student, recipe, found, work, output)
+        found = card(recipe, student, {**prepared.facts, **trainer.facts}, outcome, processes, precision)
+        _write(trainer, found, work, output)
     warnings = [*prepared.warnings, *outcome.last.get("warnings", ())]
     return Report(outcome=outcome, card=found, warnings=tuple(warnings), resumed=resumed)
 
@@ -168,22 +168,22 @@ def _begin(work: Path, recipe: Recipe, first: bool, resume: bool, overwrite: boo
         raise StorageError(f"{work}: cannot be made ({error.strerror or error})") from None
 
 
-def _warmed(
-    recipe: Recipe, student: Student, prepared: Prepared, processes: Processes, progress: Progress | None
-) -> None:
-    """What comes before the first step: masked language modelling for a new head, the zero of its logits, and a smaller head
-    where it is too large."""
+def _warm_up(recipe: Recipe, trainer: Trainer, prepared: Prepared, progress: Progress | None) -> None:
+    """What comes before the first step: masked language modelling for a new head, which a checkpoint of step 0 keeps,
+    the zero of its logits, and a smaller head where it is too large."""
+    student, processes = trainer.student, trainer.processes
     steps = recipe.start.mlm_steps
     if steps is None:
         steps = MLM_STEPS if student.new_head else 0
     documents = prepared.materials.documents
     count = prepared.facts["documents"]
-    if steps and recipe.document.kind != "mlp":
+    models = steps > 0 and recipe.document.kind != "mlp"
+    if models:
         special = torch.zeros(student.vocabulary.dim, dtype=torch.bool, device=processes.device)
         special[sorted(student.vocabulary.special)] = True
         mask = student.vocabulary.id_of("[MASK]")
         mask = student.vocabulary.id_of("<mask>") if mask is None else mask
-        prepared.facts["mlm_loss"] = masked.warm_up(
+        trainer.facts["mlm_loss"] = masked.warm_up(
             student.documents.transformer,
             documents,
             count,
@@ -191,25 +191,30 @@ def _warmed(
             mask=mask,
             special=special,
             seed=recipe.seed,
+            chunk=trainer.chunk,
+            processes=processes,
             progress=progress if processes.first else None,
         )
     rows = np.random.default_rng([recipe.seed, 5]).choice(count, min(64, count), replace=False)
     some = documents.batch(np.sort(rows))
-    prepared.facts["head_scale"] = student.rescale(*some)
+    trainer.facts["head_scale"] = student.rescale(*some)
     if student.new_head:
-        prepared.facts["head_lowered_by"] = student.lower(*some)
+        trainer.facts["head_lowered_by"] = student.lower(*some)
+    trainer.restart()
+    if models:
+        trainer.save()
 
 
-def _write(student: Student, recipe: Recipe, found: dict[str, Any], work: Path, output: Path) -> None:
+def _write(trainer: Trainer, found: dict[str, Any], work: Path, output: Path) -> None:
     """The model, its card and its log; the working folder goes when they are there."""
-    model = student.model(work / "written", recipe.name)
+    model = trainer.student.model(work / "written", trainer.recipe.name)
     ready = work / "model"
     if disk.exists(ready):
         disk.remove_tree(ready)
     Encoder(model, Settings()).save(ready)
     disk.write_new(ready / "training.json", (json.dumps(found, indent=1, ensure_ascii=False) + "\n").encode())
     disk.write_new(ready / "README.md", readme(found).encode())
-    disk.write_new(ready / "training_log.jsonl", (work / "log.jsonl").read_bytes())
+    trainer.log.copy(ready)
     disk.sync_folder(ready)
     if disk.exists(output):
         if disk.exchange(ready, output):

@@ -6,7 +6,6 @@ processes and chunks are gathered before the loss, so its losses and penalties m
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -20,17 +19,18 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from lsr import disk
 from lsr.errors import InvalidInput, LsrError, one_line
 from lsr.training import checkpoint
 from lsr.training.development import Development, Found
+from lsr.training.log import Log
 from lsr.training.materials import Materials
 from lsr.training.objective import Objective
 from lsr.training.processes import Processes
+from lsr.training.rates import groups, scheduled
 from lsr.training.recipe import Recipe
 from lsr.training.regularizers import Penalty
 from lsr.training.student import Student
-from lsr.training.vectors import Vectors
+from lsr.training.vectors import SMALLEST_CHUNK, Vectors, fitting
 
 __all__ = ["Diverged", "Outcome", "Trainer"]
 
@@ -38,7 +38,6 @@ Rows = npt.NDArray[np.int64]
 Progress = Callable[[str, int, int | None], None]
 # Tokens, with padding, that go through the network at a time.
 CHUNK_ON_GPU, CHUNK_ON_CPU = 1 << 16, 1 << 12
-SMALLEST_CHUNK = 512
 
 
 class Diverged(LsrError):
@@ -57,13 +56,16 @@ class Outcome:
 
 
 class Trainer:
-    """Trains `student` by its recipe. `folder` holds log.jsonl and the checkpoints."""
+    """Trains `student` by its recipe. `folder` holds the log and the checkpoints.
+
+    facts: what came before the first step, as the card says it; checkpoints keep it.
+    """
 
     def __init__(
         self, recipe: Recipe, student: Student, materials: Materials, processes: Processes, folder: Path
     ) -> None:
         self.recipe, self.student, self.materials, self.processes = recipe, student, materials, processes
-        self.folder, self.device = folder, processes.device
+        self.folder, self.device, self.log = folder, processes.device, Log(folder)
         run = recipe.run
         if run.batch % processes.world:
             raise InvalidInput(f"run.batch is {run.batch}: it must be a multiple of the {processes.world} processes")
@@ -75,7 +77,11 @@ class Trainer:
         self.objective = Objective(recipe, student, materials, processes, self.penalties)
         self.parameters = dict(_distinct(student))
         self.optimizer = torch.optim.AdamW(
-            self._groups(), lr=run.learning_rate, betas=run.betas, weight_decay=run.weight_decay, fused=gpu
+            groups(recipe, student, self.parameters),
+            lr=run.learning_rate,
+            betas=run.betas,
+            weight_decay=run.weight_decay,
+            fused=gpu,
         )
         self.average: dict[str, Tensor] = {}
         self.start: dict[str, Tensor] = {}
@@ -83,6 +89,7 @@ class Trainer:
         self.sums: dict[str, Tensor] = {}
         self.best: dict[str, Any] = {}
         self.last: dict[str, Any] = {}
+        self.facts: dict[str, Any] = {}
         self.loss = math.nan
         self.step = 0
 
@@ -93,27 +100,6 @@ class Trainer:
         if self.recipe.run.start_share:
             self.start = {name: p.detach().clone() for name, p in self.parameters.items()}
 
-    def _groups(self) -> list[dict[str, Any]]:
-        """Weights decay, biases and normalisation do not; a trained table has a rate of its own."""
-        decayed: list[nn.Parameter] = []
-        plain: list[nn.Parameter] = []
-        table: list[nn.Parameter] = []
-        of_table = {id(p) for p in self.student.queries.parameters()} if self.recipe.query.kind == "idf" else set()
-        for parameter in self.parameters.values():
-            chosen = table if id(parameter) in of_table else decayed if parameter.ndim > 1 else plain
-            chosen.append(parameter)
-        query = self.recipe.query
-        groups = [
-            {"params": decayed, "factor": 1.0},
-            {"params": plain, "factor": 1.0, "weight_decay": 0.0},
-            {
-                "params": table,
-                "factor": query.learning_rate / max(self.recipe.run.learning_rate, 1e-12),
-                "weight_decay": 0.0,
-            },
-        ]
-        return [group for group in groups if group["params"]]
-
     # -- the loop ------------------------------------------------------------------------------------------------------
 
     def run(self, progress: Progress | None = None) -> Outcome:
@@ -121,36 +107,30 @@ class Trainer:
         before."""
         steps, evaluate = self.recipe.run.steps, self.recipe.evaluate
         began = time.monotonic()
-        while self.step < steps:
-            self._step()
-            self.step += 1
-            done, final = self.step, self.step == steps
-            if final or done % evaluate.log == 0:
-                self.loss = self._log(time.monotonic() - began)
-            if progress is not None and self.processes.first:
-                progress("training", done, steps)
-            if self.materials.development is not None and (final or done % evaluate.every == 0):
-                self.last = self._evaluate(self.materials.development)
-            if final or done % evaluate.checkpoint == 0:
-                self._check()
-                self._save()
+        try:
+            while self.step < steps:
+                self._step()
+                self.step += 1
+                done, final = self.step, self.step == steps
+                if final or done % evaluate.log == 0:
+                    self.loss = self._log(time.monotonic() - began)
+                if progress is not None and self.processes.first:
+                    progress("training", done, steps)
+                if self.materials.development is not None and (final or done % evaluate.every == 0):
+                    self.last = self._evaluate(self.materials.development)
+                if final or done % evaluate.checkpoint == 0:
+                    self.save()
+        finally:
+            self.log.close()
         seconds = time.monotonic() - began
         return Outcome(steps=steps, seconds=seconds, last=self.last, best=self.best, loss=self.loss)
 
     def _step(self) -> None:
-        noted = dict(self.sums)
-        while True:
-            try:
-                self._gradients()
-                break
-            except torch.cuda.OutOfMemoryError:
-                self.optimizer.zero_grad(set_to_none=True)
-                self.sums = dict(noted)
-            torch.cuda.empty_cache()  # outside the handler, whose traceback holds the tensors
+        while not self._fits(self.recipe.run.batch):
             self._smaller()
         norm = nn.utils.clip_grad_norm_(self.parameters.values(), self.recipe.run.clip or math.inf, foreach=True)
         self._add(norm=norm)
-        rate = self.recipe.run.learning_rate * self._schedule()
+        rate = scheduled(self.recipe.run, self.step)
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["factor"]
         self.optimizer.step()
@@ -160,9 +140,25 @@ class Trainer:
             weight = 1 - min(self.recipe.run.average, (1 + self.step) / (10 + self.step))
             torch._foreach_lerp_(list(self.average.values()), [p.detach() for p in self.parameters.values()], weight)
 
+    def _fits(self, batch: int) -> bool:
+        """Adds the gradients of the step's first `batch` queries; whether the memory was there. If not, nothing was
+        added."""
+        noted = dict(self.sums)
+        try:
+            # Before the first step the optimizer has not taken yet what it needs: two numbers a parameter.
+            reserved = [] if self.optimizer.state else [p.new_empty(2 * p.numel()) for p in self.parameters.values()]
+            self._gradients(batch)
+            del reserved
+            return True
+        except torch.cuda.OutOfMemoryError:
+            self.optimizer.zero_grad(set_to_none=True)
+            self.sums = noted
+        torch.cuda.empty_cache()  # outside the handler, whose traceback holds the tensors
+        return False
+
     def _smaller(self) -> None:
         """After a GPU had not the memory: chunks are computed again for their gradients, then halved. The step stays
-        the same."""
+        the same. Raises `InvalidInput` with the batch that fits where nothing is left to halve."""
         if self.processes.world > 1:  # the others wait for what this one has not
             raise InvalidInput(
                 f"{self.device} has not the memory for {self.chunk:,} tokens at a time: give a smaller run.chunk, "
@@ -170,37 +166,28 @@ class Trainer:
             )
         if not self.recompute:
             self.recompute = True
-            return
-        if self.chunk <= SMALLEST_CHUNK:
-            memory = torch.cuda.get_device_properties(self.device).total_memory
-            texts = self.recipe.run.batch * self._candidates_each()
-            fits = int(self.recipe.run.batch * memory / (6 * 4 * texts * self.student.documents.dim + 1) * 0.5)
+        elif self.chunk > SMALLEST_CHUNK:
+            self.chunk = max(self.chunk // 2, SMALLEST_CHUNK)
+        else:
             raise InvalidInput(
-                f"the GPU has not the memory for a batch of {self.recipe.run.batch:,} queries; about "
-                f"{max(1, min(fits, self.recipe.run.batch // 2)):,} fit (run.batch)"
+                f"{self.device} has not the memory for a batch of {self.recipe.run.batch:,} queries{self._advice()}"
             )
-        self.chunk //= 2
 
-    def _candidates_each(self) -> int:
-        return int(self.materials.batches.at(0)[1].shape[1])
-
-    def _schedule(self) -> float:
-        """Share of the learning rate at the step that is being done."""
-        run = self.recipe.run
-        warm = max(1, round(run.warmup * run.steps))
-        if self.step < warm:
-            return (self.step + 1) / warm
-        done = (self.step - warm) / max(1, run.steps - warm)
-        if run.schedule == "linear":
-            return 1 - done
-        return 0.5 * (1 + math.cos(math.pi * done)) if run.schedule == "cosine" else 1.0
+    def _advice(self) -> str:
+        """Tries what fits."""
+        batch = self.recipe.run.batch // 2
+        while batch and not self._fits(batch):
+            batch //= 2
+        if batch:
+            return f": set run.batch to {batch:,}, which fits"
+        return ", nor for one: set a smaller run.max_length, draw fewer candidates, or take a smaller model"
 
     # -- a step --------------------------------------------------------------------------------------------------------
 
-    def _gradients(self) -> None:
-        """Adds the gradients of the step's loss to the parameters, those of all processes."""
+    def _gradients(self, batch: int) -> None:
+        """Adds the gradients of the loss of the step's first `batch` queries to the parameters, those of all processes."""
         student, materials, processes = self.student, self.materials, self.processes
-        queries, candidates = materials.batches.at(self.step)
+        queries, candidates = (rows[:batch] for rows in materials.batches.at(self.step))
         mine = processes.share(len(queries))
         own_queries, own_candidates = queries[mine], candidates[mine]
         documents = Vectors(
@@ -262,21 +249,18 @@ class Trainer:
         self.sums = {}
         self._checked(bad)
         strengths = [float(penalty.strength) * penalty.ramp(self.step - 1) for penalty in self.penalties]
-        line = {"step": self.step, "seconds": round(seconds, 2), **means, "strength": strengths}
-        self._write(line)
-        return means["loss"]
-
-    def _write(self, line: dict[str, Any]) -> None:
+        rate = scheduled(self.recipe.run, self.step - 1)
+        line = {"step": self.step, "seconds": round(seconds, 2), **means, "strength": strengths, "learning_rate": rate}
         if self.processes.first:
-            with (self.folder / "log.jsonl").open("a", encoding="utf-8") as file:
-                file.write(json.dumps(line) + "\n")
+            self.log.write(line)
+        return means["loss"]
 
     def _evaluate(self, development: Development) -> dict[str, Any]:
         """Figures of the student, with averaged weights where they are averaged; keeps the best."""
         with self._averaged():
             found = self._figures(development)
-            line = {"step": self.step, "evaluation": found.to_json()}
-            self._write(line)
+            if self.processes.first:
+                self.log.write({"step": self.step, "evaluation": found.to_json()})
             if not self.best or found.ndcg > self.best["ndcg"]:
                 self.best = {"step": self.step, **found.to_json()}
                 if self.processes.first:
@@ -285,9 +269,12 @@ class Trainer:
         return {"step": self.step, **found.to_json()}
 
     def _figures(self, development: Development) -> Found:
-        return development.evaluate(
-            self.student.documents, self.student.queries, self.recipe.document.top_terms, self.chunk, self.folder
-        )
+        student, terms = self.student, self.recipe.document.top_terms
+
+        def found(tokens: int) -> Found:
+            return development.evaluate(student.documents, student.queries, terms, tokens, self.folder)
+
+        return fitting(found, self.chunk, self.device)[0]
 
     @contextmanager
     def _averaged(self) -> Iterator[None]:
@@ -308,14 +295,16 @@ class Trainer:
 
     # -- stopping and going on -----------------------------------------------------------------------------------------
 
-    def _save(self) -> None:
+    def save(self) -> None:
+        """Writes a checkpoint. Raises `Diverged` in place of one with a number that is none."""
+        self._check()
         if not self.processes.first:
             return
         tensors: dict[str, Tensor] = {f"parameter.{name}": p for name, p in self.parameters.items()}
         tensors |= {f"average.{name}": value for name, value in self.average.items()}
         tensors |= {f"start.{name}": value for name, value in self.start.items()}
         for name, p in self.parameters.items():
-            for key, value in self.optimizer.state[p].items():
+            for key, value in self.optimizer.state.get(p, {}).items():
                 tensors[f"optimizer.{key}.{name}"] = value
         for i, penalty in enumerate(self.penalties):
             tensors |= {f"penalty.{i}.{key}": value for key, value in penalty.state().items()}
@@ -323,14 +312,16 @@ class Trainer:
         tensors["random.cpu"] = torch.get_rng_state()
         if self.device.type == "cuda":
             tensors["random.cuda"] = torch.cuda.get_rng_state(self.device)
-        facts = {"best": self.best, "last": self.last, "loss": self.loss if math.isfinite(self.loss) else None}
+        loss = self.loss if math.isfinite(self.loss) else None
+        facts = {"best": self.best, "last": self.last, "facts": self.facts, "loss": loss}
         checkpoint.save(self.folder, self.step, tensors, facts)
 
     def resume(self) -> bool:
         """Goes on from the newest checkpoint; whether there was one."""
         place = checkpoint.latest(self.folder)
         if place is None:
-            self._forget_after(0)
+            if self.processes.first:
+                self.log.forget_after(0)
             return False
         try:
             self._load(*checkpoint.load(place), place)
@@ -338,7 +329,8 @@ class Trainer:
             raise InvalidInput(
                 f"{place}: the checkpoint is damaged ({one_line(error)[:120]}); train without --resume"
             ) from None
-        self._forget_after(self.step)
+        if self.processes.first:
+            self.log.forget_after(self.step)
         return True
 
     def _load(self, tensors: dict[str, Tensor], facts: dict[str, Any], place: Path) -> None:
@@ -355,23 +347,8 @@ class Trainer:
         torch.set_rng_state(tensors["random.cpu"])
         if self.device.type == "cuda" and "random.cuda" in tensors:
             torch.cuda.set_rng_state(tensors["random.cuda"], self.device)
-        self.step, self.best, self.last = facts["step"], facts["best"], facts["last"]
+        self.step, self.best, self.last, self.facts = facts["step"], facts["best"], facts["last"], facts["facts"]
         self.loss = math.nan if facts["loss"] is None else facts["loss"]
-
-    def _forget_after(self, step: int) -> None:
-        """Takes out of the log what comes after the checkpoint of a step: it is done again."""
-        path = self.folder / "log.jsonl"
-        if not self.processes.first or not path.is_file():
-            return
-        kept = []
-        for line in path.read_text(encoding="utf-8").splitlines():
-            try:
-                if json.loads(line)["step"] <= step:
-                    kept.append(line + "\n")
-            except (ValueError, KeyError, TypeError):  # the last one, cut off
-                continue
-        with disk.atomic_write(path) as file:
-            file.write("".join(kept).encode())
 
     def _restore(self, tensors: dict[str, Tensor], place: Path) -> None:
         with torch.no_grad():

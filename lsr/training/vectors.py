@@ -7,19 +7,23 @@ chunks are.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Protocol
+from collections.abc import Callable, Iterator
+from typing import Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from lsr.errors import InvalidInput
+from lsr.training.data.tokens import padded
 from lsr.training.network import Side
 
-__all__ = ["Texts", "Vectors", "chunks"]
+__all__ = ["SMALLEST_CHUNK", "Texts", "Vectors", "chunks", "fitting"]
 
+T = TypeVar("T")
 Rows = npt.NDArray[np.int64]
+SMALLEST_CHUNK = 512  # tokens at a time, where the memory is short
 
 
 class Texts(Protocol):
@@ -38,9 +42,29 @@ def chunks(lengths: Rows, tokens: int) -> Iterator[Rows]:
     order = np.argsort(-lengths, kind="stable")
     first = 0
     while first < len(order):
-        last = first + max(1, tokens // max(1, int(lengths[order[first]])))
+        last = first + max(1, tokens // padded(int(lengths[order[first]]), tokens))
         yield order[first:last]
         first = last
+
+
+def fitting(work: Callable[[int], T], tokens: int, device: torch.device) -> tuple[T, int]:
+    """What `work` gives for so many tokens at a time, and how many these were: they are halved where the device has not
+    the memory.
+
+    Raises `InvalidInput` when the smallest chunk does not fit.
+    """
+    while True:
+        try:
+            return work(tokens), tokens
+        except torch.cuda.OutOfMemoryError:
+            pass
+        torch.cuda.empty_cache()  # outside the handler, whose traceback holds the tensors
+        if tokens <= SMALLEST_CHUNK:
+            raise InvalidInput(
+                f"{device} has not the memory for {tokens:,} tokens at a time: set a smaller run.max_length, or take a "
+                "smaller model"
+            )
+        tokens = max(tokens // 2, SMALLEST_CHUNK)
 
 
 class Vectors:

@@ -11,6 +11,7 @@ import torch
 
 from lsr.errors import InvalidInput
 from lsr.sparse import SparseVectors
+from lsr.training.batches import Batches
 from lsr.training.cache import Cache
 from lsr.training.candidates import Candidates, mine
 from lsr.training.teachers import BM25Teacher, MatrixTeacher, SparseScores
@@ -236,3 +237,28 @@ class TestDrawing:
         ):
             with pytest.raises(InvalidInput, match=message):
                 Candidates(wrong, positives, self.STRATA, 1, n_documents=100)
+
+
+def test_the_seed_and_the_step_decide_what_is_drawn() -> None:
+    """So any step can be had again, in any order; another seed or step has other queries, and other documents."""
+    queries, steps = 32, 6
+    # One list for all queries: whichever query stands in a row, its documents say what was drawn there.
+    rows = np.tile(ranked(1, 30, 5000), (queries, 1))
+    candidates = Candidates(rows, np.full(queries, -1), TestDrawing.STRATA, 1, n_documents=5000)
+
+    def batches(seed: int) -> list[tuple[Rows, Rows]]:
+        kinds = np.zeros(queries, np.uint8)
+        made = Batches(np.arange(queries), kinds, [None], candidates, steps=steps, batch=queries, seed=seed)
+        found = {step: made.at(step) for step in reversed(range(steps))}
+        return [found[step] for step in range(steps)]
+
+    first, again, other = batches(1), batches(1), batches(2)
+    for step in range(steps):
+        for found, expected in zip(again[step], first[step], strict=True):
+            assert np.array_equal(found, expected)
+        assert np.array_equal(np.sort(first[step][0]), np.arange(queries))
+        for drawn in (other[step], *first[:step]):
+            assert not np.array_equal(drawn[0], first[step][0])
+            # 4 of 10 and 3 of 20 documents are seldom the same; a random one of 5,000 hardly ever.
+            assert (drawn[1][:, :-1] == first[step][1][:, :-1]).all(axis=1).mean() < 0.1
+            assert (drawn[1][:, -1] == first[step][1][:, -1]).mean() < 0.1

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from lsr.errors import InvalidInput
 from lsr.training import train
 from lsr.training.trainer import Trainer
 from tests.encoders import families
@@ -244,6 +245,58 @@ def test_a_step_that_lacked_memory_is_done_again_in_smaller_pieces(small: Path, 
         assert found["loss"] == pytest.approx(expected["loss"], rel=1e-3)
 
 
+def lacking(monkeypatch: pytest.MonkeyPatch, queries: int) -> None:
+    """The loss of more queries than that does not fit in memory."""
+    from lsr.training import losses
+
+    plain = losses.kl_divergence
+
+    def divergence(student: Tensor, *others: Any) -> Tensor:
+        if len(student) > queries:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
+        return plain(student, *others)
+
+    monkeypatch.setattr("lsr.training.losses.kl_divergence", divergence)
+
+
+def test_a_batch_that_cannot_fit_is_told_with_the_one_that_does(
+    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lacking(monkeypatch, 2)
+    with pytest.raises(InvalidInput) as raised:
+        train(kit.recipe(small, run={"batch": 12}), tmp_path / "model")
+    # Of the halves 6, 3 and 1 it is the first that was seen to fit.
+    assert str(raised.value) == "cpu has not the memory for a batch of 12 queries: set run.batch to 1, which fits"
+    with pytest.raises(InvalidInput, match=r"a batch of 4 queries: set run\.batch to 2, which fits"):
+        train(kit.recipe(small), tmp_path / "model", overwrite=True)
+    report = train(kit.recipe(small, run={"batch": 2}), tmp_path / "model", overwrite=True)
+    assert report.outcome.steps == 4
+    assert np.isfinite(report.outcome.loss)
+
+
+def test_a_query_that_cannot_fit_is_told(small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lacking(monkeypatch, 0)
+    with pytest.raises(InvalidInput, match=r"a batch of 4 queries, nor for one: set a smaller run\.max_length"):
+        train(kit.recipe(small), tmp_path / "model")
+
+
+def test_an_evaluation_that_lacks_memory_is_done_in_smaller_pieces(small: Path, tmp_path: Path) -> None:
+    one, other = (kit.trainer(kit.recipe(small), tmp_path / name) for name in ("one", "other"))
+    lacked: list[int] = []
+
+    def check(_: Any, inputs: tuple[Tensor, ...]) -> None:
+        if not torch.is_grad_enabled() and inputs[0].numel() > 900:
+            lacked.append(inputs[0].numel())
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    other.student.documents.register_forward_pre_hook(check)
+    expected, found = (made.trainer.run() for made in (one, other))
+    assert lacked
+    assert found.last["ndcg"] == pytest.approx(expected.last["ndcg"])
+    assert found.last["nnz"] == expected.last["nnz"]
+    assert other.trainer.chunk == one.trainer.chunk
+
+
 # -- processes ---------------------------------------------------------------------------------------------------------
 
 WORKER = """
@@ -258,8 +311,10 @@ assert bool(report.card) == (os.environ["RANK"] == "0")
 
 
 def test_processes_and_chunks_compute_the_same(small: Path, tmp_path: Path) -> None:
-    """Penalties and their controller mean the same: the number of terms is that of one process."""
+    """Penalties and their controller mean the same: the number of terms is that of one process. So does the masked language
+    modelling that comes before."""
     changes = {
+        "start": {"mlm_steps": 4},
         "data": {"held_out": 0},
         "query": {"kind": "mlm"},
         "loss": {"kl": 1, "block_kl": 1, "info_nce": 0.5},
@@ -286,6 +341,11 @@ def test_processes_and_chunks_compute_the_same(small: Path, tmp_path: Path) -> N
         assert moved > 5e-4
         for name in sure:
             torch.testing.assert_close(weights[name], expected_weights[name], rtol=0, atol=1e-5)
-    card = json.loads((tmp_path / "two" / "training.json").read_text(encoding="utf-8"))
-    assert card["machine"]["processes"] == 2
+    cards = {
+        name: json.loads((tmp_path / name / "training.json").read_text(encoding="utf-8"))
+        for name in ("one", "pieces", "two")
+    }
+    assert cards["two"]["machine"]["processes"] == 2
+    for other in ("pieces", "two"):
+        assert cards[other]["data"]["mlm_loss"] == pytest.approx(cards["one"]["data"]["mlm_loss"], rel=1e-5)
     assert not list(tmp_path.glob("*.training"))

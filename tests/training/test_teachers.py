@@ -17,8 +17,10 @@ from lsr.sparse import SparseVectors
 from lsr.training.cache import Cache
 from lsr.training.teachers import (
     BM25Teacher,
+    CrossEncoderTeacher,
     DenseTeacher,
     MatrixTeacher,
+    MultiVectorTeacher,
     SparseScores,
     SparseTeacher,
 )
@@ -125,18 +127,9 @@ class TestDense:
         with pytest.raises(EncoderNotFound, match="give the path of a folder, or a hub id"):
             DenseTeacher("nowhere", device="cpu")
 
-    @pytest.mark.parametrize(
-        ("arguments", "message"),
-        [
-            ({"device": "abacus"}, "device is 'abacus'"),
-            ({"device": "cpu", "precision": "int8"}, "precision is 'int8'"),
-            ({"device": "cpu", "batch": 0}, "batch is 0"),
-            ({"device": "cpu", "similarity": "near"}, "similarity is 'near'"),
-        ],
-    )
-    def test_arguments_out_of_range(self, dense_folder: Path, arguments: dict[str, Any], message: str) -> None:
-        with pytest.raises(InvalidInput, match=message):
-            DenseTeacher(dense_folder, **arguments)
+    def test_a_similarity_that_is_none_is_refused(self, dense_folder: Path) -> None:
+        with pytest.raises(InvalidInput, match="similarity is 'near'"):
+            DenseTeacher(dense_folder, device="cpu", similarity="near")
 
     def test_nothing_is_scored_before_it_is_prepared(self, dense_folder: Path) -> None:
         teacher = DenseTeacher(dense_folder, device="cpu")
@@ -291,3 +284,24 @@ def test_an_exported_encoder_teaches_from_the_cpu_for_a_gpu() -> None:
     teacher = SparseTeacher("lsr-tiny", device="cuda")
     teacher.prepare(["a query"], ["a document about a query"])
     assert float(teacher.matrix(torch.tensor([0]), torch.tensor([0]))[0, 0]) > 0
+
+
+@pytest.mark.parametrize("teacher", [DenseTeacher, CrossEncoderTeacher, MultiVectorTeacher])
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"batch": 0}, "batch is 0: it must be 1 or more"),
+        ({"max_length": 0}, "max_length is 0: it must be 1 or more"),
+        ({"precision": "fp8"}, "precision is 'fp8': it must be one of fp32, bf16, fp16, or None"),
+        ({"device": "tpu9"}, "device is 'tpu9': torch finds no such device"),
+    ],
+    ids=str,
+)
+def test_arguments_that_all_models_have_are_checked(
+    teacher: Any, arguments: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    """Before the model is looked for."""
+    with pytest.raises(InvalidInput, match=message):
+        teacher(tmp_path / "none", **{"device": "cpu", **arguments})
+    with pytest.raises(EncoderNotFound, match="no model"):
+        teacher(tmp_path / "none", device="cpu")

@@ -13,7 +13,7 @@ import xxhash
 
 from lsr.errors import EncoderError, InvalidInput
 from lsr.training.cache import Cache, texts_hash
-from lsr.training.teachers.loading import checked_device, fingerprint, model_folder, number_type, open_model
+from lsr.training.teachers.loading import fingerprint, named, open_model
 from lsr.training.teachers.teacher import Floats, PairTeacher, Rows, checked_texts
 
 __all__ = ["CACHED_FROM", "CrossEncoderTeacher"]
@@ -42,15 +42,12 @@ class CrossEncoderTeacher(PairTeacher):
         trust_remote_code: bool = False,
         cache: Cache | None = None,
     ) -> None:
-        if batch < 1 or (max_length is not None and max_length < 1):
-            raise InvalidInput(f"batch is {batch} and max_length {max_length}: they must be 1 or more")
-        self._device = checked_device(device)
-        folder = model_folder(model, trust_remote_code=trust_remote_code)
-        self.name = str(model) if not Path(model).is_dir() else folder.resolve().name
-        dtype = number_type(precision, self._device)
+        folder, self.name, there, dtype = named(
+            model, device, precision, batch, max_length, trust_remote_code=trust_remote_code
+        )
         options = {} if max_length is None else {"max_length": max_length}
         self._model: Any = open_model(
-            "CrossEncoder", folder, self._device, dtype, trust_remote_code=trust_remote_code, **options
+            "CrossEncoder", folder, there, dtype, trust_remote_code=trust_remote_code, **options
         )
         if self._model.num_labels != 1:
             raise EncoderError(

@@ -18,7 +18,7 @@ import torch
 from lsr.errors import InvalidInput
 from lsr.training.cache import Cache, texts_hash
 from lsr.training.data.tokens import TokenStore
-from lsr.training.teachers.loading import checked_device, fingerprint, model_folder, number_type, open_model
+from lsr.training.teachers.loading import fingerprint, named, open_model
 from lsr.training.teachers.teacher import MatrixTeacher, Rows, checked_texts
 
 __all__ = ["DenseTeacher"]
@@ -65,13 +65,9 @@ class DenseTeacher(MatrixTeacher):
     ) -> None:
         if similarity not in (None, "cosine", "dot"):
             raise InvalidInput(f"similarity is {similarity!r}: it must be 'cosine' or 'dot', or None")
-        for name, value in (("batch", batch), ("max_length", max_length)):
-            if value is not None and value < 1:
-                raise InvalidInput(f"{name} is {value}: it must be 1 or more")
-        self.device = checked_device(device)
-        self._dtype = number_type(precision, self.device)
-        self._folder = model_folder(model, trust_remote_code=trust_remote_code)
-        self.name = str(model) if not Path(model).is_dir() else self._folder.resolve().name
+        self._folder, self.name, self.device, self._dtype = named(
+            model, device, precision, batch, max_length, trust_remote_code=trust_remote_code
+        )
         self._batch, self._max_length, self._similarity = batch, max_length, similarity
         self._trust, self._cache = trust_remote_code, cache or Cache(None)
         self._queries = self._documents = torch.zeros(0, 0)

@@ -16,7 +16,7 @@ import xxhash
 from lsr.encoders.hub import fetch, is_hub_id
 from lsr.errors import EncoderError, EncoderNotFound, InvalidInput, MissingExtra, one_line
 
-__all__ = ["checked_device", "fingerprint", "model_folder", "number_type", "open_model"]
+__all__ = ["checked_device", "fingerprint", "model_folder", "named", "open_model"]
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 # The classes of sentence-transformers, and what a teacher of each is called here.
@@ -76,13 +76,35 @@ def checked_device(device: str | torch.device) -> torch.device:
     return found
 
 
-def number_type(precision: str | None, device: torch.device) -> torch.dtype:
+def _number_type(precision: str | None, device: torch.device) -> torch.dtype:
     """The type that a network runs in: "fp32", "bf16" or "fp16"; None is fp32 on the CPU and bf16 on a GPU."""
     if precision is None:
         return torch.float32 if device.type == "cpu" else torch.bfloat16
     if precision not in PRECISIONS:
         raise InvalidInput(f"precision is {precision!r}: it must be one of {', '.join(PRECISIONS)}, or None")
     return PRECISIONS[precision]
+
+
+def named(
+    model: str | Path,
+    device: str | torch.device,
+    precision: str | None,
+    batch: int,
+    max_length: int | None,
+    *,
+    trust_remote_code: bool,
+) -> tuple[Path, str, torch.device, torch.dtype]:
+    """The model that arguments of a teacher name: its folder, what it is called, and the device and type it is to run in.
+
+    Raises `InvalidInput` for one that is out of range, and as `model_folder` does.
+    """
+    for what, value in (("batch", batch), ("max_length", max_length)):
+        if value is not None and value < 1:
+            raise InvalidInput(f"{what} is {value}: it must be 1 or more")
+    there = checked_device(device)
+    dtype = _number_type(precision, there)
+    folder = model_folder(model, trust_remote_code=trust_remote_code)
+    return folder, folder.resolve().name if Path(model).is_dir() else str(model), there, dtype
 
 
 def open_model(

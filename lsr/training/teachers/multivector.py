@@ -13,7 +13,7 @@ import torch
 
 from lsr.errors import InvalidInput
 from lsr.training.cache import Cache, texts_hash
-from lsr.training.teachers.loading import checked_device, fingerprint, model_folder, number_type, open_model
+from lsr.training.teachers.loading import fingerprint, named, open_model
 from lsr.training.teachers.teacher import Floats, PairTeacher, Rows, checked_texts
 
 __all__ = ["MultiVectorTeacher"]
@@ -60,12 +60,9 @@ class MultiVectorTeacher(PairTeacher):
         trust_remote_code: bool = False,
         cache: Cache | None = None,
     ) -> None:
-        if batch < 1 or (max_length is not None and max_length < 1):
-            raise InvalidInput(f"batch is {batch} and max_length {max_length}: they must be 1 or more")
-        self._device = checked_device(device)
-        self._dtype = number_type(precision, self._device)
-        self._folder = model_folder(model, trust_remote_code=trust_remote_code)
-        self.name = str(model) if not Path(model).is_dir() else self._folder.resolve().name
+        self._folder, self.name, self._device, self._dtype = named(
+            model, device, precision, batch, max_length, trust_remote_code=trust_remote_code
+        )
         self._batch, self._max_length = batch, max_length
         self._trust, self._cache = trust_remote_code, cache or Cache(None)
         self._sides: tuple[_Tokens, _Tokens] | None = None
