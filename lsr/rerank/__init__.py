@@ -5,12 +5,38 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lsr.rerank.codecs import CODECS, Codec, codec_class
+    from lsr.rerank.bounds import DocumentErrors, best_by_bounds, document_errors
+    from lsr.rerank.codecs import CODECS, Codec, QueryScorer, StoredTokens, codec_class
+    from lsr.rerank.policies import Policy, Reranked, rerank
 
-__all__ = ["CODECS", "Codec", "codec_class"]
+__all__ = [
+    "CODECS",
+    "Codec",
+    "DocumentErrors",
+    "Policy",
+    "QueryScorer",
+    "Reranked",
+    "StoredTokens",
+    "best_by_bounds",
+    "codec_class",
+    "document_errors",
+    "rerank",
+]
 
 # Names are handed on lazily: `import lsr.rerank` loads neither numpy nor numba.
-_HOME = {"CODECS": "lsr.rerank.codecs", "Codec": "lsr.rerank.codecs", "codec_class": "lsr.rerank.codecs"}
+_HOME = {
+    "CODECS": "lsr.rerank.codecs",
+    "Codec": "lsr.rerank.codecs",
+    "DocumentErrors": "lsr.rerank.bounds",
+    "Policy": "lsr.rerank.policies",
+    "QueryScorer": "lsr.rerank.codecs",
+    "Reranked": "lsr.rerank.policies",
+    "StoredTokens": "lsr.rerank.codecs",
+    "best_by_bounds": "lsr.rerank.bounds",
+    "codec_class": "lsr.rerank.codecs",
+    "document_errors": "lsr.rerank.bounds",
+    "rerank": "lsr.rerank.policies",
+}
 
 
 def __getattr__(name: str) -> Any:

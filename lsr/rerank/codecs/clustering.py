@@ -1,7 +1,8 @@
 """k-means over vectors of small whole numbers: the same centroids on every machine, whatever its threads.
 
 Directions of vectors, times 127 over the largest number among them, are rounded. Products and sums of such numbers are
-exact in floating point in any order, so a matrix library's order does not matter; the rounding is small beside what codes lose.
+exact in floating point in any order, so a matrix library's order does not matter; the rounding is little beside what
+codes lose.
 """
 
 from __future__ import annotations

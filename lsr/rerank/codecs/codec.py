@@ -99,7 +99,7 @@ class Codec(ABC):
         """How the kernel reads the codes."""
 
     def over(self, codes: Bytes, offsets: npt.NDArray[np.int64]) -> StoredTokens:
-        """Stored codes, ready to be scored: uint8 [tokens, bytes_per_token], also of a memory map; offsets [documents + 1]."""
+        """Stored codes, ready to be scored: uint8 [tokens, bytes_per_token], may be a memory map; offsets [documents + 1]."""
         return StoredTokens(self.layout(), self.dim, self.bytes_per_token, codes, offsets)
 
     def score(self, codes: Bytes, offsets: npt.NDArray[np.int64], rows: npt.ArrayLike, query: npt.ArrayLike) -> Floats:

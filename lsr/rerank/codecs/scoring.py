@@ -163,11 +163,30 @@ class QueryScorer:
         self._store, self._query = store, query
 
     def __len__(self) -> int:
-        """Number of query tokens."""
+        """Number of query tokens: the most that MaxSim of unit vectors can be."""
         return len(self._query)
 
+    @property
+    def dim(self) -> int:
+        return self._store.dim
+
+    def errors(self) -> tuple[float, float]:
+        """Lengths of the query's vectors, and of what is lost of them when they become bytes, each summed over tokens."""
+        query = self._query.astype(np.float64)
+        lost = query - self._rounded() if self._store.layout.integers else np.zeros_like(query)
+        lengths, losses = (float(np.sqrt(np.square(part).sum(axis=1)).sum()) for part in (query, lost))
+        return lengths, losses
+
+    def _rounded(self) -> npt.NDArray[np.float64]:
+        """The query as the kernel multiplies it: see `kernels.maxsim`."""
+        largest = np.abs(self._query).max(axis=1, initial=0, keepdims=True)
+        factor = np.divide(np.float32(127), largest, out=np.zeros_like(largest), where=largest > np.float32(1e-30))
+        numbers = np.rint(self._query * factor).astype(np.float64)
+        scales: npt.NDArray[np.float64] = (largest / np.float32(127)).astype(np.float64)
+        return numbers * scales
+
     def __call__(self, rows: npt.ArrayLike) -> Floats:
-        """MaxSim of each document, float32 [len(rows)]. Raises `InvalidInput` where there is none, or its codes are damaged."""
+        """MaxSim of each document, float32 [len(rows)]. Raises `InvalidInput`: there is none, or its codes are damaged."""
         return self._store.run(self._query, rows, EVERY)
 
     def until(self, rows: npt.ArrayLike, exit: Exit) -> Floats:
