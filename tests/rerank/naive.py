@@ -27,7 +27,8 @@ def as_bytes(query: Floats) -> npt.NDArray[np.float64]:
     """A query as codecs of integers multiply it: 127 steps up to the largest number of each vector."""
     largest = np.abs(query).max(axis=1, keepdims=True)
     factor = np.divide(np.float32(127), largest, out=np.zeros_like(largest), where=largest > 0)
-    return np.rint(query * factor).astype(np.float64) * (largest / np.float32(127))
+    result: npt.NDArray[np.float64] = np.rint(query * factor).astype(np.float64) * (largest / np.float32(127))
+    return result
 
 
 def maxsim(query: npt.NDArray[np.floating], vectors: Floats, offsets: Offsets) -> npt.NDArray[np.float64]:

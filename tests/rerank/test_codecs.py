@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -214,6 +215,7 @@ def test_arrays_of_another_form_are_refused(name: str) -> None:
     codec = trained(name, 16)
     vectors = collection(3, 16, 1, longest=9)[0][:5]
     codes, offsets = codec.encode(vectors), np.array([0, 5])
+    wrong: Any
     for wrong in (codes[:, 1:], codes.astype(np.int8), codes.reshape(-1)):
         with pytest.raises(InvalidInput, match="codes are"):
             codec.score(wrong, offsets, [0], vectors)

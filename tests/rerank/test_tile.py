@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -40,6 +41,8 @@ def test_maxima_are_raised_to_the_products(form: str, vectors: int, groups: int,
     generator = np.random.default_rng(seed)
     kind, lanes = np.dtype(form), vectors * LANES
     size = groups * (GROUP_BYTES // kind.itemsize)  # dimensions
+    rows: npt.NDArray[Any]
+    tokens: npt.NDArray[Any]
     if form == "float32":
         rows, tokens = generator.standard_normal((DEPTH, size)), generator.standard_normal((lanes, size))
     elif extreme:  # the largest sums there are: nothing is cut off on the way, as 16 bits would

@@ -182,8 +182,8 @@ class QueryScorer:
         largest = np.abs(self._query).max(axis=1, initial=0, keepdims=True)
         factor = np.divide(np.float32(127), largest, out=np.zeros_like(largest), where=largest > np.float32(1e-30))
         numbers = np.rint(self._query * factor).astype(np.float64)
-        scales: npt.NDArray[np.float64] = (largest / np.float32(127)).astype(np.float64)
-        return numbers * scales
+        result: npt.NDArray[np.float64] = numbers * (largest / np.float32(127))
+        return result
 
     def __call__(self, rows: npt.ArrayLike) -> Floats:
         """MaxSim of each document, float32 [len(rows)]. Raises `InvalidInput`: there is none, or its codes are damaged."""

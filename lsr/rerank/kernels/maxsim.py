@@ -47,6 +47,9 @@ Array = npt.NDArray[Any]
 U = np.uint64
 FLOAT32, FLOAT16, INT8, INT4, RESIDUAL, PQ = range(6)
 PIECES = 256  # of each part, in PQ
+# Numba's cache notices when the text of this file changes, not of those that it calls: whoever changes `tile.py` or
+# `decoding.py` raises this number.
+REVISION = 1
 _MARGIN = 16  # numbers that the decoders write beyond the last row, at most, but for a part of PQ
 _DEPTH, _LANES, _LINE = U(DEPTH), U(LANES), U(LANES * GROUP_BYTES)
 
