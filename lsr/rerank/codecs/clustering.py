@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.sparse import csr_array
 
 from lsr.rerank.codecs.scoring import Floats
 
@@ -76,6 +75,8 @@ def kmeans(points: Floats, count: int, generator: np.random.Generator) -> Floats
     """`count` centroids, rounded (Lloyd's algorithm). Fewer points than that, and some centroids are equal."""
     if len(points) <= count:
         return points[np.arange(count) % len(points)]
+    from scipy.sparse import csr_array
+
     centroids = points[generator.choice(len(points), count, replace=False)]
     ones = np.ones(len(points))
     for _ in range(_ROUNDS):

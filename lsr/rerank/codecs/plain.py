@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lsr.errors import InvalidInput
+from lsr.rerank.codecs.clustering import directions, lengths_over
 from lsr.rerank.codecs.codec import Codec, Parameters, float16_of, float16_to_bytes, scales_of
 from lsr.rerank.codecs.scoring import Bytes, Floats, Layout, frozen
 
@@ -95,7 +96,9 @@ class Int8(_Plain):
 
     def _encode(self, vectors: Floats, out: Bytes) -> None:
         scales = scales_of(np.abs(vectors).max(axis=1) / np.float32(127))
-        out[:, :-2] = _rounded(vectors, scales.astype(np.float32), -127, 127) + 128
+        steps = scales.astype(np.float32)[:, None]
+        numbers = np.divide(vectors, steps, out=np.zeros_like(vectors), where=steps > 0)
+        out[:, :-2] = np.clip(np.rint(numbers), -127, 127) + 128
         out[:, -2:] = float16_to_bytes(scales)
 
     def _decode(self, codes: Bytes) -> Floats:
@@ -108,12 +111,15 @@ class Int8(_Plain):
         return Layout(INT8, 0, _NO_TABLE, _NO_NUMBERS, True)
 
 
-# Largest numbers of a vector that may be cut off, as shares of the largest: steps are then finer for all the others.
-_CUTS = np.linspace(1.0, 0.5, 11, dtype=np.float32)
+# Steps as shares of a vector's largest number, some of which cut that off: they are finer for all the others.
+_STEPS = np.linspace(1.0, 0.5, 11, dtype=np.float32) / np.float32(7)
 
 
 class Int4(_Plain):
-    """Half a byte a dimension, -8 to 7, and the scale of the token: of eleven, the one with the smallest squared error."""
+    """Half a byte a dimension, -8 to 7: rounded by the one of eleven steps that has the smallest squared error.
+
+    The scale of the token makes it as long as it was: rounding to few numbers makes vectors longer, and scores higher.
+    """
 
     name = "int4"
 
@@ -126,16 +132,17 @@ class Int4(_Plain):
         return self._half + 2
 
     def _encode(self, vectors: Floats, out: Bytes) -> None:
-        largest = np.abs(vectors).max(axis=1)
+        largest = np.abs(vectors).max(axis=1, keepdims=True)
+        shares = np.divide(vectors, largest, out=np.zeros_like(vectors), where=largest > 0)
         best = np.full(len(vectors), np.inf, np.float32)
-        numbers, scales = np.zeros(vectors.shape, np.int64), np.zeros(len(vectors), np.float16)
-        for cut in _CUTS:
-            candidate = scales_of(largest * (cut / np.float32(7)))
-            wide = candidate.astype(np.float32)
-            rounded = _rounded(vectors, wide, -8, 7)
-            error = np.square(vectors - rounded * wide[:, None], dtype=np.float32).sum(axis=1)
+        numbers = np.zeros(vectors.shape, np.float32)
+        for step in _STEPS:
+            rounded = np.clip(np.rint(shares / step), -8, 7)
+            error = np.square(shares - rounded * step).sum(axis=1)
             better = error < best
-            best[better], numbers[better], scales[better] = error[better], rounded[better], candidate[better]
+            best[better], numbers[better] = error[better], rounded[better]
+        _, lengths = directions(vectors)
+        scales = scales_of(lengths_over(lengths, numbers))
         shifted = np.full((len(vectors), 2 * self._half), 8, np.uint8)
         shifted[:, : self.dim] = numbers + 8
         out[:, :-2] = shifted[:, : self._half] | (shifted[:, self._half :] << 4)
@@ -150,10 +157,3 @@ class Int4(_Plain):
         from lsr.rerank.kernels.maxsim import INT4
 
         return Layout(INT4, 0, _NO_TABLE, _NO_NUMBERS, True)
-
-
-def _rounded(vectors: Floats, scales: Floats, lowest: int, highest: int) -> npt.NDArray[np.int64]:
-    """Whole numbers of scales, of which there may be 0."""
-    shares = np.divide(vectors, scales[:, None], out=np.zeros_like(vectors), where=scales[:, None] > 0)
-    result: npt.NDArray[np.int64] = np.clip(np.rint(shares), lowest, highest).astype(np.int64)
-    return result
