@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lsr.rerank.bounds import DocumentErrors, best_by_bounds, document_errors
+    from lsr.rerank.bounds import DocumentErrors, best_by_bounds, document_errors, score_errors
     from lsr.rerank.codecs import CODECS, Codec, QueryScorer, StoredTokens, codec_class
     from lsr.rerank.policies import Policy, Reranked, rerank
 
@@ -21,6 +21,7 @@ __all__ = [
     "codec_class",
     "document_errors",
     "rerank",
+    "score_errors",
 ]
 
 # Names are handed on lazily: `import lsr.rerank` loads neither numpy nor numba.
@@ -36,6 +37,7 @@ _HOME = {
     "codec_class": "lsr.rerank.codecs",
     "document_errors": "lsr.rerank.bounds",
     "rerank": "lsr.rerank.policies",
+    "score_errors": "lsr.rerank.bounds",
 }
 
 

@@ -21,7 +21,7 @@ from lsr.rerank.codecs.codec import Codec
 from lsr.rerank.codecs.scoring import Bytes, Floats, QueryScorer, checked_vectors
 from lsr.rerank.policies import Reranked
 
-__all__ = ["DocumentErrors", "best_by_bounds", "document_errors"]
+__all__ = ["DocumentErrors", "best_by_bounds", "document_errors", "score_errors"]
 
 _STEP = 8  # documents scored at a time, once the first k are
 
@@ -58,6 +58,17 @@ def document_errors(
     return DocumentErrors(*found)
 
 
+def score_errors(cheap: QueryScorer, rows: npt.ArrayLike, errors: DocumentErrors) -> npt.NDArray[np.float64]:
+    """By how much the scores of documents are off, at most: float64 [len(rows)]. errors: of the whole collection."""
+    wanted = np.asarray(rows)
+    lost, longest = errors.lost[wanted].astype(np.float64), errors.length[wanted].astype(np.float64)
+    length, rounded_off = cheap.errors()
+    # And both scores are rounded: a sum of dim products in float32 is off by no more than this.
+    rounding = (cheap.dim + 16) * 2.0**-23 * length * (longest + lost)
+    result: npt.NDArray[np.float64] = length * lost + rounded_off * longest + rounding
+    return result
+
+
 def best_by_bounds(
     cheap: QueryScorer, exact: QueryScorer, rows: npt.ArrayLike, errors: DocumentErrors, k: int
 ) -> Reranked:
@@ -70,12 +81,7 @@ def best_by_bounds(
         raise InvalidInput(f"k is {k}: it must be at least 1")
     wanted = np.asarray(rows).astype(np.int64)
     estimates = cheap(wanted).astype(np.float64)
-    length, lost = cheap.errors()
-    longest = errors.length[wanted].astype(np.float64)
-    reach = length * errors.lost[wanted].astype(np.float64) + lost * longest
-    # Rounding of both scores: a sum of dim products in float32 is off by no more than this.
-    reach += (cheap.dim + 16) * 2.0**-23 * length * (longest + errors.lost[wanted])
-    upper = estimates + reach
+    upper = estimates + score_errors(cheap, wanted, errors)
     turn = np.lexsort((wanted, -upper))
     scores, done, worst = np.zeros(len(wanted)), 0, -np.inf
     while done < len(turn) and upper[turn[done]] >= worst:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lsr.errors import InvalidInput
-from lsr.rerank import best_by_bounds, codec_class, document_errors
+from lsr.rerank import best_by_bounds, codec_class, document_errors, score_errors
 from tests.rerank.naive import collection
 
 NAMES = ["f16", "int8", "int4", "residual2", "pq"]
@@ -34,6 +34,28 @@ def test_the_answer_is_that_of_scoring_all(cheap_name: str, exact_name: str, see
     np.testing.assert_array_equal(found.order, np.lexsort((rows, -scores))[:k])
     np.testing.assert_array_equal(found.scores, scores[found.order])
     assert k <= found.scored <= 50
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("whole", [False, True])
+def test_scores_are_off_by_no_more_than_the_bound(name: str, whole: bool) -> None:
+    """whole: of vectors that int8 keeps as they are, so that only what the query loses is left."""
+    vectors, offsets = collection(30, 24, 1, longest=3)
+    if whole:
+        vectors = np.random.default_rng(1).integers(-127, 128, vectors.shape).astype(np.float32) / np.float32(128)
+        vectors[:, 0] = 127 / 128
+    codec = codec_class(name).train(vectors)
+    codes = codec.encode(vectors)
+    errors = document_errors(codec, vectors, codes, offsets)
+    exact = codec_class("f32").train(vectors)
+    stored = exact.encode(vectors)
+    for seed in range(20):
+        query = np.random.default_rng(seed).standard_normal((3, 24)).astype(np.float32)
+        scorer, rows = codec.over(codes, offsets).query(query), np.arange(30)
+        off = np.abs(scorer(rows).astype(float) - exact.score(stored, offsets, rows, query))
+        bound = score_errors(scorer, rows, errors)
+        assert np.all(off <= bound)
+        assert name == "f16" or off.max() > bound.max() / 30  # the bound means something
 
 
 @pytest.mark.parametrize("name", NAMES)
