@@ -22,6 +22,7 @@ __all__ = [
     "spread_four",
     "spread_halves",
     "spread_halves_of_four",
+    "spread_line",
     "spread_pairs",
     "spread_pairs_of_four",
     "widen_eight",
@@ -68,6 +69,12 @@ def _bytes(count: int) -> Any:
 def spread_bytes(_context, codes, at, document, to):  # type: ignore[no-untyped-def]
     """spread_bytes(codes uint8, at, document, to): document[to : to + 16] = codes[at : at + 16]."""
     return types.void(codes, _U, document, _U), _bytes(16)
+
+
+@intrinsic
+def spread_line(_context, codes, at, document, to):  # type: ignore[no-untyped-def]
+    """The same for 64."""
+    return types.void(codes, _U, document, _U), _bytes(64)
 
 
 @intrinsic

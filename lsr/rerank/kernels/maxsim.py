@@ -34,6 +34,7 @@ from lsr.rerank.kernels.decoding import (
     spread_four,
     spread_halves,
     spread_halves_of_four,
+    spread_line,
     spread_pairs,
     spread_pairs_of_four,
     widen_eight,
@@ -71,6 +72,9 @@ def _floats(kind, codes, at, dim, document, to):  # type: ignore[no-untyped-def]
 @njit(nogil=True, cache=True)
 def _int8(codes, at, dim, document, to):  # type: ignore[no-untyped-def]
     j = U(0)
+    while j + U(64) <= dim:
+        spread_line(codes, at + j, document, to + j)
+        j += U(64)
     while j + U(16) <= dim:
         spread_bytes(codes, at + j, document, to + j)
         j += U(16)
