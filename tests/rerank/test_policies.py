@@ -25,10 +25,9 @@ def by_the_rules(
 ) -> tuple[list[int], list[float]]:
     """Rows and scores, best first: the four rules one after the other, a document at a time."""
     kept = candidates[: policy.kappa]
-    if policy.alpha is not None and len(kept) >= k:
-        threshold = kept[k - 1][1]
-        slack = abs(threshold) * policy.alpha if threshold else 0.0
-        kept = [(row, first) for row, first in kept if first >= threshold - slack]
+    if policy.alpha is not None and policy.alpha < math.inf and len(kept) >= k:
+        threshold = kept[k - 1][1] - abs(kept[k - 1][1]) * policy.alpha
+        kept = [(row, first) for row, first in kept if first >= threshold]
     done: list[tuple[float, int]] = []
     missed = 0
     for row, first in kept:
