@@ -42,8 +42,8 @@ Scorer = Callable[[npt.NDArray[np.int64]], npt.NDArray[np.floating]]
 class Policy:
     """Which candidates are scored: see the top of this file. None leaves a rule out.
 
-    kappa: candidates at most, at least 1; alpha: 0 or above, infinite to prune nothing; beta: 1 or above; weight: of the first-stage
-    score, 0 to 1. Raises `InvalidInput` for values out of range.
+    kappa: candidates at most, at least 1; alpha: 0 or above, infinite to prune nothing; beta: 1 or above; weight: of the
+    first-stage score, 0 to 1. Raises `InvalidInput` for values out of range.
     """
 
     kappa: int = 50
