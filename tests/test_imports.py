@@ -23,6 +23,7 @@ FLOORS = [
     {"corpus", "run_file"},
     {"encoders"},
     {"index"},  # on a floor of its own: it may use encoders, and encoders never the index
+    {"rerank"},  # what an index found, scored again
     {"eval"},  # stands on all that it measures
     {"training"},  # measures what it trains
     {"cli"},
@@ -98,11 +99,14 @@ def test_no_module_imports_upward(file: Path) -> None:
         assert below or same_ground, f"{file}:{line}: {room} imports {name}, which stands above it"
 
 
-def test_no_kernel_imports_a_room_but_its_own() -> None:
+@pytest.mark.parametrize("room", ["index", "rerank"])
+def test_no_kernel_imports_a_room_but_its_own(room: str) -> None:
     """Kernels take plain arrays: they know no objects and no files."""
-    for file in sorted((PACKAGE / "index" / "kernels").glob("*.py")):
+    files = sorted((PACKAGE / room / "kernels").glob("*.py"))
+    assert files
+    for file in files:
         for line, name in imported_modules(file):
-            assert name.startswith("lsr.index.kernels"), f"{file}:{line} imports {name}"
+            assert name.startswith(f"lsr.{room}.kernels"), f"{file}:{line} imports {name}"
 
 
 @pytest.mark.parametrize(
@@ -117,6 +121,7 @@ def test_no_kernel_imports_a_room_but_its_own() -> None:
         "index",
         "limits",
         "npz",
+        "rerank",
         "run_file",
         "sparse",
         "sparse_rules",

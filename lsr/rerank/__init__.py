@@ -1,0 +1,50 @@
+"""Reranking: the candidates of the sparse first stage, scored by token vectors (MaxSim)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lsr.rerank.bounds import DocumentErrors, best_by_bounds, document_errors, score_errors
+    from lsr.rerank.codecs import CODECS, Codec, QueryScorer, StoredTokens, codec_class
+    from lsr.rerank.policies import Policy, Reranked, rerank
+
+__all__ = [
+    "CODECS",
+    "Codec",
+    "DocumentErrors",
+    "Policy",
+    "QueryScorer",
+    "Reranked",
+    "StoredTokens",
+    "best_by_bounds",
+    "codec_class",
+    "document_errors",
+    "rerank",
+    "score_errors",
+]
+
+# Names are handed on lazily: `import lsr.rerank` loads neither numpy nor numba.
+_HOME = {
+    "CODECS": "lsr.rerank.codecs",
+    "Codec": "lsr.rerank.codecs",
+    "DocumentErrors": "lsr.rerank.bounds",
+    "Policy": "lsr.rerank.policies",
+    "QueryScorer": "lsr.rerank.codecs",
+    "Reranked": "lsr.rerank.policies",
+    "StoredTokens": "lsr.rerank.codecs",
+    "best_by_bounds": "lsr.rerank.bounds",
+    "codec_class": "lsr.rerank.codecs",
+    "document_errors": "lsr.rerank.bounds",
+    "rerank": "lsr.rerank.policies",
+    "score_errors": "lsr.rerank.bounds",
+}
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOME.get(name)
+    if home is None:
+        raise AttributeError(f"module 'lsr.rerank' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(home), name)
