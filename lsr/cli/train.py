@@ -29,6 +29,14 @@ def train(
             help="Without a recipe: fit an encoder to these documents, with queries made from them. May be repeated.",
         ),
     ] = None,
+    teacher: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--teacher",
+            metavar="MODEL",
+            help="With --corpus: a dense model (sentence-transformers) to learn from too, beside start and BM25. May be repeated.",
+        ),
+    ] = None,
     start: Annotated[
         str | None, typer.Option("--start", metavar="MODEL", help="The model to start from, in place of the recipe's.")
     ] = None,
@@ -53,7 +61,9 @@ def train(
     from lsr.training import recipe_for
     from lsr.training import train as run
 
-    chosen = recipe_for(recipe, corpus=tuple(corpus or ()), start=start, steps=steps, name=output.name)
+    chosen = recipe_for(
+        recipe, corpus=tuple(corpus or ()), teachers=tuple(teacher or ()), start=start, steps=steps, name=output.name
+    )
     with showing_progress() as progress:
         report = run(
             chosen,

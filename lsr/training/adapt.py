@@ -30,17 +30,21 @@ def recipe_for(
     path: str | Path | None = None,
     *,
     corpus: tuple[str, ...] = (),
+    teachers: tuple[str, ...] = (),
     start: str | None = None,
     steps: int | None = None,
     name: str | None = None,
 ) -> Recipe:
     """The recipe of a file, or the one that fits an encoder to documents; `start` and `steps` replace what it says.
 
-    Raises `InvalidInput` when neither or both are given.
+    teachers: dense models beside the start and BM25; folders or hub ids, of sentence-transformers.
+    Raises `InvalidInput` when neither or both are given, or teachers beside the recipe of a file.
     """
     if (path is None) == (not corpus):
         raise InvalidInput("give either a recipe, or --corpus with documents to fit an encoder to")
-    recipe = read_recipe(path) if path is not None else _adapting(corpus, start or START, name or "adapted")
+    if path is not None and teachers:
+        raise InvalidInput("--teacher goes with --corpus: a recipe names its teachers itself")
+    recipe = read_recipe(path) if path is not None else _adapting(corpus, teachers, start or START, name or "adapted")
     if start is not None:
         recipe = replace(recipe, start=replace(recipe.start, model=start))
     if steps is not None:
@@ -50,7 +54,7 @@ def recipe_for(
     return recipe
 
 
-def _adapting(corpus: tuple[str, ...], start: str, name: str) -> Recipe:
+def _adapting(corpus: tuple[str, ...], teachers: tuple[str, ...], start: str, name: str) -> Recipe:
     """Queries made of the documents in four ways; the start model itself and BM25 are the teachers.
 
     Small enough for a laptop. The start is a teacher so that what it knows is kept, BM25 brings in the words of the
@@ -72,7 +76,11 @@ def _adapting(corpus: tuple[str, ...], start: str, name: str) -> Recipe:
             ),
             held_out=400,
         ),
-        teachers=(TeacherChoice(kind="sparse", model=start, name="start"), TeacherChoice(kind="bm25")),
+        teachers=(
+            *(TeacherChoice(kind="dense", model=model) for model in teachers),
+            TeacherChoice(kind="sparse", model=start, name="start"),
+            TeacherChoice(kind="bm25"),
+        ),
         candidates=Candidates(depth=50, strata=((1, 10, 2), (11, 50, 1)), random=1),
         regularizers=(Regularizer(kind="flops", strength=0.002, ramp=0.1),),
         run=Run(steps=400, batch=16, max_length=128, learning_rate=1e-4, average=0.99, start_share=0.5),

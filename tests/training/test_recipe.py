@@ -197,6 +197,18 @@ def test_a_corpus_alone_is_a_recipe_that_makes_its_queries(tmp_path: Path) -> No
     assert read.run.steps == 3
 
 
+def test_dense_models_teach_beside_the_start(tmp_path: Path) -> None:
+    read = recipe_for(corpus=("a.jsonl",), teachers=("models/mpnet", "org/minilm"))
+    assert [(teacher.kind, teacher.called) for teacher in read.teachers] == [
+        ("dense", "mpnet"),
+        ("dense", "minilm"),
+        ("sparse", "start"),
+        ("bm25", "bm25"),
+    ]
+    with pytest.raises(InvalidInput, match="--teacher goes with --corpus"):
+        recipe_for(written(tmp_path, BM25), teachers=("models/mpnet",))
+
+
 def test_neither_or_both_are_refused(tmp_path: Path) -> None:
     for arguments in ({}, {"path": "recipe.yaml", "corpus": ("docs.jsonl",)}):
         with pytest.raises(InvalidInput, match="give either a recipe, or --corpus"):
