@@ -34,7 +34,7 @@ def train(
         typer.Option(
             "--teacher",
             metavar="MODEL",
-            help="With --corpus: a dense model (sentence-transformers) to learn from too, beside start and BM25. May be repeated.",
+            help="With --corpus: a dense model of sentence-transformers to learn from too. May be repeated.",
         ),
     ] = None,
     start: Annotated[
