@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from lsr.errors import InvalidInput
 
-__all__ = ["Explanation", "Hit", "HitSource", "Hits", "Snippet", "TermMatch"]
+__all__ = ["Explanation", "Hit", "HitSource", "Hits", "Reranker", "Snippet", "TermMatch"]
 
 _SHOWN = 10  # hits shown by repr
 _MARK = ("«", "»")
@@ -215,6 +215,19 @@ class Hits(Sequence[Hit]):
             f"<p>{len(self)} {'hit' if len(self) == 1 else 'hits'}{asked}</p><table><thead><tr><th></th><th>score</th>"
             f"<th style='text-align:left'>id</th><th></th></tr></thead><tbody>{rows}</tbody></table>{more}"
         )
+
+
+class Reranker(Protocol):
+    """A second stage: orders the candidates of the first anew. See `lsr.rerank`."""
+
+    @property
+    def candidates(self) -> int:
+        """How many hits of the first stage it wants."""
+        ...
+
+    def rerank(self, hits: Sequence[Hits], k: int) -> list[Hits]:
+        """The k best of each query's hits, in its order, with its scores."""
+        ...
 
 
 def _heading(hit: Hit, width: int) -> str:

@@ -14,7 +14,7 @@ from lsr.cli.run import note
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from lsr.hits import Hits
+    from lsr.hits import Hits, Reranker
     from lsr.index import Index
 
 __all__ = ["search"]
@@ -46,6 +46,16 @@ def search(
             show_default=False,
         ),
     ] = None,
+    rerank: Annotated[
+        str,
+        typer.Option(
+            metavar="MODEL",
+            help="A second stage: none, or a cross-encoder (a folder, or a hub id), which reads the stored texts.",
+        ),
+    ] = "none",
+    candidates: Annotated[
+        int, typer.Option(metavar="N", help="With --rerank: hits of the index that are ordered anew.")
+    ] = 50,
     explain: Annotated[bool, typer.Option("--explain", help="Show matched terms and their weights.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a query.")] = False,
     queries: Annotated[
@@ -68,7 +78,8 @@ def search(
     from lsr.index import Index
 
     opened = Index.open(index)
-    answers = _answers(opened, _asked(query or [], queries), k, 1.0 if exact else recall, filter_)
+    stage = _stage(rerank, candidates)
+    answers = _answers(opened, _asked(query or [], queries), k, 1.0 if exact else recall, filter_, stage)
     if run is not None:
         from lsr.run_file import write_run
 
@@ -94,13 +105,27 @@ def _asked(arguments: list[str], file: str | None) -> Iterator[tuple[str, str]]:
     yield from ((query.id, query.text) for query in read_queries(file))
 
 
+def _stage(name: str, candidates: int) -> Reranker | None:
+    """The second stage of that name."""
+    if name == "none":
+        return None
+    from lsr.rerank import CrossEncoderReranker
+
+    return CrossEncoderReranker(name, candidates=candidates)
+
+
 def _answers(
-    index: Index, asked: Iterator[tuple[str, str]], k: int, recall: float | None, filter_: str | None
+    index: Index,
+    asked: Iterator[tuple[str, str]],
+    k: int,
+    recall: float | None,
+    filter_: str | None,
+    stage: Reranker | None,
 ) -> Iterator[Hits]:
     from itertools import islice
 
     while batch := list(islice(asked, _BATCH)):
-        answers = index.search([text for _, text in batch], k, recall=recall, filter=filter_)
+        answers = index.search([text for _, text in batch], k, recall=recall, filter=filter_, rerank=stage)
         for (query_id, _), hits in zip(batch, answers, strict=True):
             hits.query_id = query_id
             yield hits

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from lsr.errors import InvalidInput
-from lsr.hits import Hits
+from lsr.hits import Hits, Reranker
 from lsr.index.asking import check_queries, check_search, checked_texts
 from lsr.index.blocked.parameters import SearchSettings
 from lsr.index.contents import Contents
@@ -234,6 +234,7 @@ class Index(Contents):
         filter: Filter | None = None,
         settings: SearchSettings | None = None,
         threads: int | None = None,
+        rerank: Reranker | None = None,
     ) -> Hits: ...
 
     @overload
@@ -246,6 +247,7 @@ class Index(Contents):
         filter: Filter | None = None,
         settings: SearchSettings | None = None,
         threads: int | None = None,
+        rerank: Reranker | None = None,
     ) -> list[Hits]: ...
 
     def search(
@@ -257,6 +259,7 @@ class Index(Contents):
         filter: Filter | None = None,
         settings: SearchSettings | None = None,
         threads: int | None = None,
+        rerank: Reranker | None = None,
     ) -> Hits | list[Hits]:
         """The k documents with the highest scores, best first; equal scores in document order.
 
@@ -270,12 +273,17 @@ class Index(Contents):
           search without it would give, were the other documents not there.
         settings: for the blocked engine, in place of a recall.
         threads: processors for several queries, all by default. The result does not depend on it.
+        rerank: a second stage (`lsr.rerank`), which orders the candidates that it asks for anew; scores are its own then.
 
         Scores are dot products of query weights and stored (8-bit) document weights. Empty queries find nothing.
         Raises `InvalidInput` for a k or recall out of range, a query of more terms than `limits.query_terms`, a text query
         on an index of bare vectors, or vectors of another dim, or a filter on a field that does not exist.
         """
         check_search(k, recall, threads, settings, self.limits)
+        wanted = k
+        if rerank is not None and rerank.candidates > k:
+            wanted = rerank.candidates
+            check_search(wanted, recall, threads, settings, self.limits)
         snapshot = self._snapshot  # one generation, from the beginning to the end
         if settings is not None and not snapshot.has_blocks:
             raise InvalidInput(
@@ -291,7 +299,9 @@ class Index(Contents):
         # A single query waits for every line of Python: what only batches need is left out.
         workers = 1 if len(queries) == 1 else threads or available_cores()
         enough = DEFAULT_RECALL if recall is None else recall
-        hits = self._answer(snapshot, texts, queries, int(k), enough, settings, workers, filter)
+        hits = self._answer(snapshot, texts, queries, int(wanted), enough, settings, workers, filter)
+        if rerank is not None:
+            hits = rerank.rerank(hits, int(k))
         return hits[0] if isinstance(query, str) else hits
 
     def _encode(self, snapshot: Snapshot, texts: list[str]) -> SparseVectors:

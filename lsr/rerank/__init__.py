@@ -1,4 +1,4 @@
-"""Reranking: the candidates of the sparse first stage, scored by token vectors (MaxSim)."""
+"""Reranking: the candidates of the sparse first stage, scored by token vectors (MaxSim), a cross-encoder, or any function."""
 
 from __future__ import annotations
 
@@ -7,19 +7,27 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from lsr.rerank.bounds import DocumentErrors, best_by_bounds, document_errors, score_errors
     from lsr.rerank.codecs import CODECS, Codec, QueryScorer, StoredTokens, codec_class
+    from lsr.rerank.cross_encoder import CrossEncoderReranker
+    from lsr.rerank.fusion import FUSIONS, fused
     from lsr.rerank.policies import Policy, Reranked, rerank
+    from lsr.rerank.stage import FunctionReranker, TextReranker
 
 __all__ = [
     "CODECS",
+    "FUSIONS",
     "Codec",
+    "CrossEncoderReranker",
     "DocumentErrors",
+    "FunctionReranker",
     "Policy",
     "QueryScorer",
     "Reranked",
     "StoredTokens",
+    "TextReranker",
     "best_by_bounds",
     "codec_class",
     "document_errors",
+    "fused",
     "rerank",
     "score_errors",
 ]
@@ -28,14 +36,19 @@ __all__ = [
 _HOME = {
     "CODECS": "lsr.rerank.codecs",
     "Codec": "lsr.rerank.codecs",
+    "CrossEncoderReranker": "lsr.rerank.cross_encoder",
     "DocumentErrors": "lsr.rerank.bounds",
+    "FUSIONS": "lsr.rerank.fusion",
+    "FunctionReranker": "lsr.rerank.stage",
     "Policy": "lsr.rerank.policies",
     "QueryScorer": "lsr.rerank.codecs",
     "Reranked": "lsr.rerank.policies",
     "StoredTokens": "lsr.rerank.codecs",
+    "TextReranker": "lsr.rerank.stage",
     "best_by_bounds": "lsr.rerank.bounds",
     "codec_class": "lsr.rerank.codecs",
     "document_errors": "lsr.rerank.bounds",
+    "fused": "lsr.rerank.fusion",
     "rerank": "lsr.rerank.policies",
     "score_errors": "lsr.rerank.bounds",
 }

@@ -13,7 +13,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from lsr.training.teachers.loading import checked_device
+from lsr.encoders.libraries import checked_device
 
 __all__ = ["Processes"]
 

@@ -13,12 +13,12 @@ from torch import Tensor, nn
 
 from lsr.encoders.layouts.hugging_face_writing import write_hugging_face
 from lsr.encoders.layouts.sentence_transformers import MODULES
+from lsr.encoders.libraries import model_folder
 from lsr.encoders.loading import BUNDLED, load_encoder
 from lsr.encoders.network.checkpoint import read_json
 from lsr.encoders.torch_engine import pretrained
 from lsr.errors import EncoderError, InvalidInput
 from lsr.training.recipe import Start
-from lsr.training.teachers.loading import model_folder
 
 __all__ = ["Beginning", "begin", "scale_of_head"]
 

@@ -138,7 +138,7 @@ class TestMultiVector:
     def test_another_kind_is_refused(self, splade_folder: Path, dense_folder: Path) -> None:
         with pytest.raises(EncoderError, match="no multi-vector model"):
             MultiVectorTeacher(splade_folder, device="cpu").prepare(QUERIES, DOCUMENTS)
-        with pytest.raises(EncoderError, match="name it as a dense teacher"):
+        with pytest.raises(EncoderError, match="a dense model, and is asked for as a multi-vector one"):
             MultiVectorTeacher(dense_folder, device="cpu").prepare(QUERIES, DOCUMENTS)
 
 

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from lsr.encoders import load_encoder
+from lsr.encoders.libraries import fingerprint
 from lsr.errors import EncoderError, EncoderNotFound, InvalidInput
 from lsr.sparse import SparseVectors
 from lsr.training.cache import Cache
@@ -24,7 +25,6 @@ from lsr.training.teachers import (
     SparseScores,
     SparseTeacher,
 )
-from lsr.training.teachers.loading import fingerprint
 from tests.conftest import random_vectors
 from tests.encoders import families
 from tests.training import models
@@ -122,7 +122,7 @@ class TestDense:
     def test_what_is_no_dense_model_is_refused(self, splade_folder: Path, multi_vector_folder: Path) -> None:
         with pytest.raises(EncoderError, match=r"has no modules\.json"):
             DenseTeacher(splade_folder, device="cpu").prepare(QUERIES, DOCUMENTS)
-        with pytest.raises(EncoderError, match="a multi-vector model; name it as a multi-vector teacher"):
+        with pytest.raises(EncoderError, match="a multi-vector model, and is asked for as a dense one"):
             DenseTeacher(multi_vector_folder, device="cpu").prepare(QUERIES, DOCUMENTS)
         with pytest.raises(EncoderNotFound, match="give the path of a folder, or a hub id"):
             DenseTeacher("nowhere", device="cpu")

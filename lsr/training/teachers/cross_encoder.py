@@ -11,9 +11,9 @@ import numpy as np
 import torch
 import xxhash
 
+from lsr.encoders.libraries import fingerprint, named, open_model
 from lsr.errors import EncoderError, InvalidInput
 from lsr.training.cache import Cache, texts_hash
-from lsr.training.teachers.loading import fingerprint, named, open_model
 from lsr.training.teachers.teacher import Floats, PairTeacher, Rows, checked_texts
 
 __all__ = ["CACHED_FROM", "CrossEncoderTeacher"]
@@ -45,7 +45,7 @@ class CrossEncoderTeacher(PairTeacher):
         folder, self.name, there, dtype = named(
             model, device, precision, batch, max_length, trust_remote_code=trust_remote_code
         )
-        options = {} if max_length is None else {"max_length": max_length}
+        options: dict[str, Any] = {} if max_length is None else {"max_length": max_length}
         self._model: Any = open_model(
             "CrossEncoder", folder, there, dtype, trust_remote_code=trust_remote_code, **options
         )

@@ -15,10 +15,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from lsr.encoders.libraries import fingerprint, named, open_model
 from lsr.errors import InvalidInput
 from lsr.training.cache import Cache, texts_hash
 from lsr.training.data.tokens import TokenStore
-from lsr.training.teachers.loading import fingerprint, named, open_model
 from lsr.training.teachers.teacher import MatrixTeacher, Rows, checked_texts
 
 __all__ = ["DenseTeacher"]

@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from lsr.encoders.libraries import fingerprint, named, open_model
 from lsr.errors import InvalidInput
 from lsr.training.cache import Cache, texts_hash
-from lsr.training.teachers.loading import fingerprint, named, open_model
 from lsr.training.teachers.teacher import Floats, PairTeacher, Rows, checked_texts
 
 __all__ = ["MultiVectorTeacher"]

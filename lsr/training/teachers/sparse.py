@@ -13,11 +13,11 @@ import numpy as np
 import torch
 
 from lsr.encoders import load_encoder
+from lsr.encoders.libraries import checked_device
 from lsr.encoders.rows import heaviest
 from lsr.errors import InvalidInput
 from lsr.sparse import SparseVectors
 from lsr.training.cache import Cache, texts_hash
-from lsr.training.teachers.loading import checked_device
 from lsr.training.teachers.teacher import MatrixTeacher, checked_texts
 
 __all__ = ["SparseScores", "SparseTeacher", "cached_vectors", "check_max_terms"]

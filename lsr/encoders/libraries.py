@@ -1,4 +1,4 @@
-"""Models of sentence-transformers as teachers: found, told apart, fingerprinted, and opened on a device."""
+"""Models that sentence-transformers runs, as teachers and rerankers: found, told apart, fingerprinted, opened on a device."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from lsr.errors import EncoderError, EncoderNotFound, InvalidInput, MissingExtra
 __all__ = ["checked_device", "fingerprint", "model_folder", "named", "open_model"]
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-# The classes of sentence-transformers, and what a teacher of each is called here.
+# The classes of sentence-transformers, and what a model of each is called here.
 KINDS = {
     "SentenceTransformer": "dense",
     "SparseEncoder": "sparse",
@@ -94,7 +94,7 @@ def named(
     *,
     trust_remote_code: bool,
 ) -> tuple[Path, str, torch.device, torch.dtype]:
-    """The model that arguments of a teacher name: its folder, what it is called, and the device and type it is to run in.
+    """The model that arguments name: its folder, what it is called, and the device and type it is to run in.
 
     Raises `InvalidInput` for one that is out of range, and as `model_folder` does.
     """
@@ -113,10 +113,11 @@ def open_model(
     device: torch.device,
     dtype: torch.dtype,
     *,
+    extra: str = "train",
     trust_remote_code: bool = False,
     **options: Any,
 ) -> Any:
-    """A model of sentence-transformers, `kind` being the name of its class.
+    """A model of sentence-transformers, `kind` being the name of its class; `extra` installs that library.
 
     Raises `EncoderError` for a folder of another kind, or one that cannot be read, and `MissingExtra`.
     """
@@ -124,7 +125,7 @@ def open_model(
     try:
         import sentence_transformers
     except ImportError:
-        raise MissingExtra("sentence-transformers", "train", f"a {KINDS[kind]} teacher") from None
+        raise MissingExtra("sentence-transformers", extra, f"a {KINDS[kind]} model") from None
     try:
         with _reported() as reports:
             model = getattr(sentence_transformers, kind)(
@@ -172,7 +173,7 @@ def _check_kind(kind: str, folder: Path) -> None:
     said = _settings(folder / "config_sentence_transformers.json").get("model_type", kind)
     if said != kind and said in KINDS:
         raise EncoderError(
-            f"{folder}: a {KINDS[said]} model; name it as a {KINDS[said]} teacher, not a {KINDS[kind]} one"
+            f"{folder}: a {KINDS[said]} model, and is asked for as a {KINDS[kind]} one; name it as what it is"
         )
     if (folder / "modules.json").is_file():
         return

@@ -1,0 +1,59 @@
+"""Cross-encoders: query and document through one network, a pair at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from lsr.errors import EncoderError, MissingExtra
+from lsr.rerank.stage import TextReranker
+
+__all__ = ["CrossEncoderReranker"]
+
+
+class CrossEncoderReranker(TextReranker):
+    """A cross-encoder of sentence-transformers; scores are its logits.
+
+    model: a folder, or a hub id. device: "cpu", "cuda", ...; None takes a GPU if there is one. batch: pairs a time.
+    max_length: tokens of a pair that are read; the model's own limit when None.
+
+    Raises `EncoderNotFound`, `EncoderError` for a model of another kind or with several outputs, `MissingExtra`.
+    """
+
+    def __init__(
+        self,
+        model: str | Path,
+        *,
+        device: str | None = None,
+        batch: int = 32,
+        max_length: int | None = None,
+        candidates: int = 50,
+        fusion: str = "replace",
+        weight: float = 0.5,
+    ) -> None:
+        try:
+            import torch
+
+            from lsr.encoders.libraries import named, open_model
+        except ImportError:
+            raise MissingExtra("torch", "rerank", "a cross-encoder") from None
+        where = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        folder, name, there, dtype = named(model, where, None, batch, max_length, trust_remote_code=False)
+        super().__init__(name, candidates=candidates, fusion=fusion, weight=weight)
+        options: dict[str, Any] = {} if max_length is None else {"max_length": max_length}
+        self._model: Any = open_model("CrossEncoder", folder, there, dtype, extra="rerank", **options)
+        if self._model.num_labels != 1:
+            raise EncoderError(f"{folder}: gives {self._model.num_labels} numbers a pair; a reranker must give one")
+        self._batch, self._plain = batch, torch.nn.Identity()
+
+    def scores(self, pairs: Sequence[tuple[str, str]]) -> npt.NDArray[np.float64]:
+        return np.asarray(
+            self._model.predict(
+                list(pairs), batch_size=self._batch, show_progress_bar=False, activation_fn=self._plain
+            ),
+            np.float64,
+        )
