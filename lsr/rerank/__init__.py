@@ -8,13 +8,12 @@ if TYPE_CHECKING:
     from lsr.rerank.bounds import DocumentErrors, best_by_bounds, document_errors, score_errors
     from lsr.rerank.codecs import CODECS, Codec, QueryScorer, StoredTokens, codec_class
     from lsr.rerank.cross_encoder import CrossEncoderReranker
-    from lsr.rerank.fusion import FUSIONS, fused
+    from lsr.rerank.fusion import fused
     from lsr.rerank.policies import Policy, Reranked, rerank
     from lsr.rerank.stage import FunctionReranker, TextReranker
 
 __all__ = [
     "CODECS",
-    "FUSIONS",
     "Codec",
     "CrossEncoderReranker",
     "DocumentErrors",
@@ -38,7 +37,6 @@ _HOME = {
     "Codec": "lsr.rerank.codecs",
     "CrossEncoderReranker": "lsr.rerank.cross_encoder",
     "DocumentErrors": "lsr.rerank.bounds",
-    "FUSIONS": "lsr.rerank.fusion",
     "FunctionReranker": "lsr.rerank.stage",
     "Policy": "lsr.rerank.policies",
     "QueryScorer": "lsr.rerank.codecs",
