@@ -20,7 +20,7 @@ from tests.encoders.conftest import TOKENS
 
 
 def test_the_bundled_encoder_is_the_default(encoder: Encoder) -> None:
-    assert (encoder.name, encoder.dim, encoder.max_length) == ("lsr-tiny", 30_522, 256)
+    assert (encoder.name, encoder.dim, encoder.max_length) == ("lsr-tiny", 30_522, 512)
     assert encoder.hash == load_encoder("lsr-tiny").hash
     assert len(encoder.hash) == 32
 
