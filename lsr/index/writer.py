@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
@@ -17,15 +16,16 @@ import xxhash
 
 import lsr
 from lsr import disk
-from lsr.errors import DuplicateId, InvalidInput, StorageError
+from lsr.errors import DuplicateId, InvalidInput
 from lsr.index.blocked.parameters import BLOCKED_FROM, Building
 from lsr.index.policy import building_of, is_compact, reason_to_compact, taken_up
 from lsr.index.query_side import document_encoder, term_weights, write_adapted
 from lsr.index.segments import Remaining
 from lsr.index.storage.checkpoint import Stages
-from lsr.index.storage.commit import Commit
+from lsr.index.storage.commit import Commit, Commits
+from lsr.index.storage.deletions import deletion_bits
 from lsr.index.storage.manifest import FORMAT_VERSION, EncoderEntry, FileEntry, Manifest, SegmentEntry
-from lsr.index.storage.segment import Segment, deletion_bits
+from lsr.index.storage.segment import Segment
 from lsr.limits import MAX_DOCUMENTS
 
 if TYPE_CHECKING:
@@ -68,28 +68,16 @@ class CompactReport:
 
 
 class Writer:
-    """Changes the index in a folder. After a disk that did not take what was written it changes nothing any more."""
+    """Changes the index in a folder, by `commits`."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._encoder: Encoder | None = None
-        self._poisoned: disk.SyncFailed | None = None
-
-    @contextmanager
-    def commit(self) -> Iterator[Commit]:
-        """The commit in which one change is made; an error in it leaves the index as it was."""
-        if self._poisoned is not None:
-            raise StorageError(f"{self._folder}: not changed, for an earlier change failed: {self._poisoned}")
-        try:
-            with Commit(self._folder) as commit:
-                yield commit
-        except disk.SyncFailed as error:
-            self._poisoned = error
-            raise
+        self.commits = Commits(folder, Manifest)
 
     def add(
         self,
-        commit: Commit,
+        commit: Commit[Manifest],
         snapshot: Snapshot,
         source: Source,
         reading: Reading,
@@ -188,7 +176,7 @@ class Writer:
 
     # -- deleting ------------------------------------------------------------------------------------------------------
 
-    def delete(self, commit: Commit, snapshot: Snapshot, ids: str | Iterable[str], missing_ok: bool) -> int:
+    def delete(self, commit: Commit[Manifest], snapshot: Snapshot, ids: str | Iterable[str], missing_ok: bool) -> int:
         """See `Index.delete`."""
         wanted = dict.fromkeys([ids] if isinstance(ids, str) else ids)
         for identifier in wanted:
@@ -211,7 +199,7 @@ class Writer:
     # -- compacting ----------------------------------------------------------------------------------------------------
 
     def compact(
-        self, commit: Commit, snapshot: Snapshot, encoder: Encoder | None, refresh: bool, progress: Progress
+        self, commit: Commit[Manifest], snapshot: Snapshot, encoder: Encoder | None, refresh: bool, progress: Progress
     ) -> CompactReport:
         """See `Index.compact`."""
         started, manifest = time.monotonic(), commit.manifest
@@ -276,7 +264,7 @@ class Writer:
 
     def _adapted(
         self,
-        commit: Commit,
+        commit: Commit[Manifest],
         place: Workplace,
         parts: Sequence[Remaining],
         encoder: Encoder | None,
@@ -325,7 +313,7 @@ class Writer:
         curves = calibrate(segment, manifest.dim, None, term_weights(self._folder, side, manifest.dim), progress)
         return replace(entry, curves=tuple(curve.to_json() for curve in curves))
 
-    def _publish(self, commit: Commit, segments: Sequence[SegmentEntry], **changes: Any) -> None:
+    def _publish(self, commit: Commit[Manifest], segments: Sequence[SegmentEntry], **changes: Any) -> None:
         manifest = replace(
             commit.manifest,
             generation=commit.generation,
@@ -341,7 +329,7 @@ class Writer:
             logger.info("%s: %s; compact it", self._folder, reason)
 
 
-def _entries(commit: Commit, parts: Sequence[Remaining]) -> list[SegmentEntry]:
+def _entries(commit: Commit[Manifest], parts: Sequence[Remaining]) -> list[SegmentEntry]:
     """What the manifest says of parts; writes which of their documents were deleted, where that changed."""
     entries = []
     for part in parts:

@@ -12,9 +12,11 @@ from lsr.errors import CorruptIndex
 from lsr.index.filters.columns import Column
 from lsr.index.storage.arrays import checksum
 from lsr.index.storage.blocks import find_fault
+from lsr.index.storage.deletions import open_deletions
+from lsr.index.storage.generations import is_as_written, manifest_name
 from lsr.index.storage.locks import open_newest
-from lsr.index.storage.manifest import Manifest, is_as_written, manifest_name
-from lsr.index.storage.segment import WINDOW, Segment, largest_codes, open_deletions, window_count
+from lsr.index.storage.manifest import Manifest
+from lsr.index.storage.segment import WINDOW, Segment, largest_codes, window_count
 from lsr.index.storage.vocabulary import StoredVocabulary
 
 __all__ = ["check_generation", "check_index"]
@@ -29,7 +31,7 @@ def check_index(path: Path, full: bool) -> Iterator[str]:
     that contents hold the rules: terms rise and lie in the vocabulary, values of fields belong to documents, ids are
     distinct and readable, every text opens.
     """
-    manifest, _pin = open_newest(path)  # held to the end: its files are not collected meanwhile
+    manifest, _pin = open_newest(path, Manifest)  # held to the end: its files are not collected meanwhile
     yield from check_generation(path, manifest, full)
 
 
