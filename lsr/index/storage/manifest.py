@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -95,6 +95,10 @@ class SegmentEntry:
     def live(self) -> int:
         """How many of the documents were not deleted."""
         return self.documents - self.deleted
+
+    def with_deletions(self, deleted: int, file: FileEntry | None) -> SegmentEntry:
+        """The same segment, of which so many are deleted, as the file says: None where none is written yet."""
+        return replace(self, deleted=deleted, deletions=file)
 
 
 @dataclass(frozen=True, slots=True)
