@@ -198,6 +198,12 @@ class Ids:
             at += 1
         return None
 
+    def check(self) -> None:
+        """Raises `CorruptIndex` where an id is damaged, or that of two documents. Reads all of them."""
+        for row in range(len(self)):
+            if self.find(self[row]) != row:
+                raise CorruptIndex(f"the id of document {row} is damaged or given twice; run `lsr check --full`")
+
     def find_all(self, identifiers: Iterable[str]) -> npt.NDArray[np.int64]:
         """The rows of those ids that there are, in the order given."""
         rows = self.find_each(identifiers)

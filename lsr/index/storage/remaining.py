@@ -5,18 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Generic, Protocol, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from lsr.errors import DuplicateId
+from lsr.errors import CorruptIndex, DuplicateId
 from lsr.index.storage.commit import Commit
 from lsr.index.storage.deletions import Stored, deletion_bits
 from lsr.index.storage.manifest import FileEntry
 from lsr.index.storage.records import Ids
 
-__all__ = ["Gone", "Remaining", "entries"]
+__all__ = ["Gone", "Remaining", "check_distinct", "entries"]
 
 Rows = npt.NDArray[np.int64]
 
@@ -109,6 +110,17 @@ class Gone(Generic[Entry, Arrays]):
             for part, rows in zip(self._parts, self._rows, strict=True)
         ]
         return [part for part in parts if part.live]
+
+
+def check_distinct(path: Path, parts: Sequence[Remaining[Any, Any]]) -> None:
+    """Raises `CorruptIndex` where an id is that of documents in two segments that were not deleted."""
+    for at, part in enumerate(parts):
+        names = [part.segment.ids[row] for row in np.flatnonzero(part.is_left).tolist()]
+        for other in parts[:at]:
+            twice = other.find_all(names)
+            if len(twice):
+                name = other.segment.ids[int(twice[0])]
+                raise CorruptIndex(f"{path}: the id {name!r} is that of documents in two segments; restore a copy")
 
 
 def entries(commit: Commit[Any], parts: Sequence[Remaining[Entry, Any]]) -> list[Entry]:
