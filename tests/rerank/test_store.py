@@ -67,14 +67,14 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(first=NAMES, steps=STEPS)
 def test_after_any_changes_a_store_scores_as_a_dict_of_arrays(
     first: list[str], steps: list[tuple[str, list[str], int]]
 ) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "store"
-        store = TokenStore.build(path, [batch(first)], codec="f32")
+        store = TokenStore.build(path, [batch(first)], codec="f32", dim=DIM)
         wanted = {name: document(name) for name in first}
         for step, ids, version in steps:
             if step == "add":
@@ -115,6 +115,7 @@ def test_a_store_scores_what_its_codec_makes_of_the_vectors(codec: str, tmp_path
     trained = CODECS[codec].train(vectors.vectors)
     query = vectors.vectors[3:20]
     wanted = trained.score(trained.encode(vectors.vectors), vectors.offsets, np.arange(1, 60), query)
+    wanted[np.diff(vectors.offsets)[1:] == 0] = -np.inf
     np.testing.assert_array_equal(store.score(query, ids[1:]), wanted)
     assert store.score(query, ids[:1]).tolist() == [-np.inf], "a document without a token is below any other"
     assert store.info()["bytes_per_token"] == trained.bytes_per_token
@@ -126,7 +127,7 @@ def test_many_queries_score_as_each_alone_whatever_the_threads(tmp_path: Path) -
     ids, vectors = tokens_of(60)
     store = TokenStore.build(tmp_path / "store", [(ids, vectors)])
     queries = [vectors.vectors[i : i + 4] for i in range(9)]
-    asked = [ids[i::3] + ["missing"] for i in range(9)]
+    asked = [[*ids[i::3], "missing"] for i in range(9)]
     for threads in (1, 3):
         for query, some, found in zip(queries, asked, store.score_many(queries, asked, threads), strict=True):
             np.testing.assert_array_equal(found, store.score(query, some))
@@ -249,7 +250,7 @@ def test_what_an_interrupted_build_left_may_be_damaged(tmp_path: Path, caplog: p
     [
         ([], {}, "there are no documents: give dim"),
         ([(["a"], batch([])[1])], {}, "a batch has 1 ids and token vectors of 0 documents"),
-        ([(["a"], np.zeros((1, 2)))], {}, "not callable|a batch is"),
+        ([(["a"], np.zeros((1, 2)))], {}, r"a batch is \(ids, TokenVectors\), not \(ids, ndarray\)"),
         ([batch(["a"]), (["b"], TokenVectors(np.array([0, 1]), np.ones((1, 3), np.float32)))], {}, "have 3 dimensions"),
         ([batch(["a"])], {"dim": 9}, "have 8 dimensions"),
         ([batch(["a"]), batch(["a"])], {}, "the id 'a' is also that of document 0"),
@@ -332,11 +333,11 @@ def test_a_store_of_another_index_or_encoder_is_refused(tmp_path: Path) -> None:
         IndexIdentity("2026-01-01T00:00:00Z", 101, "abc", 20),
         IndexIdentity("2026-01-01T00:00:00Z", 100, None, 20),
     ):
-        with pytest.raises(StoreMismatch, match="belongs to another index.*build the token store again"):
+        with pytest.raises(StoreMismatch, match=r"belongs to another index.*build the token store again"):
             TokenStore.open(path, index=other)
         with pytest.raises(StoreMismatch, match="belongs to another index"):
             store.add([batch(["b"])], index=other)
-    with pytest.raises(StoreMismatch, match="of the encoder 'tiny'.*load that one"):
+    with pytest.raises(StoreMismatch, match=r"of the encoder 'tiny'.*load that one"):
         TokenStore.open(path, encoder_fingerprint="fedcba")
     opened = TokenStore.open(path, index=index, encoder_fingerprint=ENCODER["fingerprint"])
     assert opened.info()["encoder"] == ENCODER
@@ -400,13 +401,11 @@ def stored(tmp_path: Path) -> Path:
 
 def test_every_byte_of_a_store_is_checked(stored: Path, tmp_path: Path) -> None:
     assert len(list(TokenStore.open(stored).check(full=True))) == 4
-    for file in sorted(one for one in stored.rglob("*") if one.is_file() and one.name != "LOCK"):
-        if file.parent.name == "segment-0001":  # of a generation that is gone
-            continue
+    for name in ["manifest-000003.json", *TokenStore.open(stored).manifest.names()]:
         copy = tmp_path / "copy"
         shutil.copytree(stored, copy)
-        flip(copy / file.relative_to(stored), 3)
-        with pytest.raises(CorruptIndex, match="build|restore") as caught:
+        flip(copy / name, 3)
+        with pytest.raises(CorruptIndex, match="restore a copy") as caught:
             for _ in TokenStore.open(copy).check(full=True):
                 pass
         assert "lsr repair" not in str(caught.value)
@@ -417,7 +416,7 @@ def test_every_byte_of_a_store_is_checked(stored: Path, tmp_path: Path) -> None:
     "name", ["offsets", "codes", "ids_bytes", "ids_offsets", "ids_hashes", "ids_rows", "centroids"]
 )
 def test_a_file_that_is_cut_or_gone_is_named_when_a_store_is_opened(name: str, stored: Path) -> None:
-    [file] = [one for one in stored.rglob(name) if one.parent.name != "segment-0001"]
+    [file] = [stored / one for one in TokenStore.open(stored).manifest.names() if one.endswith(f"/{name}")]
     file.write_bytes(file.read_bytes()[:-1])
     with pytest.raises(CorruptIndex, match=f"{name}: .* bytes where"):
         TokenStore.open(stored)
@@ -441,7 +440,7 @@ def test_offsets_that_do_not_rise_are_damage(offsets: list[int], message: str, t
     ("changes", "error", "message"),
     [
         ({"dim": 31}, CorruptIndex, "centroids"),
-        ({"dim": 0}, CorruptIndex, ""),
+        ({"dim": 0}, CorruptIndex, "centroids"),
         ({"dim": "32"}, CorruptIndex, "wrong or missing"),
         ({"bytes_per_token": 13}, CorruptIndex, "13 bytes a token"),
         ({"codec": "int8"}, CorruptIndex, "has no parameter"),
@@ -462,10 +461,10 @@ def test_a_manifest_that_says_something_else_is_damage(
 
 
 def test_codes_that_name_no_centroid_are_damage(stored: Path) -> None:
-    [codes] = [one for one in stored.rglob("codes") if one.parent.name != "segment-0001"]
+    codes = stored / "segment-0003" / "codes"
     codes.write_bytes(b"\xff" * codes.stat().st_size)
     store = TokenStore.open(stored)
     with pytest.raises(LsrError, match="damaged"):
-        store.score(np.ones((3, 32)), ["d7"])
+        store.score(np.ones((3, 32)), names(1, 60))
     with pytest.raises(CorruptIndex):
-        store.decoded(["d7"])
+        store.decoded(names(1, 60))

@@ -27,7 +27,7 @@ def ids_of(ids: Sequence[str]) -> tuple[str, ...]:
 
 def made(ids: Sequence[str], given: Vectors, dim: int | None) -> TokenVectors:
     """The vectors of a batch. Raises `InvalidInput` where they do not fit its ids, or the dim."""
-    vectors = given if isinstance(given, TokenVectors) else given()
+    vectors = given() if callable(given) else given
     if not isinstance(vectors, TokenVectors):
         raise InvalidInput(f"a batch is (ids, TokenVectors), not (ids, {type(vectors).__name__})")
     if len(vectors) != len(ids):

@@ -42,8 +42,12 @@ class SegmentsScorer(QueryScorer):
         wanted = _checked(rows)
         out = np.empty(len(wanted), np.float32)
         for number, places, inside in self._snapshot.by_segment(wanted):
-            out[places] = self._scorers[number](inside)
-        out[self._snapshot.tokens(wanted) == 0] = -np.inf
+            scores = self._scorers[number](inside)
+            offsets = self._snapshot.parts[number].segment.offsets
+            scores[offsets[inside + 1] == offsets[inside]] = -np.inf
+            if len(scores) == len(out):  # one segment has all
+                return scores
+            out[places] = scores
         return out
 
     def until(self, rows: npt.ArrayLike, exit: Exit) -> Floats:

@@ -94,7 +94,7 @@ class SegmentWriter:
             raise InvalidInput(f"a token store holds up to {MAX_DOCUMENTS:,} documents")
         self.record(ids)
         self._offsets.append((self.tokens + np.cumsum(lengths)).astype("<i8"))
-        self._codes.append(codes)
+        self._codes.append(np.ascontiguousarray(codes).reshape(-1))
         self.documents += len(ids)
         self.tokens += int(lengths.sum())
 
