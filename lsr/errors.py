@@ -13,6 +13,7 @@
     │   ├── OutputExists           something is already there, and nobody said to overwrite it (also a FileExistsError)
     │   ├── IndexLocked            someone else is changing the index at this moment
     │   ├── UnsupportedVersion     the index was written by an lsr too new, or too old
+    │   ├── StoreMismatch          a token store belongs to another index, or is of another encoder
     │   └── CorruptIndex           files are missing, truncated, altered, or contradict each other
     ├── EvaluationError            a collection, judgments or a run cannot be evaluated; names file and line
     │   └── DatasetNotFound        no collection by that name or at that path (also a FileNotFoundError)
@@ -43,6 +44,7 @@ __all__ = [
     "MissingExtra",
     "OutputExists",
     "StorageError",
+    "StoreMismatch",
     "UnsupportedVersion",
     "one_line",
 ]
@@ -103,6 +105,10 @@ class IndexLocked(StorageError):
 
 class UnsupportedVersion(StorageError):
     """The index was written in a format newer, or older, than this version of lsr reads."""
+
+
+class StoreMismatch(StorageError):
+    """A store of token vectors was made for another index, or by another encoder, than those that it is used with."""
 
 
 class CorruptIndex(StorageError):

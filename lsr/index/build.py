@@ -26,7 +26,8 @@ from lsr.index.query_side import term_weights, write_encoder
 from lsr.index.reading import Reading
 from lsr.index.segment_writer import Progress
 from lsr.index.storage.folder import new_folder
-from lsr.index.storage.manifest import Manifest, SegmentEntry, manifest_name
+from lsr.index.storage.generations import manifest_name
+from lsr.index.storage.manifest import Manifest, SegmentEntry
 from lsr.index.storage.segment import Segment
 from lsr.index.storage.vocabulary import write_vocabulary
 from lsr.sparse import SparseVectors

@@ -183,7 +183,7 @@ class Index(Contents):
         Raises `IndexNotFound`, `UnsupportedVersion` (made by a newer lsr) or `CorruptIndex`.
         """
         path = Path(path)
-        manifest, pin = open_newest(path)
+        manifest, pin = open_newest(path, Manifest)
         if verify:
             from lsr.index.storage.check import check_generation
 
@@ -348,7 +348,7 @@ class Index(Contents):
 
         Searches that run, and hits that were given out, stay with the generation that they began with. Raises as `open` does.
         """
-        manifest, pin = open_newest(self.path)
+        manifest, pin = open_newest(self.path, Manifest)
         if manifest == self.manifest:
             return False
         if self._given_encoder is not None:
@@ -455,9 +455,9 @@ class Index(Contents):
             )
         )
 
-    def _changed(self, change: Callable[[Commit], Changed]) -> Changed:
+    def _changed(self, change: Callable[[Commit[Manifest]], Changed]) -> Changed:
         """Does a change to the newest generation, and moves on to what came of it."""
-        with self._writer.commit() as commit:
+        with self._writer.commits.next() as commit:
             self.refresh()
             result = change(commit)
         self.refresh()

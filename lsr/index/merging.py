@@ -15,7 +15,7 @@ from lsr.index.blocked.parameters import BlockOptions
 from lsr.index.filters.collect import FieldsWriter
 from lsr.index.filters.columns import Column, Fields
 from lsr.index.segment_writer import Progress, Quantize, Spool, write_arrays
-from lsr.index.segments import Remaining
+from lsr.index.segments import Left
 from lsr.index.storage.checkpoint import Stages
 from lsr.index.storage.folder import Workplace
 from lsr.index.storage.manifest import FileEntry, SegmentEntry
@@ -30,7 +30,7 @@ Rows = npt.NDArray[np.int64]
 
 
 def merge(
-    parts: Sequence[Remaining],
+    parts: Sequence[Left],
     place: Workplace,
     name: str,
     *,
@@ -60,7 +60,7 @@ def merge(
     return SegmentEntry(name, spool.documents, nnz, scale, block_size, (*files, *records))
 
 
-def _copy(parts: Sequence[Remaining], spool: Spool, place: Workplace, name: str, progress: Progress) -> list[FileEntry]:
+def _copy(parts: Sequence[Left], spool: Spool, place: Workplace, name: str, progress: Progress) -> list[FileEntry]:
     """Spools the vectors of the documents, and writes their ids, texts and fields. Returns the files of these."""
     work, scratch = place
     total = sum(part.live for part in parts)
@@ -92,7 +92,7 @@ def _copy(parts: Sequence[Remaining], spool: Spool, place: Workplace, name: str,
                 writer.close()
 
 
-def stored_documents(part: Remaining) -> Iterator[list[Document]]:
+def stored_documents(part: Left) -> Iterator[list[Document]]:
     """The documents of a part that were not deleted, some at a time: what is stored of them."""
     for rows in _pieces(part):
         yield _documents(part, rows)
@@ -105,12 +105,12 @@ def _vectors(indptr: Rows, terms: Any, weights: npt.NDArray[np.float32], dim: in
         raise CorruptIndex(f"stored vectors are none ({error}); run `lsr check --full`") from None
 
 
-def _pieces(part: Remaining) -> Iterator[Rows]:
+def _pieces(part: Left) -> Iterator[Rows]:
     for first in range(0, part.live, _ROWS):
         yield part.left(np.arange(first, min(first + _ROWS, part.live)))
 
 
-def _documents(part: Remaining, rows: Rows) -> list[Document]:
+def _documents(part: Left, rows: Rows) -> list[Document]:
     """The documents in some rows, rising. Without texts their metadata are what their columns hold."""
     names, texts = part.segment.ids, part.segment.texts
     if texts is None:

@@ -13,10 +13,10 @@ from collections.abc import Sequence
 
 from lsr.errors import CorruptIndex, InvalidInput, one_line
 from lsr.index.blocked.parameters import Building
-from lsr.index.segments import Remaining
+from lsr.index.segments import Left
 from lsr.index.storage.manifest import Manifest, SegmentEntry
 
-__all__ = ["building_of", "is_compact", "reason_to_compact", "taken_up"]
+__all__ = ["building_of", "is_compact", "reason_to_compact", "taken_up", "trailing"]
 
 SMALL = 4_096  # documents
 MOST = 65_536
@@ -52,7 +52,7 @@ def building_of(manifest: Manifest) -> Building:
         raise CorruptIndex(f"the manifest says wrongly how the index is built ({what}); restore a copy") from None
 
 
-def is_compact(run: Sequence[Remaining], building: Building) -> bool:
+def is_compact(run: Sequence[Left], building: Building) -> bool:
     """Whether writing some parts anew would change nothing."""
     if len(run) != 1 or run[0].entry.deleted:
         return False
@@ -60,13 +60,21 @@ def is_compact(run: Sequence[Remaining], building: Building) -> bool:
     return run[0].entry.block_size == (0 if blocks is None else blocks.block_size)
 
 
-def taken_up(parts: Sequence[Remaining], new: SegmentEntry) -> int:
+def taken_up(parts: Sequence[Left], new: SegmentEntry) -> int:
     """How many of the last parts a new segment takes up; see the module."""
-    total, count = new.documents, 0
-    for part in reversed(parts):
-        alike = not (part.entry.block_size or new.block_size) and part.entry.scale == new.scale
-        if not alike or part.live > max(SMALL, total) or total + part.live > MOST:
+    alike = [
+        part.live if not (part.entry.block_size or new.block_size) and part.entry.scale == new.scale else None
+        for part in parts
+    ]
+    return trailing(alike, new.documents, SMALL, MOST)
+
+
+def trailing(sizes: Sequence[int | None], new: int, small: int, most: int) -> int:
+    """How many of the last ones something new of a size takes up; None is never taken up."""
+    total, count = new, 0
+    for size in reversed(sizes):
+        if size is None or size > max(small, total) or total + size > most:
             break
-        total += part.live
+        total += size
         count += 1
     return count

@@ -7,8 +7,8 @@ and ties are those of an index that was built of the remaining documents at once
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property, reduce
+from dataclasses import dataclass
+from functools import reduce
 
 import numpy as np
 import numpy.typing as npt
@@ -20,59 +20,23 @@ from lsr.index.filters.masks import Masks
 from lsr.index.kernels import compile_once
 from lsr.index.searcher import Searcher, take
 from lsr.index.storage.manifest import SegmentEntry
+from lsr.index.storage.remaining import Remaining
 from lsr.index.storage.segment import Segment
 from lsr.sparse import SparseVectors
 
-__all__ = ["Part", "Remaining", "search_parts"]
+__all__ = ["Left", "Part", "search_parts"]
 
 Rows = npt.NDArray[np.int64]
+
+# A segment of an index, and what is left of it.
+Left = Remaining[SegmentEntry, Segment]
 
 _FEW = 256  # hits that are sorted as fast as a kernel is called
 MORE = 8  # hits asked for beyond k where some documents are deleted
 
 
 @dataclass(frozen=True)
-class Remaining:
-    """A segment, and what is left of it: `deleted` are the rows, rising, that are gone."""
-
-    entry: SegmentEntry
-    segment: Segment
-    deleted: Rows
-
-    @property
-    def live(self) -> int:
-        """How many documents are left."""
-        return self.entry.live
-
-    def left(self, numbers: Rows) -> Rows:
-        """The rows of those that are left, by their numbers among them, from 0."""
-        return numbers + np.searchsorted(self._before, numbers, side="right") if len(self.deleted) else numbers
-
-    @cached_property
-    def _before(self) -> Rows:
-        """For each deleted row, how many before it are left."""
-        return self.deleted - np.arange(len(self.deleted))
-
-    @cached_property
-    def is_left(self) -> npt.NDArray[np.bool_]:
-        """For each row whether it was not deleted [documents]."""
-        left = np.ones(self.entry.documents, bool)
-        left[self.deleted] = False
-        return left
-
-    def find_all(self, identifiers: Sequence[str]) -> Rows:
-        """The rows of those ids that are there and were not deleted."""
-        found = self.segment.ids.find_all(identifiers)
-        return found[~np.isin(found, self.deleted)] if len(self.deleted) else found
-
-    def without(self, rows: Rows) -> Remaining:
-        """The same without some rows more. No file says so yet."""
-        deleted = np.union1d(self.deleted, rows)
-        return Remaining(replace(self.entry, deleted=len(deleted), deletions=None), self.segment, deleted)
-
-
-@dataclass(frozen=True)
-class Part(Remaining):
+class Part(Left):
     """A segment as a part of an index. `first` is the row in the index of the first document that is left."""
 
     searcher: Searcher

@@ -23,10 +23,11 @@ from lsr.index.policy import building_of
 from lsr.index.query_side import QuerySide, open_query_side
 from lsr.index.searcher import Searcher
 from lsr.index.segments import Part, search_parts
+from lsr.index.storage.deletions import open_deletions
 from lsr.index.storage.locks import Pin
 from lsr.index.storage.manifest import FileEntry, Manifest, SegmentEntry
 from lsr.index.storage.records import Record
-from lsr.index.storage.segment import Segment, open_deletions
+from lsr.index.storage.segment import Segment
 from lsr.index.storage.vocabulary import StoredVocabulary
 from lsr.sparse import SparseVectors
 

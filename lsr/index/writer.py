@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
@@ -17,15 +16,16 @@ import xxhash
 
 import lsr
 from lsr import disk
-from lsr.errors import DuplicateId, InvalidInput, StorageError
+from lsr.errors import InvalidInput
 from lsr.index.blocked.parameters import BLOCKED_FROM, Building
 from lsr.index.policy import building_of, is_compact, reason_to_compact, taken_up
 from lsr.index.query_side import document_encoder, term_weights, write_adapted
-from lsr.index.segments import Remaining
+from lsr.index.segments import Left
 from lsr.index.storage.checkpoint import Stages
-from lsr.index.storage.commit import Commit
+from lsr.index.storage.commit import Commit, Commits
 from lsr.index.storage.manifest import FORMAT_VERSION, EncoderEntry, FileEntry, Manifest, SegmentEntry
-from lsr.index.storage.segment import Segment, deletion_bits
+from lsr.index.storage.remaining import Gone, entries
+from lsr.index.storage.segment import Segment
 from lsr.limits import MAX_DOCUMENTS
 
 if TYPE_CHECKING:
@@ -68,28 +68,16 @@ class CompactReport:
 
 
 class Writer:
-    """Changes the index in a folder. After a disk that did not take what was written it changes nothing any more."""
+    """Changes the index in a folder, by `commits`."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._encoder: Encoder | None = None
-        self._poisoned: disk.SyncFailed | None = None
-
-    @contextmanager
-    def commit(self) -> Iterator[Commit]:
-        """The commit in which one change is made; an error in it leaves the index as it was."""
-        if self._poisoned is not None:
-            raise StorageError(f"{self._folder}: not changed, for an earlier change failed: {self._poisoned}")
-        try:
-            with Commit(self._folder) as commit:
-                yield commit
-        except disk.SyncFailed as error:
-            self._poisoned = error
-            raise
+        self.commits = Commits(folder, Manifest)
 
     def add(
         self,
-        commit: Commit,
+        commit: Commit[Manifest],
         snapshot: Snapshot,
         source: Source,
         reading: Reading,
@@ -105,7 +93,7 @@ class Writer:
         started, manifest = time.monotonic(), commit.manifest
         building = building_of(manifest)
         given = self._given(snapshot, source, reading, encoder, replacing)
-        gone = _Gone(snapshot.parts, replacing)
+        gone = Gone(snapshot.parts, replacing, "index")
         # Where no weight is stored yet, there is no scale to keep to.
         fresh = not any(entry.nnz for entry in manifest.segments)
         quantize = choose_quantizer if fresh else at_scale(manifest.scale)
@@ -129,7 +117,7 @@ class Writer:
             if not taken:
                 later.sync()
         if taken:
-            new = Remaining(entry, Segment(place.target, entry, manifest.dim, manifest.texts), np.zeros(0, np.int64))
+            new = Left(entry, Segment(place.target, entry, manifest.dim, manifest.texts), np.zeros(0, np.int64))
             place = commit.workplace()
             together = [*parts[-taken:], new]
             entry = merge(
@@ -140,7 +128,7 @@ class Writer:
         commit.take(place, name)
         self._publish(
             commit,
-            (*_entries(commit, parts), entry),
+            (*entries(commit, parts), entry),
             scale=entry.scale if fresh and entry.nnz else manifest.scale,
             numbered=manifest.numbered + made.entry.documents,
         )
@@ -188,13 +176,13 @@ class Writer:
 
     # -- deleting ------------------------------------------------------------------------------------------------------
 
-    def delete(self, commit: Commit, snapshot: Snapshot, ids: str | Iterable[str], missing_ok: bool) -> int:
+    def delete(self, commit: Commit[Manifest], snapshot: Snapshot, ids: str | Iterable[str], missing_ok: bool) -> int:
         """See `Index.delete`."""
         wanted = dict.fromkeys([ids] if isinstance(ids, str) else ids)
         for identifier in wanted:
             if not isinstance(identifier, str):
                 raise InvalidInput(f"an id is a {type(identifier).__name__}: ids are strings")
-        gone = _Gone(snapshot.parts, replacing=True)
+        gone = Gone(snapshot.parts, True, "index")
         gone.check(list(wanted), ())
         if gone.count < len(wanted) and not missing_ok:
             missing = [identifier for identifier in wanted if snapshot.find(identifier) is None]
@@ -205,18 +193,18 @@ class Writer:
                 " over them)"
             )
         if gone.count:
-            self._publish(commit, _entries(commit, gone.remaining()))
+            self._publish(commit, entries(commit, gone.remaining()))
         return gone.count
 
     # -- compacting ----------------------------------------------------------------------------------------------------
 
     def compact(
-        self, commit: Commit, snapshot: Snapshot, encoder: Encoder | None, refresh: bool, progress: Progress
+        self, commit: Commit[Manifest], snapshot: Snapshot, encoder: Encoder | None, refresh: bool, progress: Progress
     ) -> CompactReport:
         """See `Index.compact`."""
         started, manifest = time.monotonic(), commit.manifest
         building = building_of(manifest)
-        parts = _Gone(snapshot.parts, replacing=True).remaining()
+        parts = Gone(snapshot.parts, True, "index").remaining()
         # Segments of different scales cannot become one without rounding, which is for `refresh`.
         runs = [list(run) for _, run in groupby(parts, key=lambda part: None if refresh else part.entry.scale)]
         dirty = refresh or len(parts) < len(snapshot.parts) or any(not is_compact(run, building) for run in runs)
@@ -247,7 +235,7 @@ class Writer:
         place: Workplace,
         name: str,
         manifest: Manifest,
-        run: Sequence[Remaining],
+        run: Sequence[Left],
         building: Building,
         refresh: bool,
         side: EncoderEntry | None,
@@ -276,9 +264,9 @@ class Writer:
 
     def _adapted(
         self,
-        commit: Commit,
+        commit: Commit[Manifest],
         place: Workplace,
-        parts: Sequence[Remaining],
+        parts: Sequence[Left],
         encoder: Encoder | None,
         stages: Stages,
         progress: Progress,
@@ -325,7 +313,7 @@ class Writer:
         curves = calibrate(segment, manifest.dim, None, term_weights(self._folder, side, manifest.dim), progress)
         return replace(entry, curves=tuple(curve.to_json() for curve in curves))
 
-    def _publish(self, commit: Commit, segments: Sequence[SegmentEntry], **changes: Any) -> None:
+    def _publish(self, commit: Commit[Manifest], segments: Sequence[SegmentEntry], **changes: Any) -> None:
         manifest = replace(
             commit.manifest,
             generation=commit.generation,
@@ -341,53 +329,6 @@ class Writer:
             logger.info("%s: %s; compact it", self._folder, reason)
 
 
-def _entries(commit: Commit, parts: Sequence[Remaining]) -> list[SegmentEntry]:
-    """What the manifest says of parts; writes which of their documents were deleted, where that changed."""
-    entries = []
-    for part in parts:
-        entry = part.entry
-        if entry.deleted and entry.deletions is None:
-            name = commit.name("deleted", entry.name.removeprefix("segment-"))
-            file = commit.add_file(name, deletion_bits(part.deleted, entry.documents))
-            entry = replace(entry, deletions=file)
-        entries.append(entry)
-    return entries
-
-
 def _plan(manifest: Manifest, refresh: bool) -> str:
     """What compacting is about to do, as a digest."""
     return xxhash.xxh3_128_hexdigest(f"{lsr.__version__} {FORMAT_VERSION} {refresh} ".encode() + manifest.to_json())
-
-
-class _Gone:
-    """The documents that a change removes, found by their ids. Where none may be, finding one is an error."""
-
-    def __init__(self, parts: Sequence[Remaining], replacing: bool) -> None:
-        self._parts, self._replacing = parts, replacing
-        self._rows: list[list[Rows]] = [[] for _ in parts]
-        self.count = 0
-
-    def check(self, ids: Sequence[str], wheres: Sequence[str]) -> None:
-        """Takes note of those that the index has. Raises `DuplicateId`, naming the first and where it stands."""
-        for part, rows in zip(self._parts, self._rows, strict=True):
-            found = part.find_all(ids)
-            if not len(found):
-                continue
-            if not self._replacing:
-                identifier = part.segment.ids[int(found[0])]
-                at = list(ids).index(identifier)
-                where = f"{wheres[at]}: " if wheres and wheres[at] else ""
-                raise DuplicateId(
-                    f"{where}the id {identifier!r} is in the index already; give it another, or replace that document"
-                    " (upsert, --upsert)"
-                )
-            rows.append(found)
-            self.count += len(found)
-
-    def remaining(self) -> list[Remaining]:
-        """The parts without those documents, and without parts of which nothing is left."""
-        parts = [
-            part.without(np.concatenate(rows)) if rows else part
-            for part, rows in zip(self._parts, self._rows, strict=True)
-        ]
-        return [part for part in parts if part.live]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,9 @@ import pytest
 from lsr import Index
 from lsr.errors import CorruptIndex, IndexLocked, IndexNotFound, InvalidInput, UnsupportedVersion
 from lsr.index.storage.check import check_index
+from lsr.index.storage.generations import manifest_name
 from lsr.index.storage.locks import writing
-from lsr.index.storage.manifest import manifest_name
+from lsr.index.storage.manifest import Manifest
 from lsr.index.storage.repair import generations, repair
 from tests.cli.commands import lsr
 from tests.reliability.collections import Doc, source
@@ -85,7 +87,7 @@ def test_what_cannot_be_gone_back_to_is_refused(index: Index, tmp_path: Path) ->
 
 
 def test_a_generation_that_a_newer_lsr_wrote_is_not_given_up(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lsr.index.storage.manifest.FORMAT_VERSION", (3, 9))
+    monkeypatch.setattr(Manifest, "form", replace(Manifest.form, version=(3, 9)))
     with pytest.raises(UnsupportedVersion):
         repair(index.path, 1)
     assert sorted(manifest.name for manifest in index.path.glob("manifest-*")) == [manifest_name(1), manifest_name(2)]

@@ -31,7 +31,8 @@ from lsr.errors import CorruptIndex, IndexNotFound, LsrError, OutputExists, Stor
 from lsr.index.storage.arrays import AppendFile, verified
 from lsr.index.storage.folder import check_output, new_folder
 from lsr.index.storage.frame import Frame, too_much
-from lsr.index.storage.manifest import MANIFEST_LIMIT, FileEntry, Manifest, generation_of, manifest_bytes, manifest_name
+from lsr.index.storage.generations import MANIFEST_LIMIT, generation_of, manifest_bytes, manifest_name
+from lsr.index.storage.manifest import FileEntry, Manifest
 from lsr.limits import Limits
 
 if TYPE_CHECKING:

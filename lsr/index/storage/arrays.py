@@ -18,7 +18,7 @@ import xxhash
 from lsr import disk
 from lsr.errors import CorruptIndex, StorageError
 from lsr.index.storage.manifest import FileEntry
-from lsr.index.storage.regular import open_regular, unopened
+from lsr.index.storage.regular import REMEDY, open_regular, unopened
 
 __all__ = ["AppendFile", "checksum", "map_array", "read_file", "verified", "write_array", "write_bytes"]
 
@@ -102,19 +102,21 @@ def write_bytes(folder: Path, name: str, data: bytes) -> FileEntry:
     return file.finish()
 
 
-def map_array(folder: Path, entry: FileEntry) -> Array:
+def map_array(folder: Path, entry: FileEntry, remedy: str = REMEDY) -> Array:
     """Maps an array read-only, after its type, shape and size were compared with the file.
+
+    remedy: what to do about a damaged file, as messages say it.
 
     Raises `CorruptIndex` when the file is missing, is no regular file, or has another size than the manifest says.
     """
     path = folder / entry.name
     if entry.dtype not in DTYPES:
-        raise CorruptIndex(f"{path}: type {entry.dtype!r} is none that an index holds; build the index again")
+        raise CorruptIndex(f"{path}: type {entry.dtype!r} is none that a file has; {remedy}")
     dtype = np.dtype(entry.dtype)
     if len(entry.shape) != 1 or entry.shape[0] * dtype.itemsize != entry.bytes:
         shape = str(entry.shape)[:40]
-        raise CorruptIndex(f"{path}: shape {shape} does not fit {entry.bytes} bytes; build the index again")
-    descriptor = _open(path, entry)
+        raise CorruptIndex(f"{path}: shape {shape} does not fit {entry.bytes} bytes; {remedy}")
+    descriptor = _open(path, entry, remedy)
     try:
         if entry.bytes == 0:  # cannot be mapped
             empty = np.zeros(entry.shape, dtype)
@@ -132,45 +134,45 @@ def map_array(folder: Path, entry: FileEntry) -> Array:
     return np.frombuffer(mapped, dtype).reshape(entry.shape)
 
 
-def read_file(folder: Path, entry: FileEntry, limit: int = 64 << 20) -> bytes:
+def read_file(folder: Path, entry: FileEntry, limit: int = 64 << 20, remedy: str = REMEDY) -> bytes:
     """The content of a small file, its checksum verified."""
     path = folder / entry.name
     if entry.bytes > limit:
         raise CorruptIndex(f"{path}: {entry.bytes:,} bytes, more than the {limit:,} that it may have")
-    descriptor = _open(path, entry)
+    descriptor = _open(path, entry, remedy)
     with os.fdopen(descriptor, "rb") as file:
         data = file.read()
     if xxhash.xxh3_128_hexdigest(data) != entry.xxh3_128:
-        raise CorruptIndex(f"{path}: altered since it was written; `lsr repair` it, build it again or restore a copy")
+        raise CorruptIndex(f"{path}: altered since it was written; {remedy}")
     return data
 
 
-def checksum(folder: Path, entry: FileEntry) -> str:
+def checksum(folder: Path, entry: FileEntry, remedy: str = REMEDY) -> str:
     """The checksum that a file has now."""
     running = xxhash.xxh3_128()
-    with os.fdopen(_open(folder / entry.name, entry), "rb") as file:
+    with os.fdopen(_open(folder / entry.name, entry, remedy), "rb") as file:
         for chunk in _chunks(file):
             running.update(chunk)
     return running.hexdigest()
 
 
-def verified(folder: Path, entry: FileEntry) -> Iterator[bytes]:
+def verified(folder: Path, entry: FileEntry, remedy: str = REMEDY) -> Iterator[bytes]:
     """The content of a file in pieces, and after the last one its checksum: raises `CorruptIndex` where it does not match."""
     path, running, size = folder / entry.name, xxhash.xxh3_128(), 0
-    with os.fdopen(_open(path, entry), "rb") as file:
+    with os.fdopen(_open(path, entry, remedy), "rb") as file:
         pieces = iter(_chunks(file))
         while True:
             try:
                 piece = next(pieces, None)
             except OSError as error:
-                raise unopened(path, error) from None
+                raise unopened(path, error, remedy) from None
             size += len(piece or b"")
             if piece is None or size > entry.bytes:  # it grows, and nobody should be writing to it
                 break
             running.update(piece)
             yield piece
     if running.hexdigest() != entry.xxh3_128:
-        raise CorruptIndex(f"{path}: altered since it was written; `lsr repair` it, build it again or restore a copy")
+        raise CorruptIndex(f"{path}: altered since it was written; {remedy}")
 
 
 def _chunks(file: BinaryIO) -> Iterable[bytes]:
@@ -178,19 +180,17 @@ def _chunks(file: BinaryIO) -> Iterable[bytes]:
         yield chunk
 
 
-def _open(path: Path, entry: FileEntry) -> int:
+def _open(path: Path, entry: FileEntry, remedy: str) -> int:
     try:
         if "/" in entry.name and path.parent.is_symlink():  # or all of its files would be outside of the index
             raise CorruptIndex(f"{path.parent}: a link, not a folder of the index; restore a copy")
         descriptor = open_regular(path)
     except FileNotFoundError:
-        raise CorruptIndex(f"{path}: missing; `lsr repair` it, build it again or restore a copy") from None
+        raise CorruptIndex(f"{path}: missing; {remedy}") from None
     except OSError as error:
-        raise unopened(path, error) from None
+        raise unopened(path, error, remedy) from None
     size = os.fstat(descriptor).st_size
     if size != entry.bytes:
         os.close(descriptor)
-        raise CorruptIndex(
-            f"{path}: {size:,} bytes where {entry.bytes:,} were written; `lsr repair` it, build it again or restore a copy"
-        )
+        raise CorruptIndex(f"{path}: {size:,} bytes where {entry.bytes:,} were written; {remedy}")
     return descriptor

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from lsr.errors import CorruptIndex
 from lsr.index.filters.columns import Column
 from lsr.index.storage.arrays import checksum
 from lsr.index.storage.blocks import find_fault
+from lsr.index.storage.deletions import open_deletions
+from lsr.index.storage.generations import is_as_written, manifest_name
 from lsr.index.storage.locks import open_newest
-from lsr.index.storage.manifest import Manifest, is_as_written, manifest_name
-from lsr.index.storage.segment import WINDOW, Segment, largest_codes, open_deletions, window_count
+from lsr.index.storage.manifest import Manifest
+from lsr.index.storage.remaining import Remaining, check_distinct
+from lsr.index.storage.segment import WINDOW, Segment, largest_codes, window_count
 from lsr.index.storage.vocabulary import StoredVocabulary
 
 __all__ = ["check_generation", "check_index"]
@@ -29,7 +31,7 @@ def check_index(path: Path, full: bool) -> Iterator[str]:
     that contents hold the rules: terms rise and lie in the vocabulary, values of fields belong to documents, ids are
     distinct and readable, every text opens.
     """
-    manifest, _pin = open_newest(path)  # held to the end: its files are not collected meanwhile
+    manifest, _pin = open_newest(path, Manifest)  # held to the end: its files are not collected meanwhile
     yield from check_generation(path, manifest, full)
 
 
@@ -64,30 +66,14 @@ def check_generation(path: Path, manifest: Manifest, full: bool) -> Iterator[str
             if fault is not None:
                 raise CorruptIndex(f"{path}: {fault}; `lsr repair` it, build it again or restore a copy")
             yield f"blocks: {segment.blocks.entries:,} entries lie in their blocks"
-        _check_records(path, segment)
+        _check_records(segment)
         if len(segment.fields):
             _check_fields(path, segment)
             yield f"fields: {len(segment.fields)}, whose values belong to documents"
         yield "records: ids are distinct" + (", texts open" if segment.texts is not None else "")
     if len(segments) > 1:
-        _check_distinct(path, segments, deletions)
+        check_distinct(path, [Remaining(s.entry, s, rows) for s, rows in zip(segments, deletions, strict=True)])
         yield f"segments: no document is in two of {len(segments)}"
-
-
-def _check_distinct(path: Path, segments: Sequence[Segment], deletions: Sequence[npt.NDArray[np.int64]]) -> None:
-    """No id is that of documents in two segments that were not deleted."""
-    live = []
-    for segment, deleted in zip(segments, deletions, strict=True):
-        left = np.ones(segment.documents, bool)
-        left[deleted] = False
-        live.append(left)
-    for at, segment in enumerate(segments):
-        names = [segment.ids[row] for row in np.flatnonzero(live[at]).tolist()]
-        for other, left in zip(segments[:at], live[:at], strict=True):
-            twice = other.ids.find_all(names)
-            if left[twice].any():
-                name = other.ids[int(twice[left[twice]][0])]
-                raise CorruptIndex(f"{path}: the id {name!r} is that of documents in two segments; restore a copy")
 
 
 def _check_vectors(path: Path, segment: Segment, dim: int) -> None:
@@ -164,9 +150,8 @@ def _column_problem(column: Column, documents: int) -> str | None:
     return None
 
 
-def _check_records(path: Path, segment: Segment) -> None:
-    for row in range(segment.documents):
-        if segment.ids.find(segment.ids[row]) != row:
-            raise CorruptIndex(f"{path}: the id of document {row} is damaged or given twice")
-        if segment.texts is not None:
+def _check_records(segment: Segment) -> None:
+    segment.ids.check()
+    if segment.texts is not None:
+        for row in range(segment.documents):
             _ = segment.texts[row]

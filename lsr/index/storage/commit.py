@@ -1,6 +1,6 @@
-"""From one generation to the next: the only way in which an index that exists is changed.
+"""From one generation to the next: the only way in which an index that exists is changed, or another folder of generations.
 
-    with Commit(folder) as commit:              # the lock is taken, leftovers of a writer that was killed are removed
+    with Commit(folder, Manifest) as commit:    # the lock is taken, leftovers of a writer that was killed are removed
         place = commit.workplace()              # tmp-N/target and tmp-N/scratch
         ...                                     # new segments are written below place.target, every file synced
         commit.take("segment-0002")             # renamed into the index, where no manifest names it yet
@@ -18,10 +18,11 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterable
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
+from typing import Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -29,10 +30,13 @@ import numpy.typing as npt
 from lsr import disk
 from lsr.errors import CorruptIndex, LsrError, StorageError
 from lsr.index.storage.folder import Workplace
+from lsr.index.storage.generations import Generation, manifest_name, manifests, newest
 from lsr.index.storage.locks import LOCK, open_newest, remove_unless_pinned, writing
-from lsr.index.storage.manifest import FileEntry, Manifest, manifest_name, manifests
+from lsr.index.storage.manifest import FileEntry
 
-__all__ = ["Commit", "publish"]
+__all__ = ["Commit", "Commits", "publish"]
+
+Stored = TypeVar("Stored", bound=Generation)
 
 logger = logging.getLogger(__name__)
 
@@ -43,21 +47,41 @@ _UNFINISHED = "unfinished-"
 _OURS = re.compile(r"(segment|encoder)-\d{4,}(-\d+)?|deleted(-\d+){2,}|(tmp|unfinished)-.+")
 
 
-class Commit:
-    """A change to an index, from taking the lock to giving it back. `manifest` is the newest generation then."""
+class Commits(Generic[Stored]):
+    """Changes to a folder, one after the other. After a disk that did not take what was written there are no more."""
 
-    manifest: Manifest
+    def __init__(self, folder: Path, kind: type[Stored]) -> None:
+        self._folder, self._kind = folder, kind
+        self._poisoned: disk.SyncFailed | None = None
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    @contextmanager
+    def next(self) -> Iterator[Commit[Stored]]:
+        """The commit in which one change is made; an error in it leaves the folder as it was."""
+        if self._poisoned is not None:
+            raise StorageError(f"{self._folder}: not changed, for an earlier change failed: {self._poisoned}")
+        try:
+            with Commit(self._folder, self._kind) as commit:
+                yield commit
+        except disk.SyncFailed as error:
+            self._poisoned = error
+            raise
+
+
+class Commit(Generic[Stored]):
+    """A change to a folder, from taking the lock to giving it back. `manifest` is the newest generation then."""
+
+    manifest: Stored
+
+    def __init__(self, folder: Path, kind: type[Stored]) -> None:
+        self.folder, self._kind = folder, kind
         self._stack = ExitStack()
         self._failed = False
 
-    def __enter__(self) -> Commit:
-        self.manifest, _ = open_newest(self.folder)  # before a file is made in a folder that is none
+    def __enter__(self) -> Commit[Stored]:
+        self.manifest, _ = open_newest(self.folder, self._kind)  # before a file is made in a folder that is none
         with self._stack:
             self._stack.enter_context(writing(self.folder))
-            self.manifest = Manifest.read(self.folder)
+            self.manifest = self._kind.parse(newest(self.folder, self._kind.form))
             self._stack.callback(self._collect)
             self._collect()
             self._stack = self._stack.pop_all()
@@ -66,7 +90,7 @@ class Commit:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """An OSError becomes a `StorageError` that names the index; what was written for nothing is removed."""
+        """An OSError becomes a `StorageError` that names the folder; what was written for nothing is removed."""
         self._failed = kind is not None and issubclass(kind, Exception)
         self._stack.close()
         if isinstance(error, OSError) and not isinstance(error, LsrError):
@@ -116,7 +140,7 @@ class Commit:
         digest = disk.write_new(self.folder / name, data.tobytes())
         return FileEntry(name, data.nbytes, "|u1", data.shape, digest)
 
-    def publish(self, manifest: Manifest) -> None:
+    def publish(self, manifest: Stored) -> None:
         """Makes a manifest the newest, which is the commit: before it a reader finds the old generation, after it the new."""
         publish(self.folder, manifest)
         self.manifest = manifest
@@ -141,7 +165,7 @@ class Commit:
             kept.add(path.name)
             # One that is damaged keeps nothing: nobody can open it.
             with suppress(CorruptIndex):
-                kept.update(_names(Manifest.parse(path).files()))
+                kept.update(name.partition("/")[0] for name in self._kind.parse(path).names())
         return kept
 
     def _remove(self, kept: set[str]) -> None:
@@ -154,12 +178,8 @@ class Commit:
                         disk.remove(path)
 
 
-def publish(folder: Path, manifest: Manifest) -> None:
+def publish(folder: Path, manifest: Generation) -> None:
     """Makes a manifest the newest of a folder that is locked, once what it names is there for good."""
     disk.sync_folder(folder)
     disk.write_new(folder / manifest_name(manifest.generation), manifest.to_json())
     disk.sync_folder(folder)
-
-
-def _names(files: Iterable[FileEntry]) -> set[str]:
-    return {file.name.partition("/")[0] for file in files}

@@ -1,4 +1,4 @@
-"""Making an index folder appear as a whole or not at all."""
+"""Making a folder appear as a whole or not at all: an index, or a store beside it."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from typing import NamedTuple
 
 from lsr import disk
 from lsr.errors import LsrError, OutputExists, StorageError
+from lsr.index.storage.generations import Form, holds
 from lsr.index.storage.locks import AVAILABLE, claimed, is_claimed, writing
-from lsr.index.storage.manifest import is_index
+from lsr.index.storage.manifest import INDEX
 
 __all__ = ["CHECKPOINT", "check_output", "new_folder", "scratch_folder"]
 
@@ -21,20 +22,20 @@ __all__ = ["CHECKPOINT", "check_output", "new_folder", "scratch_folder"]
 CHECKPOINT = "checkpoint"
 
 
-def check_output(path: Path, overwrite: bool) -> None:
-    """Raises `OutputExists` unless an index may be written at `path`. Only an index is ever overwritten.
+def check_output(path: Path, overwrite: bool, form: Form = INDEX) -> None:
+    """Raises `OutputExists` unless an index, or what `form` is, may be written at `path`. Only its like is ever overwritten.
 
     Raises `StorageError` for what cannot be the name of a folder.
     """
     disk.check_name(path)
     if not (disk.exists(path) or path.is_symlink()):
         return
-    if not is_index(path):
+    if not holds(path, form):
         if path.is_dir() and not path.is_symlink() and not any(path.iterdir()):
             return  # an empty folder, made in advance
-        raise OutputExists(f"{path}: exists and is not an index, so it is left alone; choose another output path")
+        raise OutputExists(f"{path}: exists and is not {form.one}, so it is left alone; choose another output path")
     if not overwrite:
-        raise OutputExists(f"{path}: an index is there already; --overwrite (overwrite=True) replaces it")
+        raise OutputExists(f"{path}: {form.one} is there already; --overwrite (overwrite=True) replaces it")
 
 
 class Workplace(NamedTuple):
@@ -45,7 +46,7 @@ class Workplace(NamedTuple):
 
 
 @contextmanager
-def new_folder(path: Path, overwrite: bool, resume: bool = False) -> Iterator[Workplace]:
+def new_folder(path: Path, overwrite: bool, resume: bool = False, form: Form = INDEX) -> Iterator[Workplace]:
     """A working folder beside `path`: its `target` takes that name when the block ends well, the rest vanishes.
 
     With `resume`, `scratch` stays when the block fails, and the next call with `resume` finds it again; `target` always
@@ -53,8 +54,8 @@ def new_folder(path: Path, overwrite: bool, resume: bool = False) -> Iterator[Wo
     The old index, if one is replaced, stays in place and readable until the new one is complete and on the disk.
     An OSError (a full disk, a missing parent folder) becomes a `StorageError` that names the path.
     """
-    check_output(path, overwrite)
-    if path.is_symlink():  # to an index: what it points to is replaced, from the same disk
+    check_output(path, overwrite, form)
+    if path.is_symlink():  # to one: what it points to is replaced, from the same disk
         path = path.resolve()
     name = f".{path.name}.partial" if resume else f".{path.name}.{secrets.token_hex(4)}.building"
     work = path.with_name(name)
@@ -78,7 +79,7 @@ def new_folder(path: Path, overwrite: bool, resume: bool = False) -> Iterator[Wo
             raise
         reason = error.strerror or str(error)
         rest = f"what was done is kept in {work} for --resume" if resume else "nothing was left behind"
-        raise StorageError(f"{path}: the index cannot be written ({reason}); {rest}") from error
+        raise StorageError(f"{path}: the {form.noun} cannot be written ({reason}); {rest}") from error
     finally:
         claim.close()
         if done or not resume:

@@ -16,10 +16,11 @@ import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TypeVar
 
 from lsr import disk
 from lsr.errors import IndexLocked, IndexNotFound, StorageError
-from lsr.index.storage.manifest import Manifest, newest
+from lsr.index.storage.generations import Generation, newest
 from lsr.index.storage.regular import open_regular, unopened
 
 try:
@@ -38,6 +39,8 @@ __all__ = [
     "writing",
 ]
 
+Stored = TypeVar("Stored", bound=Generation)
+
 AVAILABLE = fcntl is not None
 LOCK = "LOCK"
 _FLAGS = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
@@ -48,12 +51,12 @@ _TRIES = 100  # a manifest may be collected between finding and opening it, when
 def writing(folder: Path) -> Iterator[None]:
     """Holds the lock of the one writer. Raises `IndexLocked`, which says who holds it, or `StorageError`."""
     if fcntl is None:
-        raise StorageError(f"{folder}: an index cannot be changed on this system, which has no flock; build it again")
+        raise StorageError(f"{folder}: cannot be changed on this system, which has no flock; build it again")
     path = folder / LOCK
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | _FLAGS, 0o666)
     except OSError as error:
-        raise StorageError(f"{path}: cannot be opened, so the index cannot be changed ({error.strerror})") from error
+        raise StorageError(f"{path}: cannot be opened, so nothing can be changed ({error.strerror})") from error
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -63,9 +66,7 @@ def writing(folder: Path) -> Iterator[None]:
                 " (the lock is free as soon as its owner ends)"
             ) from None
         except OSError as error:
-            raise StorageError(
-                f"{path}: cannot be locked, so the index cannot be changed ({error.strerror})"
-            ) from error
+            raise StorageError(f"{path}: cannot be locked, so nothing can be changed ({error.strerror})") from error
         try:
             note = {"process": os.getpid(), "host": socket.gethostname(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}
             with suppress(OSError):  # it is for people: a full disk says so elsewhere
@@ -96,16 +97,16 @@ class Pin:
         self.release = weakref.finalize(self, os.close, descriptor)
 
 
-def open_newest(folder: Path) -> tuple[Manifest, Pin | None]:
-    """The newest manifest and a pin on its generation. Raises as `Manifest.read` does."""
+def open_newest(folder: Path, kind: type[Stored]) -> tuple[Stored, Pin | None]:
+    """The newest manifest, which is of that kind, and a pin on its generation. Raises as `newest` and its `parse` do."""
     for _ in range(_TRIES):
-        path = newest(folder)
+        path = newest(folder, kind.form)
         try:
             descriptor = open_regular(path)
         except FileNotFoundError:
             continue
         except OSError as error:
-            raise unopened(path, error) from None
+            raise unopened(path, error, kind.form.remedy) from None
         pin = Pin(descriptor)
         if fcntl is not None:
             # A file system without locks: what is mapped stays readable all the same when it is collected.
@@ -114,7 +115,7 @@ def open_newest(folder: Path) -> tuple[Manifest, Pin | None]:
         if os.fstat(descriptor).st_nlink == 0:
             pin.release()
             continue
-        return Manifest.parse(path), pin
+        return kind.parse(path), pin
     raise IndexNotFound(f"{folder}: its manifests come and go faster than they can be read; is it being replaced?")
 
 

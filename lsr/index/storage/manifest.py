@@ -2,48 +2,43 @@
 
 from __future__ import annotations
 
-import json
-import os
 import re
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
-import xxhash
 
-from lsr.disk import exists
-from lsr.errors import CorruptIndex, IndexNotFound, LsrError, UnsupportedVersion
-from lsr.index.storage.regular import open_regular, unopened
+from lsr.index.storage.generations import Form, holds, manifest_bytes, newest, seal, unseal
 from lsr.limits import MAX_DIM
 
 __all__ = [
     "FORMAT_VERSION",
+    "INDEX",
     "EncoderEntry",
     "FileEntry",
     "Manifest",
     "SegmentEntry",
+    "count",
     "file_entries",
-    "generation_of",
-    "is_as_written",
     "is_index",
-    "manifest_bytes",
-    "manifest_name",
-    "manifests",
-    "newest",
+    "plain",
+    "text",
 ]
 
-MAGIC = "lsr-index"
 FORMAT_VERSION = (4, 0)  # major: who reads it must know it; minor: additions that older readers may ignore
 OLDEST_READ = (4, 0)  # the oldest version that this code reads
-MANIFEST_LIMIT = 64 << 20  # bytes; a larger one is not ours
-MAX_GENERATION = 10**12 - 2  # the next one still has a name of that form
-_NAME = re.compile(r"manifest-(\d{6,12})\.json")
+INDEX = Form(
+    noun="index",
+    magic="lsr-index",
+    version=FORMAT_VERSION,
+    oldest=OLDEST_READ,
+    made="`lsr index SOURCE -o FOLDER` builds one",
+)
 _PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}(/[A-Za-z0-9_][A-Za-z0-9_.-]{0,99})?")
 _TAKEN = re.compile(
     r"(LOCK|manifest-.*|tmp-.*|unfinished-.*)", re.IGNORECASE
 )  # what is written to is no file of a generation
-_SHOWN = 200  # characters of something strange in a message
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +96,10 @@ class SegmentEntry:
         """How many of the documents were not deleted."""
         return self.documents - self.deleted
 
+    def with_deletions(self, deleted: int, file: FileEntry | None) -> SegmentEntry:
+        """The same segment, of which so many are deleted, as the file says: None where none is written yet."""
+        return replace(self, deleted=deleted, deletions=file)
+
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
@@ -112,6 +111,8 @@ class Manifest:
     `numbered` is the number that the next document without an id gets as its id: so many documents were ever added.
     `vocabulary` are the files with the text of each term, of vectors that came with words and without an encoder.
     """
+
+    form: ClassVar[Form] = INDEX
 
     generation: int
     created: str
@@ -140,11 +141,12 @@ class Manifest:
         """How many documents there are, those that were deleted left out."""
         return sum(segment.live for segment in self.segments)
 
+    def names(self) -> list[str]:
+        """The paths of `files`."""
+        return [file.name for file in self.files()]
+
     def to_json(self) -> bytes:
-        body = {"magic": MAGIC, "format_version": self.format_version, "oldest_reader": [self.format_version[0], 0]}
-        body.update(asdict(self))
-        body["checksum"] = _checksum(body)
-        return json.dumps(body, indent=1, ensure_ascii=False).encode() + b"\n"
+        return seal(self.form, asdict(self))
 
     @classmethod
     def read(cls, folder: Path) -> Manifest:
@@ -153,7 +155,7 @@ class Manifest:
         Raises `IndexNotFound` when there is none, `UnsupportedVersion` for a newer format, `CorruptIndex` when the newest
         one is damaged: an older generation is never taken silently in its place.
         """
-        return cls.parse(newest(folder))
+        return cls.parse(newest(folder, cls.form))
 
     @classmethod
     def parse(cls, path: Path) -> Manifest:
@@ -163,153 +165,44 @@ class Manifest:
     @classmethod
     def decode(cls, path: Path, data: bytes) -> Manifest:
         """The manifest in the bytes of a file. Raises as `parse` does."""
-        try:
-            body = json.loads(data)
-        except (ValueError, RecursionError) as error:
-            raise CorruptIndex(
-                f"{path}: cannot be read ({error}); `lsr repair` it, build it again or restore a copy"
-            ) from None
-        if not isinstance(body, dict) or body.get("magic") != MAGIC:
-            raise CorruptIndex(f"{path}: not a manifest of lsr; `lsr repair` it, build it again or restore a copy")
-        _check_version(path, body)
-        told = body.pop("checksum", None)
-        try:
-            matches = told == _checksum(body)
-        except (UnicodeEncodeError, RecursionError):  # lsr writes neither half surrogate pairs nor anything that deep
-            matches = False
-        if not matches:
-            raise CorruptIndex(
-                f"{path}: its checksum does not match; `lsr repair` it, build it again or restore a copy"
-            )
-        try:
-            found = _parse(body)
-            if found.generation != generation_of(path) or found.generation > MAX_GENERATION:
-                raise ValueError(f"generation {found.generation}")
-            if broken := next((segment for segment in found.segments if segment.live < 0), None):
-                raise ValueError(f"{broken.deleted} deleted of {broken.documents} documents")
-            return found
-        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-            what = repr(error)[:_SHOWN]
-            raise CorruptIndex(f"{path}: {what} is wrong or missing in it; build the index again") from None
-
-
-def manifest_bytes(path: Path) -> bytes:
-    """What is in the file of a manifest. Raises `CorruptIndex` for one that is too large, or `StorageError`."""
-    try:
-        with os.fdopen(open_regular(path), "rb") as file:
-            data = file.read(MANIFEST_LIMIT + 1)
-    except OSError as error:
-        raise unopened(path, error) from None
-    if len(data) > MANIFEST_LIMIT:
-        raise CorruptIndex(f"{path}: larger than a manifest can be; restore it from a copy")
-    return data
-
-
-def manifest_name(generation: int) -> str:
-    return f"manifest-{generation:06}.json"
-
-
-def is_as_written(path: Path) -> bool:
-    """Whether a manifest has the very bytes that lsr wrote: its checksum does not count white space, nor how numbers look."""
-    data = manifest_bytes(path)
-    return data == json.dumps(json.loads(data), indent=1, ensure_ascii=False).encode() + b"\n"
+        return unseal(cls.form, path, data, _parse)
 
 
 def is_index(folder: Path) -> bool:
-    """Whether a folder holds a manifest of lsr: what `--overwrite` may replace."""
-    try:
-        body = json.loads(manifest_bytes(newest(folder)))
-    except (LsrError, OSError, ValueError, RecursionError):
-        return False
-    return isinstance(body, dict) and body.get("magic") == MAGIC
-
-
-def newest(folder: Path) -> Path:
-    """The newest manifest of a folder. Raises `IndexNotFound` when there is none."""
-    if not exists(folder):
-        raise IndexNotFound(f"{folder}: no such index; `lsr index SOURCE -o {folder}` builds one")
-    if not folder.is_dir():
-        raise IndexNotFound(f"{folder}: a file, not an index folder; `lsr index SOURCE -o INDEX` builds one")
-    found = manifests(folder)
-    if not found:
-        raise IndexNotFound(f"{folder}: holds no manifest, so it is no index; `lsr index SOURCE -o INDEX` builds one")
-    return found[max(found)]
-
-
-def manifests(folder: Path) -> dict[int, Path]:
-    """The manifests of a folder by generation."""
-    try:
-        return {int(match[1]): path for path in folder.iterdir() if (match := _NAME.fullmatch(path.name))}
-    except OSError as error:
-        raise unopened(folder, error) from None
-
-
-def generation_of(path: Path) -> int:
-    """The number in the name of a manifest, 0 for another name."""
-    match = _NAME.fullmatch(path.name)
-    return int(match[1]) if match else 0
-
-
-def _checksum(body: dict[str, Any]) -> str:
-    return xxhash.xxh3_128_hexdigest(
-        json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
-    )
-
-
-def _check_version(path: Path, body: dict[str, Any]) -> None:
-    version, oldest = body.get("format_version"), body.get("oldest_reader")
-    for value in (version, oldest):
-        if not (isinstance(value, list) and len(value) == 2 and all(type(part) is int for part in value)):
-            raise CorruptIndex(f"{path}: no format version in it; `lsr repair` it, build it again or restore a copy")
-    assert version is not None
-    assert oldest is not None
-    if tuple(oldest) > FORMAT_VERSION:
-        raise UnsupportedVersion(
-            f"{path.parent}: written in index format {version[0]}.{version[1]} by lsr {_shown(body)}; this lsr"
-            f" reads up to {FORMAT_VERSION[0]}.{FORMAT_VERSION[1]}: pip install --upgrade lsr-engine"
-        )
-    if tuple(version) < OLDEST_READ:
-        raise UnsupportedVersion(
-            f"{path.parent}: written in index format {version[0]}.{version[1]} by lsr {_shown(body)}; this lsr"
-            f" reads from {OLDEST_READ[0]}.{OLDEST_READ[1]} on: build it again"
-        )
-
-
-def _shown(body: dict[str, Any]) -> str:
-    """The version that a manifest says wrote it, fit for a message, whatever it says."""
-    return "".join(c if c.isprintable() else "?" for c in str(body.get("lsr_version"))[:_SHOWN])
+    """Whether a folder holds a manifest of an index: what `--overwrite` may replace."""
+    return holds(folder, INDEX)
 
 
 def _parse(body: dict[str, Any]) -> Manifest:
     encoder = body["encoder"]
-    return Manifest(
-        generation=_count(body["generation"]),
-        created=_text(body["created"]),
-        lsr_version=_text(body["lsr_version"]),
+    found = Manifest(
+        generation=count(body["generation"]),
+        created=text(body["created"]),
+        lsr_version=text(body["lsr_version"]),
         dim=_dim(body["dim"]),
-        engine=_text(body["engine"]),
+        engine=text(body["engine"]),
         encoder=None
         if encoder is None
         else EncoderEntry(
-            name=_text(encoder["name"]),
-            source=_text(encoder["source"]),
-            hash=_text(encoder["hash"]),
-            vocabulary_hash=_text(encoder["vocabulary_hash"]),
+            name=text(encoder["name"]),
+            source=text(encoder["source"]),
+            hash=text(encoder["hash"]),
+            vocabulary_hash=text(encoder["vocabulary_hash"]),
             reading=_mapping(encoder["reading"]),
-            term_weights=_text(encoder["term_weights"]),
+            term_weights=text(encoder["term_weights"]),
             policy=_mapping(encoder["policy"]) or {},
             files=file_entries(encoder["files"]),
         ),
         segments=tuple(
             SegmentEntry(
-                name=_plain(segment["name"]),
-                documents=_count(segment["documents"]),
-                nnz=_count(segment["nnz"]),
+                name=plain(segment["name"]),
+                documents=count(segment["documents"]),
+                nnz=count(segment["nnz"]),
                 scale=_scale(segment["scale"]),
-                block_size=_count(segment["block_size"]),
+                block_size=count(segment["block_size"]),
                 files=file_entries(segment["files"]),
                 curves=tuple(dict(curve) for curve in segment["curves"]),
-                deleted=_count(segment["deleted"]),
+                deleted=count(segment["deleted"]),
                 deletions=None if segment["deletions"] is None else file_entries([segment["deletions"]])[0],
             )
             for segment in body["segments"]
@@ -317,35 +210,38 @@ def _parse(body: dict[str, Any]) -> Manifest:
         texts=bool(body["texts"]),
         scale=_scale(body["scale"]),
         building=dict(body["building"]),
-        numbered=_count(body["numbered"]),
+        numbered=count(body["numbered"]),
         vocabulary=file_entries(body["vocabulary"]),
         source=dict(body["source"]),
         format_version=(body["format_version"][0], body["format_version"][1]),
     )
+    if broken := next((segment for segment in found.segments if segment.live < 0), None):
+        raise ValueError(f"{broken.deleted} deleted of {broken.documents} documents")
+    return found
 
 
 def file_entries(entries: list[dict[str, Any]]) -> tuple[FileEntry, ...]:
     """Entries from their JSON. Raises KeyError, TypeError or ValueError for what is none."""
     return tuple(
         FileEntry(
-            name=_plain(entry["name"]),
-            bytes=_count(entry["bytes"]),
-            dtype=_text(entry["dtype"]),
-            shape=tuple(_count(part) for part in entry["shape"]),
-            xxh3_128=_text(entry["xxh3_128"]),
+            name=plain(entry["name"]),
+            bytes=count(entry["bytes"]),
+            dtype=text(entry["dtype"]),
+            shape=tuple(count(part) for part in entry["shape"]),
+            xxh3_128=text(entry["xxh3_128"]),
         )
         for entry in entries
     )
 
 
-def _plain(name: Any) -> str:
+def plain(name: Any) -> str:
     """A name that cannot lead out of the folder."""
     if not (isinstance(name, str) and _PLAIN.fullmatch(name)) or _TAKEN.fullmatch(name.partition("/")[0]):
         raise ValueError(f"file name {name!r}")
     return name
 
 
-def _text(value: Any) -> str:
+def text(value: Any) -> str:
     if not isinstance(value, str):
         raise TypeError(f"text {value!r}")
     return value
@@ -361,7 +257,7 @@ def _scale(value: Any) -> float:
 
 
 def _dim(value: Any) -> int:
-    if not 1 <= _count(value) <= MAX_DIM:
+    if not 1 <= count(value) <= MAX_DIM:
         raise ValueError(f"dim {value!r}")
     return int(value)
 
@@ -372,7 +268,7 @@ def _mapping(value: Any) -> dict[str, Any] | None:
     return value
 
 
-def _count(value: Any) -> int:
+def count(value: Any) -> int:
     if type(value) is not int or not 0 <= value < 1 << 62:
         raise ValueError(f"count {value!r}")
     return value

@@ -198,20 +198,31 @@ class Ids:
             at += 1
         return None
 
+    def check(self) -> None:
+        """Raises `CorruptIndex` where an id is damaged, or that of two documents. Reads all of them."""
+        for row in range(len(self)):
+            if self.find(self[row]) != row:
+                raise CorruptIndex(f"the id of document {row} is damaged or given twice; run `lsr check --full`")
+
     def find_all(self, identifiers: Iterable[str]) -> npt.NDArray[np.int64]:
         """The rows of those ids that there are, in the order given."""
+        rows = self.find_each(identifiers)
+        return rows[rows >= 0]
+
+    def find_each(self, identifiers: Iterable[str]) -> npt.NDArray[np.int64]:
+        """The row of each id, -1 where there is none."""
         encoded = [identifier.encode("utf-8", "surrogatepass") for identifier in identifiers]
         hashes = np.fromiter(map(_hash, encoded), np.uint64, len(encoded))
         low = np.searchsorted(self._hashes, hashes).tolist()
         high = np.searchsorted(self._hashes, hashes, side="right").tolist()
-        found = []
-        for identifier, first, last in zip(encoded, low, high, strict=True):
-            for row in self._rows[first:last].tolist():
+        found = np.full(len(encoded), -1, np.int64)
+        for i, (identifier, first, last) in enumerate(zip(encoded, low, high, strict=True)):
+            for row in self._rows[first:last].tolist() if last > first else ():
                 if row < len(self):
                     start, end = self._offsets[row : row + 2].tolist()
                     if self._data[start:end].tobytes() == identifier:
-                        found.append(row)
-        return np.array(found, np.int64)
+                        found[i] = row
+        return found
 
 
 # -- texts -------------------------------------------------------------------------------------------------------------

@@ -9,7 +9,9 @@ from pathlib import Path
 
 from lsr.errors import CorruptIndex, StorageError
 
-__all__ = ["open_regular", "unopened"]
+__all__ = ["REMEDY", "open_regular", "unopened"]
+
+REMEDY = "`lsr repair` it, build it again or restore a copy"  # of an index that is damaged
 
 _FLAGS = os.O_RDONLY
 for _name in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "O_BINARY"):
@@ -25,8 +27,8 @@ def open_regular(path: Path) -> int:
     return descriptor
 
 
-def unopened(path: Path, error: OSError) -> StorageError:
-    """Why a file of an index cannot be read: something else than a file is in its place, or the system is to blame."""
+def unopened(path: Path, error: OSError, remedy: str = REMEDY) -> StorageError:
+    """Why a file cannot be read: something else than a file is in its place, or the system is to blame."""
     if error.errno in (errno.ELOOP, errno.EINVAL, errno.EISDIR, errno.ENXIO, errno.ENOTDIR):
-        return CorruptIndex(f"{path}: not a regular file; `lsr repair` it, build it again or restore a copy")
-    return StorageError(f"{path}: cannot be read ({error.strerror}); put that right, and open the index again")
+        return CorruptIndex(f"{path}: not a regular file; {remedy}")
+    return StorageError(f"{path}: cannot be read ({error.strerror}); put that right, and open it again")

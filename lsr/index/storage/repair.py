@@ -15,8 +15,9 @@ import lsr
 from lsr.errors import CorruptIndex, InvalidInput, LsrError
 from lsr.index.storage.check import check_generation
 from lsr.index.storage.commit import publish
+from lsr.index.storage.generations import manifests, newest
 from lsr.index.storage.locks import writing
-from lsr.index.storage.manifest import Manifest, manifests, newest
+from lsr.index.storage.manifest import INDEX, Manifest
 
 __all__ = ["Generation", "generations", "repair"]
 
@@ -33,7 +34,7 @@ class Generation:
 
 def generations(folder: Path) -> list[Generation]:
     """What an index folder holds, newest first, each checked fully. Raises `IndexNotFound`."""
-    newest(folder)
+    newest(folder, INDEX)
     return [_checked(folder, number, path) for number, path in sorted(manifests(folder).items(), reverse=True)]
 
 
@@ -54,7 +55,7 @@ def repair(folder: Path, generation: int) -> Manifest:
     Raises `InvalidInput` when there is no such generation, or it is the newest and sound, `CorruptIndex` when it is damaged
     itself, `UnsupportedVersion` when a newer lsr wrote the index, `IndexLocked` and `StorageError`; then nothing has changed.
     """
-    newest(folder)  # before a lock is made in a folder that is no index
+    newest(folder, INDEX)  # before a lock is made in a folder that is no index
     with writing(folder):
         found = manifests(folder)
         if generation not in found:

@@ -18,8 +18,8 @@ blocks_*, order_* see `blocks`
 ids_*, text_*     see `records`
 field_*           see `lsr.index.filters.columns`
 
-A segment never changes. Which of its documents were deleted since is told by a file beside it, written anew when more are: a
-bit for each row, the lowest of a byte first.
+A segment never changes. Which of its documents were deleted since is told by a file beside it, written anew when more are
+(`deletions`).
 """
 
 from __future__ import annotations
@@ -30,13 +30,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from lsr.errors import CorruptIndex
 from lsr.index.filters.columns import TABLE, TYPES, Column, Fields, FieldTable, prefix
 from lsr.index.filters.strings import Strings
-from lsr.index.storage.arrays import map_array
 from lsr.index.storage.blocks import BlockArrays, open_blocks
 from lsr.index.storage.manifest import SegmentEntry
-from lsr.index.storage.records import BLOCK, Ids, Texts
+from lsr.index.storage.records import BLOCK, Texts
+from lsr.index.storage.segment_arrays import SegmentArrays
 from lsr.limits import MAX_DOCUMENTS
 from lsr.sparse import term_type
 
@@ -45,9 +44,7 @@ __all__ = [
     "Lists",
     "Rows",
     "Segment",
-    "deletion_bits",
     "largest_codes",
-    "open_deletions",
     "window_count",
 ]
 
@@ -68,30 +65,6 @@ def largest_codes(row: Array) -> Array:
     return np.maximum.reduceat(row, np.arange(0, len(row), WINDOW)) if len(row) else np.zeros(1, row.dtype)
 
 
-def deletion_bits(rows: npt.NDArray[np.int64], documents: int) -> npt.NDArray[np.uint8]:
-    """The bits of deleted rows: uint8 [documents / 8, rounded up]."""
-    bits = np.zeros(documents, np.uint8)
-    bits[rows] = 1
-    return np.packbits(bits, bitorder="little")
-
-
-def open_deletions(folder: Path, entry: SegmentEntry) -> npt.NDArray[np.int64]:
-    """The rows of a segment that were deleted, rising. Raises `CorruptIndex` when the file does not fit the manifest."""
-    if entry.deletions is None:
-        if entry.deleted:
-            raise CorruptIndex(f"{folder}: no file says which of {entry.name} are deleted; restore a copy")
-        return np.zeros(0, np.int64)
-    bits = map_array(folder, entry.deletions)
-    if bits.dtype != np.uint8 or bits.shape != (-(-entry.documents // 8),):
-        raise CorruptIndex(
-            f"{folder / entry.deletions.name}: {bits.shape} of {bits.dtype} for {entry.documents:,} rows"
-        )
-    rows = np.flatnonzero(np.unpackbits(bits, bitorder="little"))
-    if len(rows) != entry.deleted or (len(rows) and rows[-1] >= entry.documents):
-        raise CorruptIndex(f"{folder / entry.deletions.name}: not the {entry.deleted:,} documents of the manifest")
-    return rows
-
-
 class Lists(NamedTuple):
     """The postings_* arrays."""
 
@@ -110,7 +83,7 @@ class Rows(NamedTuple):
     largest: Array
 
 
-class Segment:
+class Segment(SegmentArrays):
     """The mapped arrays of a segment.
 
     Opening checks everything that memory safety of the kernels rests on, at a cost that does not grow with the number
@@ -118,33 +91,32 @@ class Segment:
     """
 
     def __init__(self, folder: Path, entry: SegmentEntry, dim: int, texts: bool) -> None:
+        super().__init__(folder, entry.name, entry.files)
         self.entry = entry
-        self._where = folder / entry.name
-        self._arrays = {file.name.rpartition("/")[2]: map_array(folder, file) for file in entry.files}
         self.documents = n = entry.documents
         nnz = entry.nnz
         if n > MAX_DOCUMENTS:
-            raise self._corrupt("manifest", f"{n:,} documents, more than an index holds")
-        self.forward_indptr = self._take("forward_indptr", (n + 1,), np.int64)
-        self.forward_terms = self._take("forward_terms", (nnz,), term_type(dim))
-        self.forward_codes = self._take("forward_codes", (nnz,), np.uint8, np.uint16)
+            raise self.corrupt("manifest", f"{n:,} documents, more than an index holds")
+        self.forward_indptr = self.take("forward_indptr", (n + 1,), np.int64)
+        self.forward_terms = self.take("forward_terms", (nnz,), term_type(dim))
+        self.forward_codes = self.take("forward_codes", (nnz,), np.uint8, np.uint16)
         code_type = self.forward_codes.dtype.type
-        self._check_offsets("forward_indptr", self.forward_indptr, nnz)
+        self.check_offsets("forward_indptr", self.forward_indptr, nnz)
         self.lists = self._open_lists(n, code_type)
         self.rows = self._open_rows(n, code_type)
         for name, terms in (("postings_terms", self.lists.terms), ("dense_terms", self.rows.terms)):
             if len(terms) and (np.any(terms[1:] <= terms[:-1]) or int(terms[-1]) >= dim):
-                raise self._corrupt(name, "terms do not rise or lie outside the vocabulary")
+                raise self.corrupt(name, "terms do not rise or lie outside the vocabulary")
         self.blocks: BlockArrays | None = None
         self.rows_of = self.places_of = _NO_ORDER  # empty where documents are stored in the order of rows
         if entry.block_size:
-            self.rows_of = self._take("order_rows", (n,), np.uint32)
-            self.places_of = self._take("order_places", (n,), np.uint32)
+            self.rows_of = self.take("order_rows", (n,), np.uint32)
+            self.places_of = self.take("order_places", (n,), np.uint32)
             # As these are positions too: a permutation and its inverse.
             if n and (int(self.rows_of.max()) >= n or np.any(self.places_of[self.rows_of] != np.arange(n))):
-                raise self._corrupt("order_rows", "not an order of the documents")
-            self.blocks = open_blocks(self._take, self._check_offsets, self._corrupt, n, dim, entry.block_size)
-        self.ids = self._open_ids(n)
+                raise self.corrupt("order_rows", "not an order of the documents")
+            self.blocks = open_blocks(self.take, self.check_offsets, self.corrupt, n, dim, entry.block_size)
+        self.ids = self.open_ids(n)
         self.texts = self._open_texts(n) if texts else None
         self.fields = self._open_fields(n)
 
@@ -173,39 +145,33 @@ class Segment:
         return lengths[self.places_of] if len(self.places_of) else lengths
 
     def _open_lists(self, n: int, code_type: type[np.generic]) -> Lists:
-        terms = self._take("postings_terms", None, np.uint32)
-        docs = self._take("postings_docs", None, np.uint16)
-        codes = self._take("postings_codes", (len(docs),), code_type)
+        terms = self.take("postings_terms", None, np.uint32)
+        docs = self.take("postings_docs", None, np.uint16)
+        codes = self.take("postings_codes", (len(docs),), code_type)
         pieces = len(terms) * window_count(n)
-        offsets = self._take("postings_offsets", (pieces + 1,), np.int64)
-        self._check_offsets("postings_offsets", offsets, len(docs))
-        return Lists(terms, offsets, docs, codes, self._take("postings_largest", (pieces,), code_type))
+        offsets = self.take("postings_offsets", (pieces + 1,), np.int64)
+        self.check_offsets("postings_offsets", offsets, len(docs))
+        return Lists(terms, offsets, docs, codes, self.take("postings_largest", (pieces,), code_type))
 
     def _open_rows(self, n: int, code_type: type[np.generic]) -> Rows:
-        terms = self._take("dense_terms", None, np.uint32)
-        codes = self._take("dense_codes", (len(terms) * n,), code_type)
-        return Rows(terms, codes, self._take("dense_largest", (len(terms) * window_count(n),), code_type))
-
-    def _open_ids(self, n: int) -> Ids:
-        data = self._take("ids_bytes", None, np.uint8)
-        offsets = self._take("ids_offsets", (n + 1,), np.int64)
-        self._check_offsets("ids_offsets", offsets, len(data))
-        return Ids(data, offsets, self._take("ids_hashes", (n,), np.uint64), self._take("ids_rows", (n,), np.uint32))
+        terms = self.take("dense_terms", None, np.uint32)
+        codes = self.take("dense_codes", (len(terms) * n,), code_type)
+        return Rows(terms, codes, self.take("dense_largest", (len(terms) * window_count(n),), code_type))
 
     def _open_texts(self, n: int) -> Texts:
-        blocks = self._take("text_blocks", None, np.uint8)
-        offsets = self._take("text_offsets", (-(-n // BLOCK) + 1,), np.int64)
-        self._check_offsets("text_offsets", offsets, len(blocks))
+        blocks = self.take("text_blocks", None, np.uint8)
+        offsets = self.take("text_offsets", (-(-n // BLOCK) + 1,), np.int64)
+        self.check_offsets("text_offsets", offsets, len(blocks))
         return Texts(blocks, offsets, n)
 
     def _open_fields(self, n: int) -> Fields:
         """The columns of metadata; none in an index of vectors, or of documents without any."""
-        if TABLE not in self._arrays:
+        if TABLE not in self.arrays:
             return Fields()
         try:
-            table = FieldTable.from_bytes(self._take(TABLE, None, np.uint8).tobytes())
+            table = FieldTable.from_bytes(self.take(TABLE, None, np.uint8).tobytes())
         except ValueError as error:
-            raise self._corrupt(TABLE, f"cannot be read ({error})") from None
+            raise self.corrupt(TABLE, f"cannot be read ({error})") from None
         columns = [
             [self._open_column(prefix(number, kind), kind, whole, n) for kind, whole in entry.columns.items()]
             for number, entry in enumerate(table.fields)
@@ -217,29 +183,12 @@ class Segment:
         types = [np.dtype(TYPES[kind]).type]
         if kind == "string":
             types = [np.uint8, np.uint16, np.uint32]
-            data = self._take(f"{name}_strings", None, np.uint8)
-            offsets = self._take(f"{name}_offsets", None, np.int64)
-            self._check_offsets(f"{name}_offsets", offsets, len(data))
+            data = self.take(f"{name}_strings", None, np.uint8)
+            offsets = self.take(f"{name}_offsets", None, np.int64)
+            self.check_offsets(f"{name}_offsets", offsets, len(data))
             strings = Strings(data, offsets)
-        values = self._take(f"{name}_values", (n,) if whole else None, *types)
+        values = self.take(f"{name}_values", (n,) if whole else None, *types)
         if strings is not None and len(strings) > np.iinfo(values.dtype).max + 1:  # its places are compared with them
-            raise self._corrupt(f"{name}_values", f"holds {values.dtype} for {len(strings):,} strings")
-        rows = None if whole else self._take(f"{name}_rows", values.shape, np.uint32)
+            raise self.corrupt(f"{name}_values", f"holds {values.dtype} for {len(strings):,} strings")
+        rows = None if whole else self.take(f"{name}_rows", values.shape, np.uint32)
         return Column(kind, values, rows, strings)
-
-    def _take(self, name: str, shape: tuple[int, ...] | None, *types: type[np.generic]) -> Array:
-        array = self._arrays.get(name)
-        if array is None:
-            raise self._corrupt(name, "not in the manifest")
-        if array.dtype.type not in types:
-            raise self._corrupt(name, f"holds {array.dtype}")
-        if array.ndim != 1 or (shape is not None and array.shape != shape):
-            raise self._corrupt(name, f"has shape {array.shape} where {shape} fits the manifest")
-        return array
-
-    def _check_offsets(self, name: str, offsets: npt.NDArray[np.int64], end: int) -> None:
-        if len(offsets) == 0 or offsets[0] != 0 or offsets[-1] != end or np.any(offsets[1:] < offsets[:-1]):
-            raise self._corrupt(name, f"does not rise from 0 to {end}")
-
-    def _corrupt(self, name: str, what: str) -> CorruptIndex:
-        return CorruptIndex(f"{self._where / name}: {what}; `lsr repair` it, build it again or restore a copy")

@@ -1,0 +1,142 @@
+"""One generation of a token store, opened for reading: whose token vectors are where, and what they score."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from lsr.errors import CorruptIndex, InvalidInput, StoreMismatch
+from lsr.index.storage.deletions import open_deletions
+from lsr.index.storage.locks import Pin
+from lsr.rerank.codecs import StoredTokens
+from lsr.rerank.codecs.scoring import Floats
+from lsr.rerank.store.manifest import REMEDY, IndexIdentity, StoreManifest
+from lsr.rerank.store.reading import read_ahead
+from lsr.rerank.store.scoring import SegmentsScorer
+from lsr.rerank.store.segment import Left, TokenSegment, read_codec
+
+__all__ = ["Found", "StoreSnapshot", "check_belongs"]
+
+Rows = npt.NDArray[np.int64]
+
+
+class Found(NamedTuple):
+    """Where documents are: for each its segment and its row in there, int64 [n], -1 for those that are not in the store."""
+
+    segments: Rows
+    rows: Rows
+
+
+class StoreSnapshot:
+    """The documents of one generation. A document's row in the store is its segment's first row plus its row in there;
+    rows of documents that were deleted stay empty."""
+
+    def __init__(self, path: Path, manifest: StoreManifest, pin: Pin | None) -> None:
+        self.path, self.manifest, self._pin = path, manifest, pin
+        self.codec = read_codec(path, manifest.codec, manifest.dim, manifest.parameters)
+        if self.codec.bytes_per_token != manifest.bytes_per_token:
+            told = f"{manifest.bytes_per_token} bytes a token, where its codec has {self.codec.bytes_per_token}"
+            raise CorruptIndex(f"{path}: {told}; {REMEDY}")
+        self.parts = [
+            Left(entry, TokenSegment(path, entry, manifest.bytes_per_token), open_deletions(path, entry, REMEDY))
+            for entry in manifest.segments
+        ]
+        self._stored = [self.codec.over(part.segment.codes, part.segment.offsets) for part in self.parts]
+        self.firsts = np.cumsum([0, *(part.entry.documents for part in self.parts)], dtype=np.int64)
+
+    @property
+    def documents(self) -> int:
+        return sum(entry.live for entry in self.manifest.segments)
+
+    def find(self, ids: Sequence[str]) -> Found:
+        """Where the documents of these ids are."""
+        if isinstance(ids, str) or any(not isinstance(identifier, str) for identifier in ids):
+            raise InvalidInput("ids are a list of strings")
+        found = Found(np.full(len(ids), -1, np.int64), np.full(len(ids), -1, np.int64))
+        for number, part in enumerate(self.parts):
+            rows = part.segment.ids.find_each(ids)
+            there = rows >= 0
+            if part.entry.deleted:
+                there[there] = part.is_left[rows[there]]
+            found.segments[there], found.rows[there] = number, rows[there]
+        return found
+
+    def rows(self, ids: Sequence[str]) -> Rows:
+        """Their rows in the store, -1 for those that are not in it."""
+        segments, rows = self.find(ids)
+        return np.where(segments >= 0, self.firsts[segments] + rows, -1)
+
+    def tokens(self, rows: Rows) -> Rows:
+        """How many tokens the documents in some rows of the store have, which there must be."""
+        out = np.empty(len(rows), np.int64)
+        for number, places, inside in self.by_segment(rows):
+            offsets = self.parts[number].segment.offsets
+            out[places] = offsets[inside + 1] - offsets[inside]
+        return out
+
+    def scorer(self, query: npt.ArrayLike) -> SegmentsScorer:
+        """Scores rows of the store for a query, float32 [tokens, dim]."""
+        return SegmentsScorer([stored.query(query) for stored in self._scored], self)
+
+    @property
+    def _scored(self) -> list[StoredTokens]:
+        if self._stored:
+            return self._stored
+        nothing = np.zeros((0, self.codec.bytes_per_token), np.uint8)
+        return [self.codec.over(nothing, np.zeros(1, np.int64))]
+
+    def read_ahead(self, rows: Rows) -> None:
+        """Lets the system read the codes of the documents in some rows of the store, without waiting for it."""
+        for number, _, inside in self.by_segment(rows):
+            segment = self.parts[number].segment
+            read_ahead(segment.codes, segment.offsets[inside], segment.offsets[inside + 1])
+
+    def codes(self, rows: Rows) -> tuple[Rows, npt.NDArray[np.uint8]]:
+        """The codes of the documents in some rows of the store, in that order, and where each begins: int64 [n + 1]."""
+        offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(self.tokens(rows))])
+        out = np.empty((int(offsets[-1]), self.codec.bytes_per_token), np.uint8)
+        for number, places, inside in self.by_segment(rows):
+            segment = self.parts[number].segment
+            for place, row in zip(places.tolist(), inside.tolist(), strict=True):
+                start, end = segment.offsets[row : row + 2].tolist()
+                out[offsets[place] : offsets[place + 1]] = segment.codes[start:end]
+        return offsets, out
+
+    def decoded(self, rows: Rows) -> tuple[Rows, Floats]:
+        """The same as the codec decodes it."""
+        offsets, codes = self.codes(rows)
+        try:
+            return offsets, self.codec.decode(codes)
+        except InvalidInput as error:
+            raise CorruptIndex(f"{self.path}: {error}; {REMEDY}") from None
+
+    def by_segment(self, rows: Rows) -> list[tuple[int, Rows, Rows]]:
+        """For each segment that some rows of the store are in: its number, their places among `rows`, and rows in there."""
+        if len(rows) and not 0 <= int(rows.min()) <= int(rows.max()) < int(self.firsts[-1]):
+            raise InvalidInput(f"rows are from 0 to {int(self.firsts[-1]) - 1} in this store")
+        if len(self.parts) == 1:
+            return [(0, np.arange(len(rows)), rows)]
+        segments = np.searchsorted(self.firsts, rows, side="right") - 1
+        return [
+            (int(number), (places := np.flatnonzero(segments == number)), rows[places] - self.firsts[number])
+            for number in np.unique(segments)
+        ]
+
+
+def check_belongs(path: Path, manifest: StoreManifest, index: IndexIdentity | None, fingerprint: str | None) -> None:
+    """Raises `StoreMismatch` where a store was made for another index, or by another encoder; what is unknown fits."""
+    if index is not None and manifest.index is not None and not manifest.index.same(index):
+        raise StoreMismatch(
+            f"{path}: belongs to another index, of {manifest.index.created[:40]}, where this one is of {index.created[:40]};"
+            " build the token store again for this one"
+        )
+    encoder = manifest.encoder
+    if fingerprint is not None and encoder is not None and encoder.fingerprint != fingerprint:
+        raise StoreMismatch(
+            f"{path}: its token vectors are of the encoder {encoder.name[:200]!r} ({encoder.fingerprint[:12]}), not of"
+            f" {fingerprint[:12]}; load that one ({encoder.source[:200]}), or build the token store again with this one"
+        )
