@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from lsr.encoders.layouts.hugging_face_writing import write_hugging_face
-from lsr.encoders.layouts.sentence_transformers import MODULES
+from lsr.encoders.layouts.modules import MODULES
 from lsr.encoders.loading import BUNDLED, load_encoder
 from lsr.encoders.network.checkpoint import read_json
 from lsr.encoders.torch_engine import pretrained
