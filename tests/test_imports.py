@@ -23,6 +23,7 @@ FLOORS = [
     {"corpus", "run_file"},
     {"encoders"},
     {"index"},  # on a floor of its own: it may use encoders, and encoders never the index
+    {"rerank"},  # what an index found, scored again
     {"eval"},  # stands on all that it measures
     {"training"},  # measures what it trains
     {"cli"},
@@ -117,6 +118,7 @@ def test_no_kernel_imports_a_room_but_its_own() -> None:
         "index",
         "limits",
         "npz",
+        "rerank",
         "run_file",
         "sparse",
         "sparse_rules",

@@ -94,10 +94,6 @@ class OnnxVectorEngine(_OnnxNetwork):
     def __init__(self, side: VectorSide, threads: int | None = None) -> None:
         super().__init__(side.head.dim, threads)
         network = read_network(side.folder, head=False)
-        if (width := side.head.layers[0].weight.shape[1]) != network.hidden:
-            raise EncoderError(
-                f"{side.folder}: the projection takes {width} numbers, the transformer gives {network.hidden}"
-            )
         self._session = _session(_written(build_vector_graph(network, side.head), side.folder), "vectors", self.dim)
 
     def encode(self, ids: IdArray, lengths: IdArray, attended: IdArray) -> Sequence[npt.NDArray[np.float32]]:

@@ -64,7 +64,8 @@ def dense_layer(folder: Path, *, residual: bool = False) -> DenseLayer:
     name = class_name(str(config.get("activation_function", "Identity")))
     if name not in DENSE_ACTIVATIONS:
         raise EncoderError(f"{folder / 'config.json'}: activation_function {name} is not known")
-    weight = weights.tensor("linear.weight", None, None)
+    sizes = (config.get(name) for name in ("out_features", "in_features"))
+    weight = weights.tensor("linear.weight", *(size if type(size) is int else None for size in sizes))
     bias = weights.tensor("linear.bias", len(weight)) if config.get("bias", True) else np.zeros(len(weight), np.float32)
     activation = DENSE_ACTIVATIONS[name]
     if not config.get("use_residual"):

@@ -13,8 +13,8 @@ from typing import Any
 import torch
 import xxhash
 
-from lsr.encoders.hub import fetch, is_hub_id
-from lsr.errors import EncoderError, EncoderNotFound, InvalidInput, MissingExtra, one_line
+from lsr.encoders import hub
+from lsr.errors import EncoderError, InvalidInput, MissingExtra, one_line
 
 __all__ = ["checked_device", "fingerprint", "model_folder", "number_type", "open_model"]
 
@@ -41,13 +41,7 @@ def model_folder(model: str | Path, *, trust_remote_code: bool = False) -> Path:
 
     Raises `EncoderNotFound` where there is neither.
     """
-    folder = Path(model).expanduser()
-    if folder.is_dir():
-        return folder
-    name, _, revision = str(model).partition("@")
-    if not is_hub_id(name):
-        raise EncoderNotFound(f"no model {str(model)!r}: give the path of a folder, or a hub id (owner/name)")
-    return fetch(name, revision or None, trust_remote_code=trust_remote_code)[0]
+    return hub.model_folder(model, trust_remote_code=trust_remote_code)[0]
 
 
 def fingerprint(folder: Path) -> str:
