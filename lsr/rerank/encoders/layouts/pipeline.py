@@ -1,4 +1,4 @@
-"""Folders with a modules.json: PyLate's (Transformer, Dense), and those of sentence-transformers 6 (mask and norm as well)."""
+"""Folders with a modules.json: PyLate's (Transformer, Dense), and those of sentence-transformers 6 (mask and norm too)."""
 
 from __future__ import annotations
 
