@@ -2,7 +2,7 @@
 
     LsrError                       one line: what is wrong, where, and what to do
     ├── InvalidInput               a value given by the caller is out of range or of a wrong kind (also a ValueError)
-    │   └── InvalidVectors         sparse vectors break a rule of SparseVectors
+    │   └── InvalidVectors         vectors break a rule of SparseVectors or TokenVectors
     ├── CorpusError                a file of documents, vectors of others or queries cannot be read as given; names the place
     │   └── DuplicateId            two documents carry the same id
     ├── EncoderError               a model cannot be used
@@ -64,7 +64,7 @@ class InvalidInput(LsrError, ValueError):
 
 
 class InvalidVectors(InvalidInput):
-    """Sparse vectors break one of the rules that `SparseVectors` promises."""
+    """Vectors break one of the rules that `SparseVectors` or `TokenVectors` promises."""
 
 
 class CorpusError(LsrError):

@@ -38,11 +38,11 @@ def checked_dim(dim: int) -> int:
     return result
 
 
-def checked_weights(values: npt.ArrayLike) -> FloatArray:
+def checked_weights(values: npt.ArrayLike, name: str = "values") -> FloatArray:
     """As float32. Only numbers: numpy would parse strings, and drop the imaginary part of complex numbers."""
-    result = _as_array(values, "values")
+    result = _as_array(values, name)
     if result.dtype.kind not in "biuf":
-        raise InvalidVectors(f"values has type {result.dtype}: it must hold real numbers")
+        raise InvalidVectors(f"{name} has type {result.dtype}: it must hold real numbers")
     with np.errstate(over="ignore"):  # a weight above float32's range becomes inf, and is refused as such
         return np.ascontiguousarray(result, dtype=np.float32)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from functools import partial
 from itertools import chain, pairwise
 from typing import NamedTuple
@@ -11,6 +11,15 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from lsr.encoders.batching import (
+    FEW_TEXTS,
+    TEXTS_PER_TOKENIZATION,
+    Threads,
+    batches,
+    padded_lengths,
+    run_now,
+    start_of,
+)
 from lsr.encoders.idf import TokenCounts
 from lsr.encoders.model import Engine, Vector
 from lsr.encoders.rows import lexical, places_of_heaviest
@@ -24,15 +33,8 @@ IdArray = npt.NDArray[np.int64]
 
 # What becomes of a text that is longer than the network reads.
 LONG = ("truncate", "windows")
-# Texts are padded to a multiple of this, whatever their company, so that a text's vector never depends on it.
-LENGTH_STEP = 8
-# Texts are cut after this many characters for each token that the model reads, before they are tokenised.
-CHARACTERS_PER_TOKEN = 32
-TEXTS_PER_TOKENIZATION = 512
 # Texts of one call that are worked on at a time: enough of each length for full batches.
 TEXTS_PER_PART = 4096
-# So few texts are not worth a thread.
-FEW_TEXTS = 4
 
 
 class _Tokens(NamedTuple):
@@ -109,7 +111,7 @@ class DocumentEncoder:
         if isinstance(texts, str):
             raise InvalidInput("encode takes a list of texts, not one text: put it in a list")
         if len(texts) <= FEW_TEXTS:
-            return self._finished(self._start(texts, _run_now, counts is not None), counts)
+            return self._finished(self._start(texts, run_now, counts is not None), counts)
         size = max(TEXTS_PER_PART, self._engine.token_budget // 32)
         parts = (texts[first : first + size] for first in range(0, len(texts), size))
         return SparseVectors.concat(list(self.encode_parts(parts, counts)))
@@ -119,8 +121,8 @@ class DocumentEncoder:
     ) -> Iterator[SparseVectors]:
         """`encode` for each part. While one is computed the next is read, tokenised, and waits behind it for the workers."""
         with (
-            _Threads(self._engine.workers, "lsr-encode") as workers,
-            _Threads(1, "lsr-tokenize") as tokenizing,
+            Threads(self._engine.workers, "lsr-encode") as workers,
+            Threads(1, "lsr-tokenize") as tokenizing,
         ):
             waiting: Future[_Started] | None = None
             for texts in parts:  # read here: a source that blocks can be interrupted
@@ -146,7 +148,9 @@ class DocumentEncoder:
             for row, vector in zip(batch.tolist(), self._run(tokens, batch), strict=True):
                 rows[row] = vector
 
-        return _Started(tokens, rows, [submit(partial(encode_batch, b)) for b in self._batches(np.diff(tokens.starts))])
+        padded, engine = self._padded(np.diff(tokens.starts)), self._engine
+        chosen = batches(padded, engine.token_budget, mixes=engine.mixes)
+        return _Started(tokens, rows, [submit(partial(encode_batch, batch)) for batch in chosen])
 
     def _finished(self, started: _Started, counts: TokenCounts | None) -> SparseVectors:
         tokens, rows, batches = started
@@ -170,7 +174,7 @@ class DocumentEncoder:
         for start in range(0, len(texts), TEXTS_PER_TOKENIZATION):
             part = [self._prompt + valid_text(text) for text in texts[start : start + TEXTS_PER_TOKENIZATION]]
             cut = self.long == "truncate"
-            heads = [_head(text, self.max_length * CHARACTERS_PER_TOKEN) for text in part] if cut else part
+            heads = [start_of(text, self.max_length) for text in part] if cut else part
             with tokenizing:
                 encodings = self._tokenizer.encode_batch_fast(heads)
             found: list[list[int]] = []
@@ -198,22 +202,8 @@ class DocumentEncoder:
         found = [ids[~self._special[ids]] for ids in found]
         return np.concatenate([found[0], *(ids[self._overlap :] for ids in found[1:])])
 
-    def _batches(self, lengths: IdArray) -> list[IdArray]:
-        """Rows of windows of at most `token_budget` tokens with their padding, longest first."""
-        padded = self._padded(lengths)
-        order = np.argsort(-padded, kind="stable")
-        widths, batches, first = padded[order], [], 0
-        while first < len(order):
-            width = int(widths[first])
-            last = first + max(1, self._engine.token_budget // width)
-            if not self._engine.mixes:
-                last = min(last, int(np.searchsorted(-widths, -width, side="right")))
-            batches.append(order[first:last])
-            first = last
-        return batches
-
     def _padded(self, lengths: IdArray) -> IdArray:
-        return np.minimum(-(-lengths // LENGTH_STEP) * LENGTH_STEP, self.max_length)
+        return padded_lengths(lengths, self.max_length)
 
     def _run(self, tokens: _Tokens, batch: IdArray) -> Sequence[Vector]:
         """The vectors of some windows."""
@@ -245,29 +235,3 @@ class DocumentEncoder:
         indices = np.concatenate([np.zeros(0, self._id_type), *(terms for terms, _ in rows)])
         values = np.concatenate([np.zeros(0, np.float32), *(weights for _, weights in rows)])
         return SparseVectors(indptr=indptr, indices=indices, values=values, dim=self.dim)
-
-
-def _head(text: str, characters: int) -> str:
-    """The text, or its start up to a space: words stay whole, so it has the same tokens as far as it goes."""
-    if len(text) <= characters:
-        return text
-    end = text.rfind(" ", 0, characters)
-    return text if end < 0 else text[:end]
-
-
-class _Threads(ThreadPoolExecutor):
-    """Some threads. A failure, or Ctrl-C, drops what has not started."""
-
-    def __init__(self, threads: int, name: str) -> None:
-        super().__init__(threads, thread_name_prefix=name)
-
-    def __exit__(self, *_: object) -> None:
-        self.shutdown(cancel_futures=True)
-
-
-def _run_now(work: Callable[[], None]) -> Future[None]:
-    """What a pool of threads does, without one."""
-    done: Future[None] = Future()
-    work()
-    done.set_result(None)
-    return done

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from lsr.encoders.document import DocumentEncoder
 from lsr.encoders.idf import TokenCounts
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Encoder", "Settings"]
 
+E = TypeVar("E")
 ENGINES = ("onnx", "torch")
 PRECISIONS = {"onnx": ("fp32", "int8"), "torch": ("fp32", "bf16", "fp16")}
 
@@ -57,6 +58,31 @@ class Settings:
     def on_cpu(self) -> bool:
         """Whether the CPU is the only device."""
         return self.device is None or set([self.device] if isinstance(self.device, str) else self.device) == {"cpu"}
+
+    def made(self, onnx: Callable[[], E], torch: Callable[..., E]) -> E:
+        """The engine that these settings ask for: by `onnx` wherever that knows the network, unless another is named.
+
+        Raises `MissingExtra` where only torch would know it and is not there.
+        """
+        from lsr.encoders.network import UnsupportedNetwork
+
+        # A list of devices is for torch.
+        fits = self.device in (None, "cpu") and self.precision not in ("bf16", "fp16")
+        if self.engine == "onnx" or (self.engine is None and fits):
+            try:
+                return onnx()
+            except UnsupportedNetwork as error:
+                if self.engine == "onnx" or self.precision == "int8":
+                    raise
+                if find_spec("torch") is None:
+                    raise MissingExtra("torch", "torch", f"{error}: encoding with it") from None
+        names = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16", None: None}
+        return torch(
+            device=self.device,
+            dtype=names[self.precision],
+            threads=self.threads,
+            trust_remote_code=self.trust_remote_code,
+        )
 
 
 class Encoder:
@@ -265,7 +291,6 @@ class Encoder:
         return self._engines[key]
 
     def _made(self, side: NetworkSide | OnnxSide) -> Engine:
-        from lsr.encoders.network import UnsupportedNetwork
         from lsr.encoders.onnx_engine import OnnxEngine, onnx_bytes
         from lsr.encoders.rows import selection
 
@@ -277,26 +302,17 @@ class Encoder:
                 return OnnxEngine(side.model(), side.chosen, settings.threads)
             except EncoderError as error:
                 raise EncoderError(f"{side.where}: {error}") from None
-        # A list of devices is for torch.
-        fits = settings.device in (None, "cpu") and settings.precision not in ("bf16", "fp16")
-        if settings.engine == "onnx" or (settings.engine is None and fits):
-            try:
-                return OnnxEngine(onnx_bytes(side, self._precision()), selection(side), settings.threads)
-            except UnsupportedNetwork as error:
-                if settings.engine == "onnx" or self._precision() == "int8":
-                    raise
-                if find_spec("torch") is None:
-                    raise MissingExtra("torch", "torch", f"{error}: encoding with it") from None
-        from lsr.encoders.torch_engine import TorchEngine
+        precision = self._precision()
 
-        names = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16", None: None}
-        return TorchEngine(
-            side,
-            device=settings.device,
-            dtype=names[settings.precision],
-            threads=settings.threads,
-            trust_remote_code=settings.trust_remote_code,
-        )
+        def onnx() -> Engine:
+            return OnnxEngine(onnx_bytes(side, precision), selection(side), settings.threads)
+
+        def torch(**options: Any) -> Engine:
+            from lsr.encoders.torch_engine import TorchEngine
+
+            return TorchEngine(side, **options)
+
+        return settings.made(onnx, torch)
 
     def _precision(self) -> str:
         return self._settings.precision or "fp32"

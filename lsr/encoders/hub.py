@@ -10,10 +10,20 @@ from typing import Any
 
 from lsr.errors import EncoderError, EncoderNotFound, MissingExtra, one_line
 
-__all__ = ["fetch", "is_hub_id", "upload"]
+__all__ = ["fetch", "is_hub_id", "model_folder", "upload"]
 
 # What an encoder can be made of. Weights of other libraries, pictures and training logs stay where they are.
-WANTED = ["*.json", "*.txt", "*.safetensors", "*.npy", "*.model", "model.onnx", "query_model.onnx", "README.md"]
+WANTED = [
+    "*.json",
+    "*.txt",
+    "*.safetensors",
+    "*.npy",
+    "*.model",
+    "artifact.metadata",
+    "model.onnx",
+    "query_model.onnx",
+    "README.md",
+]
 CODE = ["*.py"]  # only for those who trust it
 OLD_WEIGHTS = ["pytorch_model*.bin"]
 UNWANTED = ["onnx/*", "openvino/*", "checkpoint-*/*", "runs/*", "*.h5", "*.msgpack"]
@@ -22,6 +32,34 @@ UNWANTED = ["onnx/*", "openvino/*", "checkpoint-*/*", "runs/*", "*.h5", "*.msgpa
 def is_hub_id(name: str) -> bool:
     """Whether it has the form of a hub id: owner/name."""
     return re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", name) is not None
+
+
+def model_folder(
+    model: str | Path,
+    revision: str | None = None,
+    *,
+    trust_remote_code: bool = False,
+    local_files_only: bool = False,
+) -> tuple[Path, str]:
+    """The folder of that name, or the one that the hub gives for owner/name or owner/name@revision, and what the model is
+    known by: its absolute path, or hub id@commit.
+
+    Raises `EncoderNotFound` where there is neither.
+    """
+    try:
+        folder = Path(model).expanduser()
+        found = folder.is_dir()
+    except (OSError, RuntimeError, ValueError):  # too long a name; ~somebody who is not known here
+        found = False
+    if found:
+        return folder, str(folder.absolute())
+    name, _, named = str(model).partition("@")
+    if not is_hub_id(name):
+        raise EncoderNotFound(f"no model {str(model)[:200]!r}: give the path of a folder, or a hub id (owner/name)")
+    fetched, commit = fetch(
+        name, revision or named or None, trust_remote_code=trust_remote_code, local_files_only=local_files_only
+    )
+    return fetched, f"{name}@{commit}"
 
 
 def fetch(

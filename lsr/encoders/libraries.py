@@ -13,10 +13,10 @@ from typing import Any
 import torch
 import xxhash
 
-from lsr.encoders.hub import fetch, is_hub_id
-from lsr.errors import EncoderError, EncoderNotFound, InvalidInput, MissingExtra, one_line
+from lsr.encoders.hub import model_folder
+from lsr.errors import EncoderError, InvalidInput, MissingExtra, one_line
 
-__all__ = ["checked_device", "fingerprint", "model_folder", "named", "open_model"]
+__all__ = ["checked_device", "fingerprint", "named", "open_model"]
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 # The classes of sentence-transformers, and what a model of each is called here.
@@ -34,20 +34,6 @@ PASSED_OVER = ("onnx", "openvino")
 # A line of transformers' report on loading.
 LACKING = re.compile(r"^(\S+)\s+\|\s*(?:MISSING|MISMATCH)", re.MULTILINE)
 CHUNK = 1 << 22
-
-
-def model_folder(model: str | Path, *, trust_remote_code: bool = False) -> Path:
-    """The folder of that name, or the one that the hub gives for owner/name or owner/name@revision.
-
-    Raises `EncoderNotFound` where there is neither.
-    """
-    folder = Path(model).expanduser()
-    if folder.is_dir():
-        return folder
-    name, _, revision = str(model).partition("@")
-    if not is_hub_id(name):
-        raise EncoderNotFound(f"no model {str(model)!r}: give the path of a folder, or a hub id (owner/name)")
-    return fetch(name, revision or None, trust_remote_code=trust_remote_code)[0]
 
 
 def fingerprint(folder: Path) -> str:
@@ -96,14 +82,14 @@ def named(
 ) -> tuple[Path, str, torch.device, torch.dtype]:
     """The model that arguments name: its folder, what it is called, and the device and type it is to run in.
 
-    Raises `InvalidInput` for one that is out of range, and as `model_folder` does.
+    Raises `InvalidInput` for one that is out of range, and as `hub.model_folder` does.
     """
     for what, value in (("batch", batch), ("max_length", max_length)):
         if value is not None and value < 1:
             raise InvalidInput(f"{what} is {value}: it must be 1 or more")
     there = checked_device(device)
     dtype = _number_type(precision, there)
-    folder = model_folder(model, trust_remote_code=trust_remote_code)
+    folder, _ = model_folder(model, trust_remote_code=trust_remote_code)
     return folder, folder.resolve().name if Path(model).is_dir() else str(model), there, dtype
 
 

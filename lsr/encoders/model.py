@@ -1,5 +1,7 @@
 """What a learned sparse model is, whatever folder it came from: two sides over one vocabulary.
 
+Transformers whose tokens keep a vector each (`VectorSide`) are run by the same engines: lsr.rerank makes models of them.
+
 A side is a table (`TableSide`: presence of a token x its weight, no network) or a network (`NetworkSide`: a transformer and a
 head). The heads are those of Nguyen et al., "A Unified Framework for Learned Sparse Retrieval" (2023), section 3, and the
 sparse autoencoder of Wen et al., "Beyond Matryoshka" (2025).
@@ -26,11 +28,16 @@ __all__ = [
     "Model",
     "NetworkSide",
     "OnnxSide",
+    "ResidualLayer",
     "Selection",
     "Side",
     "TableSide",
     "TokenHead",
+    "TransformerSide",
     "Vector",
+    "VectorEngine",
+    "VectorHead",
+    "VectorSide",
     "VocabularyHead",
     "parts_of",
 ]
@@ -80,6 +87,13 @@ class DenseLayer:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ResidualLayer(DenseLayer):
+    """A dense layer whose input, times `residual` [out, in], is added to what the activation gives."""
+
+    residual: npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, kw_only=True)
 class TokenHead:
     """MLP: each position weighs its own token (DeepCT, uniCOIL, DeepImpact, TILDEv2); the last layer has one output.
 
@@ -114,23 +128,53 @@ Head = VocabularyHead | TokenHead | AutoencoderHead
 
 
 @dataclass(frozen=True, kw_only=True)
-class NetworkSide:
-    """A transformer with a head. `folder` is a Hugging Face folder: config.json, weights, tokenizer.
+class VectorHead:
+    """ColBERT: each position gives a vector, its hidden state through the layers (Khattab and Zaharia 2020, section 3.2).
 
-    `max_length` counts tokens with special ones. `dropped` are terms that never leave the model (OpenSearch zeroes the
-    special tokens, sentence-transformers keeps them). `prompt` is put before each text.
+    `unit` divides each vector by its norm.
+    """
+
+    layers: tuple[DenseLayer, ...]
+    unit: bool = True
+
+    @property
+    def dim(self) -> int:
+        return len(self.layers[-1].weight)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransformerSide:
+    """A transformer and how it reads texts. `folder` is a Hugging Face folder: config.json, weights, tokenizer.
+
+    `max_length` counts tokens with special ones. `prompt` is put before each text.
     """
 
     folder: Path
     tokenizer_json: str
-    head: Head
-    dim: int
     max_length: int
     positions: int  # the largest max_length that the network takes
+    prompt: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkSide(TransformerSide):
+    """A transformer with a head that gives terms.
+
+    `dropped` are terms that never leave the model (OpenSearch zeroes the special tokens, sentence-transformers keeps them).
+    """
+
+    head: Head
+    dim: int
     dropped: tuple[int, ...] = ()
     top_terms: int | None = None  # None keeps all
-    prompt: str = ""
     table: npt.NDArray[np.float32] | None = None  # [dim]: keeps only terms that stand in the text, times their entry
+
+
+@dataclass(frozen=True, kw_only=True)
+class VectorSide(TransformerSide):
+    """A transformer whose positions keep a vector each."""
+
+    head: VectorHead
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -222,3 +266,21 @@ class Engine(Protocol):
 
     def positions(self, ids: npt.NDArray[np.int64], terms: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """For one text, ids [L], the position that gave each of the terms: the first one with the largest logit."""
+
+
+class VectorEngine(Protocol):
+    """Runs a `VectorSide` on batches of token ids; `token_budget`, `workers` and `mixes` as those of `Engine`. Thread-safe.
+
+    `ids` is int64 [B, L], padded with anything after `lengths` int64 [B]. Positions see the first `attended` int64 [B] ones
+    only; those between `attended` and `lengths` see but are not seen: the mask tokens that a ColBERT expands queries with.
+    """
+
+    dim: int
+    token_budget: int
+    workers: int
+    mixes: bool
+
+    def encode(
+        self, ids: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64], attended: npt.NDArray[np.int64]
+    ) -> Sequence[npt.NDArray[np.float32]]:
+        """Of each text the vectors float32 [L, dim] of its positions; those after its length mean nothing."""

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from threading import Lock
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from lsr.encoders.model import NetworkSide, Selection, Vector, VocabularyHead
+from lsr.encoders.model import NetworkSide, Selection, Vector, VectorSide, VocabularyHead
 from lsr.encoders.network import (
     Calibration,
     Network,
     build_graph,
     build_probe,
+    build_vector_graph,
     check_head,
     read_network,
     with_positions,
@@ -23,14 +25,28 @@ from lsr.encoders.rows import token_rows, vocabulary_rows
 from lsr.errors import EncoderError, InvalidInput, one_line
 from lsr.processors import available_cores
 
-__all__ = ["OnnxEngine", "calibrate", "onnx_bytes"]
+__all__ = ["OnnxEngine", "OnnxVectorEngine", "calibrate", "onnx_bytes"]
 
 IdArray = npt.NDArray[np.int64]
 OUTPUTS = {"vocabulary": "logits", "tokens": "weights", "latents": "latents"}
 LARGEST_MODEL = (1 << 31) - (1 << 20)  # bytes: an ONNX file is one protocol buffer
 
 
-class OnnxEngine:
+class _OnnxNetwork:
+    """What the engines of ONNX Runtime have in common."""
+
+    # Tokens of a batch, padding included. Short texts share the fixed cost of a run; more gives no speed, takes memory.
+    token_budget = 1024
+    mixes = False
+
+    def __init__(self, dim: int, threads: int | None) -> None:
+        if threads is not None and threads < 1:
+            raise InvalidInput(f"threads is {threads}: it must be 1 or more")
+        self.dim = dim
+        self.workers = threads or available_cores()
+
+
+class OnnxEngine(_OnnxNetwork):
     """An `Engine` on an ONNX model of the form that lsr.encoders.network.graph writes.
 
     The vector of a text is a function of that text alone when batches hold texts of one padded length, as
@@ -39,18 +55,11 @@ class OnnxEngine:
     Raises `EncoderError` when ONNX Runtime refuses the model, or it was made for something else.
     """
 
-    # Tokens of a batch, padding included. Short texts share the fixed cost of a run; more gives no speed, takes memory.
-    token_budget = 1024
-    mixes = False
-
     def __init__(self, model: bytes, chosen: Selection, threads: int | None = None) -> None:
-        if threads is not None and threads < 1:
-            raise InvalidInput(f"threads is {threads}: it must be 1 or more")
-        self.dim = chosen.dim
-        self.workers = threads or available_cores()
+        super().__init__(chosen.dim, threads)
         self._selection = chosen
         self._model = model
-        self._session = _session(model, chosen)
+        self._session = _session(model, OUTPUTS[chosen.kind], chosen.dim)
         self._inspector: Any = None
         self._lock = Lock()
 
@@ -71,9 +80,25 @@ class OnnxEngine:
             raise InvalidInput("with sum pooling a term comes from all positions, and none can be named")
         with self._lock:
             if self._inspector is None:
-                self._inspector = _session(with_positions(self._model), self._selection)
+                self._inspector = _session(with_positions(self._model), OUTPUTS[self._selection.kind], self.dim)
         found: IdArray = _run(self._inspector, ["positions"], _one(ids))[0][0]
         return found[terms]
+
+
+class OnnxVectorEngine(_OnnxNetwork):
+    """A `VectorEngine` on the graph of a Hugging Face folder; the vectors of a text are a function of it alone, as above.
+
+    Raises `UnsupportedNetwork` for an architecture that has no graph, `EncoderError` as `onnx_bytes`.
+    """
+
+    def __init__(self, side: VectorSide, threads: int | None = None) -> None:
+        super().__init__(side.head.dim, threads)
+        network = read_network(side.folder, head=False)
+        self._session = _session(_written(build_vector_graph(network, side.head), side.folder), "vectors", self.dim)
+
+    def encode(self, ids: IdArray, lengths: IdArray, attended: IdArray) -> Sequence[npt.NDArray[np.float32]]:
+        (vectors,) = _run(self._session, None, {"input_ids": ids, "lengths": attended})
+        return list(vectors)
 
 
 def onnx_bytes(side: NetworkSide, precision: str) -> bytes:
@@ -89,9 +114,7 @@ def onnx_bytes(side: NetworkSide, precision: str) -> bytes:
     proto = build_graph(
         network, side.head, calibration=calibrate(network, side.dropped) if precision == "int8" else None
     )
-    if proto.ByteSize() > LARGEST_MODEL:
-        raise EncoderError(f"{side.folder}: larger than the 2 GB of an ONNX model; use engine='torch'")
-    return bytes(proto.SerializeToString())
+    return _written(proto, side.folder)
 
 
 def calibrate(network: Network, dropped: Sequence[int], *, texts: int = 100, length: int = 126) -> Calibration:
@@ -111,11 +134,17 @@ def calibrate(network: Network, dropped: Sequence[int], *, texts: int = 100, len
     return Calibration(center=z.mean(0).astype(np.float32), spread=z.std(0).astype(np.float32))
 
 
+def _written(proto: Any, folder: Path) -> bytes:
+    if proto.ByteSize() > LARGEST_MODEL:
+        raise EncoderError(f"{folder}: larger than the 2 GB of an ONNX model; use engine='torch'")
+    return bytes(proto.SerializeToString())
+
+
 def _one(ids: IdArray) -> dict[str, IdArray]:
     return {"input_ids": ids[None], "lengths": np.array([len(ids)], np.int64)}
 
 
-def _session(model: bytes, chosen: Selection) -> Any:
+def _session(model: bytes, output: str, dim: int) -> Any:
     """A session of one thread: batches run side by side, without a barrier after each operation."""
     if b"location" in model and _has_external_data(model):
         raise EncoderError("the model names weights in other files, which lsr never reads; save it as one file")
@@ -126,12 +155,10 @@ def _session(model: bytes, chosen: Selection) -> Any:
         raise EncoderError(f"ONNX Runtime cannot read the document model ({one_line(error)})") from None
     names = [value.name for value in session.get_inputs()]
     outputs = [value.name for value in session.get_outputs()]
-    if names != ["input_ids", "lengths"] or outputs[:1] != [OUTPUTS[chosen.kind]] or found is None:
+    if names != ["input_ids", "lengths"] or outputs[:1] != [output] or found is None:
         raise EncoderError(f"the document model maps {names} to {outputs}: it was not written by lsr export")
-    if found != str(chosen.dim):
-        raise EncoderError(
-            f"the document model has {found} terms, its tokenizer {chosen.dim}: they do not belong together"
-        )
+    if found != str(dim):
+        raise EncoderError(f"the document model has {found} terms, its tokenizer {dim}: they do not belong together")
     return session
 
 

@@ -18,6 +18,7 @@ __all__ = [
     "model_max_length",
     "read_tokenizer_json",
     "special_ids",
+    "special_token",
     "tokenizing",
     "unknown_id",
     "valid_text",
@@ -102,8 +103,14 @@ def model_max_length(folder: Path) -> int | None:
     return found if type(found) is int and 0 < found < 1 << 30 else None
 
 
-def _settings(folder: Path) -> dict[str, Any]:
-    path = folder / "tokenizer_config.json"
+def special_token(folder: Path, kind: str) -> str | None:
+    """The token that the tokenizer's settings name as its "mask", "eos" ...; None when they name none."""
+    found = _settings(folder, "special_tokens_map.json") | _settings(folder)
+    return _named(found, f"{kind}_token", "") or None
+
+
+def _settings(folder: Path, name: str = "tokenizer_config.json") -> dict[str, Any]:
+    path = folder / name
     if not path.is_file():
         return {}
     try:

@@ -4,17 +4,27 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from copy import copy
 from itertools import pairwise
 from pathlib import Path
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from lsr.encoders.model import NetworkSide, Selection, TokenHead, Vector, VocabularyHead, parts_of
+from lsr.encoders.model import (
+    AutoencoderHead,
+    NetworkSide,
+    Selection,
+    TokenHead,
+    Vector,
+    VectorHead,
+    VectorSide,
+    VocabularyHead,
+    parts_of,
+)
 from lsr.encoders.rows import selection, token_rows
 from lsr.encoders.torch_head import activated, largest_logits, latents, pooled_activations, through, token_weights
 from lsr.errors import EncoderError, InvalidInput, MissingExtra, one_line
@@ -23,9 +33,10 @@ from lsr.sparse import term_type
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["TorchEngine", "pretrained", "silent"]
+__all__ = ["TorchEngine", "TorchNetwork", "pretrained", "silent"]
 
 IdArray = npt.NDArray[np.int64]
+T = TypeVar("T")
 
 DTYPES = ("float32", "bfloat16", "float16")
 # Tokens of a batch, padding included.
@@ -35,7 +46,68 @@ TOKENS_ON_GPU = 1 << 16
 STREAMS = 2
 
 
-class TorchEngine:
+class TorchNetwork:
+    """What the engines of torch have in common: replicas of a network, and work that is halved when memory ends."""
+
+    mixes = True
+
+    def __init__(
+        self,
+        side: NetworkSide | VectorSide,
+        dim: int,
+        device: str | Sequence[str] | None,
+        dtype: str | None,
+        threads: int | None,
+        trust_remote_code: bool,
+    ) -> None:
+        torch = _torch()
+        if threads is not None:
+            if threads < 1:
+                raise InvalidInput(f"threads is {threads}: it must be 1 or more")
+            torch.set_num_threads(threads)
+        devices = _devices(device)
+        self.dim = dim
+        self.token_budget = TOKENS_ON_GPU if devices[0].startswith("cuda") else TOKENS_ON_CPU
+        kind = _dtype(dtype, devices[0])
+        self._folder = side.folder
+        replicas = [_Replica(side, _loaded(side, trust_remote_code), name, kind) for name in devices]
+        lanes = [lane for replica in replicas for lane in replica.lanes()]
+        self.workers = len(lanes)
+        self._free: SimpleQueue[_Replica] = SimpleQueue()
+        for lane in lanes:
+            self._free.put(lane)
+
+    def _work(self, work: Callable[..., list[T]], *arrays: IdArray) -> list[T]:
+        """What the work with a replica gives for each text of the arrays [B, ...], in its stream."""
+        torch = _torch()
+        with self._replica() as replica:
+            try:
+                with replica.in_stream():
+                    return work(replica, *arrays)
+            except torch.cuda.OutOfMemoryError:
+                pass  # what the failed batch held, also in the frame below, is let go when the exception is
+        torch.cuda.empty_cache()
+        texts, length = arrays[0].shape
+        if texts == 1:
+            raise EncoderError(
+                f"{self._folder}: the GPU has not the memory for one text of {length:,} tokens; lower max_length, or use "
+                "device='cpu'"
+            )
+        half = texts // 2
+        self.token_budget = min(self.token_budget, half * length)
+        parts = ([array[:half] for array in arrays], [array[half:] for array in arrays])
+        return [found for part in parts for found in self._work(work, *part)]
+
+    @contextlib.contextmanager
+    def _replica(self) -> Iterator[_Replica]:
+        replica = self._free.get()
+        try:
+            yield replica
+        finally:
+            self._free.put(replica)
+
+
+class TorchEngine(TorchNetwork):
     """An `Engine` on transformers. Thread-safe. A batch that does not fit in a GPU's memory is halved, and so are later ones.
 
     device: one, or several ("cuda:0", ["cuda:0", "cuda:1"], "cuda:all"); the CPU when None.
@@ -47,8 +119,6 @@ class TorchEngine:
     own that nobody trusts, or has not the head that the side names, `InvalidInput` for a device or dtype that is not there.
     """
 
-    mixes = True
-
     def __init__(
         self,
         side: NetworkSide,
@@ -58,46 +128,17 @@ class TorchEngine:
         threads: int | None = None,
         trust_remote_code: bool = False,
     ) -> None:
-        torch = _torch()
-        if threads is not None:
-            if threads < 1:
-                raise InvalidInput(f"threads is {threads}: it must be 1 or more")
-            torch.set_num_threads(threads)
-        devices = _devices(device)
-        self.dim = side.dim
-        self.token_budget = TOKENS_ON_GPU if devices[0].startswith("cuda") else TOKENS_ON_CPU
-        kind = _dtype(dtype, devices[0])
-        self._folder, self._chosen = side.folder, selection(side)
-        replicas = [_Replica(side, _loaded(side, trust_remote_code), name, kind) for name in devices]
-        lanes = [lane for replica in replicas for lane in replica.lanes()]
-        self.workers = len(lanes)
-        self._free: SimpleQueue[_Replica] = SimpleQueue()
-        for lane in lanes:
-            self._free.put(lane)
+        super().__init__(side, side.dim, device, dtype, threads, trust_remote_code)
+        self._chosen = selection(side)
 
     def encode(self, ids: IdArray, lengths: IdArray) -> Sequence[Vector]:
-        torch = _torch()
-        with self._replica() as replica:
-            try:
-                return self._vectors(replica, ids, lengths)
-            except torch.cuda.OutOfMemoryError:
-                pass  # what the failed batch held, also in the frame below, is let go when the exception is
-        torch.cuda.empty_cache()
-        if len(ids) == 1:
-            raise EncoderError(
-                f"{self._folder}: the GPU has not the memory for one text of {ids.shape[1]:,} tokens; lower max_length, or "
-                "use device='cpu'"
-            )
-        half = len(ids) // 2
-        self.token_budget = min(self.token_budget, half * ids.shape[1])
-        return [*self.encode(ids[:half], lengths[:half]), *self.encode(ids[half:], lengths[half:])]
+        return self._work(self._vectors, ids, lengths)
 
     def _vectors(self, replica: _Replica, ids: IdArray, lengths: IdArray) -> list[Vector]:
-        with replica.in_stream():
-            output = replica.output(ids, lengths)
-            if self._chosen.kind == "tokens":
-                return token_rows(ids, lengths, output.float().cpu().numpy(), self._chosen)
-            return _rows(output, self._chosen)
+        output = replica.output(ids, lengths)
+        if self._chosen.kind == "tokens":
+            return token_rows(ids, lengths, output.float().cpu().numpy(), self._chosen)
+        return _rows(output, self._chosen)
 
     def positions(self, ids: IdArray, terms: IdArray) -> IdArray:
         """For one text, ids [L], the position that gave each term; -1 for latents, which come from the whole text."""
@@ -113,21 +154,13 @@ class TorchEngine:
                 return np.array(found, np.int64)
             return replica.positions(ids, terms)
 
-    @contextlib.contextmanager
-    def _replica(self) -> Iterator[_Replica]:
-        replica = self._free.get()
-        try:
-            yield replica
-        finally:
-            self._free.put(replica)
-
 
 class _Replica:
     """The network on one device, and a stream of work there."""
 
-    def __init__(self, side: NetworkSide, model: Any, device: str, dtype: Any) -> None:
+    def __init__(self, side: NetworkSide | VectorSide, model: Any, device: str, dtype: Any) -> None:
         torch = _torch()
-        self.side, self.device = side, device
+        self.folder, self.head, self.device = side.folder, side.head, device
         self.weight: Any = None
         self.bias: Any = None
         if isinstance(side.head, VocabularyHead):
@@ -162,13 +195,23 @@ class _Replica:
         """Pooled and not yet activated logits [B, V], weights [B, L] or latents [B, D]."""
         torch = _torch()
         with torch.inference_mode():
-            hidden, states, real = self._hidden(ids, lengths)
-            head = self.side.head
+            hidden, states, real = self._hidden(ids, lengths, lengths)
+            head = self.head
             if isinstance(head, VocabularyHead):
                 return self._vocabulary(head, hidden, states, real)
             if isinstance(head, TokenHead):
                 return token_weights(head, hidden)
+            assert isinstance(head, AutoencoderHead)
             return latents(head, hidden, real)
+
+    def vectors(self, ids: IdArray, lengths: IdArray, attended: IdArray) -> torch.Tensor:
+        """A vector a position, float32 [B, L, dim]."""
+        torch = _torch()
+        head = self.head
+        assert isinstance(head, VectorHead)
+        with torch.inference_mode():
+            vectors = through(head.layers, self._hidden(ids, lengths, attended)[0])
+            return torch.nn.functional.normalize(vectors, dim=-1) if head.unit else vectors
 
     def _vocabulary(
         self, head: VocabularyHead, hidden: torch.Tensor, states: torch.Tensor, real: torch.Tensor
@@ -190,12 +233,13 @@ class _Replica:
 
     def positions(self, ids: IdArray, terms: IdArray) -> IdArray:
         torch = _torch()
-        head = self.side.head
+        head = self.head
         assert isinstance(head, VocabularyHead)
         if head.pooling == "cls":
             return np.zeros(len(terms), np.int64)
         with torch.inference_mode():
-            hidden, states, _ = self._hidden(ids[None], np.array([len(ids)], np.int64))
+            length = np.array([len(ids)], np.int64)
+            hidden, states, _ = self._hidden(ids[None], length, length)
             rows = torch.from_numpy(terms).to(self.device)
             logits = hidden[0].float() @ self.weight[rows].float().T
             if head.importance:
@@ -204,16 +248,19 @@ class _Replica:
             found: IdArray = logits.argmax(0).cpu().numpy()
             return found
 
-    def _hidden(self, ids: IdArray, lengths: IdArray) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def _hidden(
+        self, ids: IdArray, lengths: IdArray, attended: IdArray
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """What the head reads [B, L, E], what the transformer puts out [B, L, H] (the same but for a masked language model
-        with more heads: it costs the memory of all layers), and which positions are real [B, L]."""
+        with more heads: it costs the memory of all layers), and which positions are attended to [B, L]."""
         torch = _torch()
-        head = self.side.head
+        head = self.head
         both = isinstance(head, VocabularyHead) and bool(head.importance or head.quality)
         asked = {"output_hidden_states": True} if both else {}
-        real = np.arange(ids.shape[1]) < lengths[:, None]
-        padded = np.where(real, ids, self.padding)  # some models count positions by what is no padding
-        mask = torch.from_numpy(real).to(self.device)
+        places = np.arange(ids.shape[1])
+        # Some models count positions by what is no padding.
+        padded = np.where(places < lengths[:, None], ids, self.padding)
+        mask = torch.from_numpy(places < attended[:, None]).to(self.device)
         try:
             output = self.model(
                 input_ids=torch.from_numpy(padded).to(self.device),
@@ -224,9 +271,7 @@ class _Replica:
             raise
         # Of transformers, torch and the model's own code: settings that nothing checked before.
         except Exception as error:
-            raise EncoderError(
-                f"{self.side.folder}: transformers cannot run the model ({one_line(error)[:300]})"
-            ) from None
+            raise EncoderError(f"{self.folder}: transformers cannot run the model ({one_line(error)[:300]})") from None
         hidden = output.logits if self.weight is not None else output.last_hidden_state
         return hidden, (output.hidden_states[-1] if both else hidden), mask
 
@@ -265,7 +310,7 @@ def _dtype(name: str | None, device: str) -> Any:
     return getattr(torch, name)
 
 
-def _loaded(side: NetworkSide, trust_remote_code: bool) -> Any:
+def _loaded(side: NetworkSide | VectorSide, trust_remote_code: bool) -> Any:
     """The model of the side's folder, float32."""
     model, missing = pretrained(
         side.folder, head=isinstance(side.head, VocabularyHead), trust_remote_code=trust_remote_code

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from lsr.encoders.model import AutoencoderHead, DenseLayer, TokenHead, parts_of
+from lsr.encoders.model import AutoencoderHead, DenseLayer, ResidualLayer, TokenHead, parts_of
 
 if TYPE_CHECKING:
     import torch
@@ -151,7 +151,10 @@ def through(layers: Sequence[DenseLayer], x: torch.Tensor) -> torch.Tensor:
     """x through dense layers, in float32."""
     x = x.float()
     for layer in layers:
-        x = _dense(x, layer.weight, layer.bias, layer.activation)
+        y = _dense(x, layer.weight, layer.bias, layer.activation)
+        if isinstance(layer, ResidualLayer):
+            y = y + _dense(x, layer.residual, np.zeros_like(layer.bias), "identity")
+        x = y
     return x
 
 

@@ -8,25 +8,34 @@ if TYPE_CHECKING:
     from lsr.rerank.bounds import DocumentErrors, best_by_bounds, document_errors, score_errors
     from lsr.rerank.codecs import CODECS, Codec, QueryScorer, StoredTokens, codec_class
     from lsr.rerank.cross_encoder import CrossEncoderReranker
+    from lsr.rerank.encoders import MultiVectorEncoder, load_multivector_encoder
     from lsr.rerank.fusion import fused
     from lsr.rerank.policies import Policy, Reranked, rerank
     from lsr.rerank.stage import FunctionReranker, TextReranker
+    from lsr.rerank.store import CodecReport, TokenStore, codec_report
+    from lsr.rerank.token_vectors import TokenVectors
 
 __all__ = [
     "CODECS",
     "Codec",
+    "CodecReport",
     "CrossEncoderReranker",
     "DocumentErrors",
     "FunctionReranker",
+    "MultiVectorEncoder",
     "Policy",
     "QueryScorer",
     "Reranked",
     "StoredTokens",
     "TextReranker",
+    "TokenStore",
+    "TokenVectors",
     "best_by_bounds",
     "codec_class",
+    "codec_report",
     "document_errors",
     "fused",
+    "load_multivector_encoder",
     "rerank",
     "score_errors",
 ]
@@ -35,18 +44,24 @@ __all__ = [
 _HOME = {
     "CODECS": "lsr.rerank.codecs",
     "Codec": "lsr.rerank.codecs",
+    "CodecReport": "lsr.rerank.store",
     "CrossEncoderReranker": "lsr.rerank.cross_encoder",
     "DocumentErrors": "lsr.rerank.bounds",
     "FunctionReranker": "lsr.rerank.stage",
+    "MultiVectorEncoder": "lsr.rerank.encoders",
     "Policy": "lsr.rerank.policies",
     "QueryScorer": "lsr.rerank.codecs",
     "Reranked": "lsr.rerank.policies",
     "StoredTokens": "lsr.rerank.codecs",
     "TextReranker": "lsr.rerank.stage",
+    "TokenStore": "lsr.rerank.store",
+    "TokenVectors": "lsr.rerank.token_vectors",
     "best_by_bounds": "lsr.rerank.bounds",
     "codec_class": "lsr.rerank.codecs",
+    "codec_report": "lsr.rerank.store",
     "document_errors": "lsr.rerank.bounds",
     "fused": "lsr.rerank.fusion",
+    "load_multivector_encoder": "lsr.rerank.encoders",
     "rerank": "lsr.rerank.policies",
     "score_errors": "lsr.rerank.bounds",
 }

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lsr.encoders.hub import model_folder
 from lsr.encoders.layouts.hugging_face_writing import write_hugging_face
-from lsr.encoders.layouts.sentence_transformers import MODULES
-from lsr.encoders.libraries import model_folder
+from lsr.encoders.layouts.modules import MODULES
 from lsr.encoders.loading import BUNDLED, load_encoder
 from lsr.encoders.network.checkpoint import read_json
 from lsr.encoders.torch_engine import pretrained
@@ -74,7 +74,7 @@ def _folder(name: str, scratch: Path) -> Path:
         if not folder.is_dir():
             write_hugging_face(load_encoder(name).model, folder)
         return folder
-    folder = model_folder(name)
+    folder, _ = model_folder(name)
     if (folder / "config.json").is_file():
         return folder
     if (folder / MODULES).is_file():  # older models of sentence-transformers keep the transformer in 0_Transformer

@@ -10,19 +10,19 @@ from typing import Any
 import numpy as np
 import xxhash
 
-from lsr.encoders.layouts import hugging_face, lsr_folder, sentence_transformers
+from lsr.encoders.layouts import hugging_face, lsr_folder, modules, sentence_transformers
 from lsr.encoders.layouts.files import PRECISIONS
 from lsr.encoders.layouts.onnx_folder import DESCRIPTION, read_onnx_folder, write_onnx_folder
 from lsr.encoders.layouts.policies import with_policies
 from lsr.encoders.layouts.writing import NoPlace, write_sentence_transformers
-from lsr.encoders.model import Model, NetworkSide, OnnxSide, Side, VocabularyHead
+from lsr.encoders.model import Model, NetworkSide, OnnxSide, Side, TransformerSide, VectorSide, VocabularyHead
 from lsr.encoders.network.checkpoint import weight_files
 from lsr.errors import EncoderError, InvalidInput, OutputExists
 
-__all__ = ["is_model", "model_of", "read_model", "write_model"]
+__all__ = ["fingerprint", "is_model", "model_of", "read_model", "write_model"]
 
 # A folder with one of these is meant to be a model.
-MARKS = (DESCRIPTION, lsr_folder.HEAD, sentence_transformers.MODULES, "config.json")
+MARKS = (DESCRIPTION, lsr_folder.HEAD, modules.MODULES, "config.json")
 LAYOUTS = ("sentence-transformers", "lsr")  # that a model with weights can be written in
 
 
@@ -41,7 +41,7 @@ def read_model(folder: Path, source: str) -> Model:
             return replace(read_onnx_folder(folder), source=source)
         if (folder / lsr_folder.HEAD).is_file():
             query, document = lsr_folder.read_sides(folder)
-        elif (folder / sentence_transformers.MODULES).is_file():
+        elif (folder / modules.MODULES).is_file():
             query, document = with_policies(folder, *sentence_transformers.read_sides(folder))
         else:
             query, document = hugging_face.read_sides(folder)
@@ -60,7 +60,7 @@ def model_of(query: Side, document: Side, *, name: str, source: str) -> Model:
             f"{source}: its queries have {query.dim} terms, its documents {document.dim}: not of one model"
         )
     return Model(
-        name=name, source=source, query=query, document=document, fingerprint=lambda: _fingerprint(query, document)
+        name=name, source=source, query=query, document=document, fingerprint=lambda: fingerprint(query, document)
     )
 
 
@@ -99,11 +99,11 @@ def _refused(side: NetworkSide) -> bytes:
     )
 
 
-def _fingerprint(*sides: Side) -> str:
-    """xxh3-128 in hex over all that the vectors depend on, length limits apart."""
+def fingerprint(*sides: Side | VectorSide, **further: Any) -> str:
+    """xxh3-128 in hex over all that the vectors of the sides depend on, length limits apart, and `further` settings."""
     digest = xxhash.xxh3_128()
     for side in sides:
-        if isinstance(side, NetworkSide):
+        if isinstance(side, TransformerSide):
             for path in [side.folder / "config.json", *weight_files(side.folder)]:
                 with path.open("rb") as file:
                     while part := file.read(1 << 22):
@@ -114,6 +114,8 @@ def _fingerprint(*sides: Side) -> str:
         settings = {name: value for name, value in vars(side).items() if name not in skipped}
         digest.update(side.tokenizer_json.encode())
         digest.update(json.dumps(settings, default=_plain, sort_keys=True).encode())
+    if further:
+        digest.update(json.dumps(further, sort_keys=True).encode())
     return digest.hexdigest()
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lsr.encoders.model import NetworkSide
+from lsr.encoders.model import TransformerSide
 from lsr.encoders.network.checkpoint import SHARDED, read_safetensors, weight_files
 from lsr.errors import EncoderError
 
@@ -23,7 +23,7 @@ TOKENIZER_FILES = ("tokenizer_config.json", "special_tokens_map.json", "vocab.tx
 PRECISIONS = {"fp32": "float32", "fp16": "float16"}
 
 
-def transformer_files(side: NetworkSide, precision: str | None = None) -> Contents:
+def transformer_files(side: TransformerSide, precision: str | None = None) -> Contents:
     """config.json, weights and tokenizer of a side: weights as they are, or in "fp32" or "fp16".
 
     Raises `EncoderError` when a weight is too large for it.

@@ -9,14 +9,23 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lsr.encoders.model import DenseLayer, Head, NetworkSide, Side, TableSide, TokenHead, VocabularyHead
+from lsr.encoders.model import (
+    DenseLayer,
+    Head,
+    NetworkSide,
+    Side,
+    TableSide,
+    TokenHead,
+    TransformerSide,
+    VocabularyHead,
+)
 from lsr.encoders.network.checkpoint import Checkpoint, Config, read_config
 from lsr.encoders.tables import binary, read_idf_json, read_token_weights_txt
 from lsr.encoders.tokenizer import model_max_length, read_tokenizer_json
 from lsr.encoders.vocabulary import Vocabulary
 from lsr.errors import EncoderError
 
-__all__ = ["IDF", "TOKEN_WEIGHTS", "binary_side", "network_side", "read_sides"]
+__all__ = ["IDF", "TOKEN_WEIGHTS", "binary_side", "network_side", "read_sides", "transformer_side"]
 
 IDF, TOKEN_WEIGHTS = "idf.json", "query_token_weights.txt"
 # Models whose positions begin after the id of padding, which takes their first places.
@@ -69,6 +78,22 @@ def network_side(
 
     `shared` is another side of the same folder: its head is used, so that both are seen to be one network.
     """
+    side = transformer_side(folder, max_length=max_length, lowercase=lowercase, prompt=prompt)
+    vocabulary = read_config(folder).size("vocab_size")
+    dim = vocabulary if isinstance(head, VocabularyHead | TokenHead) else len(head.weight)
+    return NetworkSide(
+        **vars(side), head=shared.head if shared is not None else head, dim=dim, dropped=dropped, table=table
+    )
+
+
+def transformer_side(
+    folder: Path, *, max_length: Any = None, lowercase: bool = False, prompt: str = ""
+) -> TransformerSide:
+    """The transformer of a folder with its tokenizer. `max_length` None is what the tokenizer names, at most what the network
+    takes.
+
+    Raises `EncoderError` when the two are not of one model, or the network does not take so many tokens.
+    """
     config = read_config(folder)
     positions = _positions(config)
     if max_length is None:
@@ -80,26 +105,13 @@ def network_side(
     tokens = Vocabulary(tokenizer_json).dim
     if lowercase:
         tokenizer_json = _lowercased(tokenizer_json)
-    if tokens > vocabulary:
-        raise EncoderError(
-            f"{folder}: the tokenizer has {tokens} tokens, the model {vocabulary}; they are not of one model"
-        )
     # Some models pad their vocabulary to a round number; a larger gap is another model's tokenizer.
-    if vocabulary - tokens > max(128, vocabulary // 64):
+    if tokens > vocabulary or vocabulary - tokens > max(128, vocabulary // 64):
         raise EncoderError(
             f"{folder}: the tokenizer has {tokens} tokens, the model {vocabulary}; they are not of one model"
         )
-    dim = vocabulary if isinstance(head, VocabularyHead | TokenHead) else len(head.weight)
-    return NetworkSide(
-        folder=folder,
-        tokenizer_json=tokenizer_json,
-        head=shared.head if shared is not None else head,
-        dim=dim,
-        max_length=max_length,
-        positions=positions,
-        dropped=dropped,
-        prompt=prompt,
-        table=table,
+    return TransformerSide(
+        folder=folder, tokenizer_json=tokenizer_json, max_length=max_length, positions=positions, prompt=prompt
     )
 
 

@@ -16,12 +16,21 @@ import numpy.typing as npt
 from lsr.encoders.layouts.files import Contents, json_bytes, special_names, tensor_bytes, transformer_files
 from lsr.encoders.layouts.onnx_folder import write_files
 from lsr.encoders.layouts.policies import policy_files
-from lsr.encoders.model import AutoencoderHead, Head, Model, NetworkSide, TableSide, VocabularyHead
+from lsr.encoders.model import (
+    AutoencoderHead,
+    DenseLayer,
+    Head,
+    Model,
+    NetworkSide,
+    ResidualLayer,
+    TableSide,
+    VocabularyHead,
+)
 from lsr.encoders.tables import idf_json_text, token_weights_text
 from lsr.encoders.vocabulary import Vocabulary
 from lsr.errors import EncoderError
 
-__all__ = ["NoPlace", "write_sentence_transformers"]
+__all__ = ["NoPlace", "dense_files", "write_sentence_transformers"]
 
 MODELS = "sentence_transformers.models"
 SPARSE = "sentence_transformers.sparse_encoder.models"
@@ -164,17 +173,7 @@ def _autoencoder_steps(head: AutoencoderHead, precision: str | None) -> list[tup
     if head.unit:
         steps.append(unit)
     for layer in head.before:
-        if layer.activation not in DENSE_ACTIVATIONS:
-            raise NoPlace(f"a dense layer with {layer.activation}")
-        out, inner = layer.weight.shape
-        config = {
-            "in_features": inner,
-            "out_features": out,
-            "bias": True,
-            "activation_function": f"torch.nn.modules.{DENSE_ACTIVATIONS[layer.activation]}",
-        }
-        weights = tensor_bytes({"linear.weight": layer.weight, "linear.bias": layer.bias}, precision)
-        steps.append((f"{MODELS}.Dense", {"config.json": json_bytes(config), "model.safetensors": weights}))
+        steps.append((f"{MODELS}.Dense", dense_files(layer, precision)))
     if head.unit_after:
         steps.append(unit)
     config = {"input_dim": width, "hidden_dim": dim, "k": head.top, "k_aux": 0, "normalize": head.normalize}
@@ -188,6 +187,27 @@ def _autoencoder_steps(head: AutoencoderHead, precision: str | None) -> list[tup
     files["model.safetensors"] = tensor_bytes(tensors, precision)
     steps.append((f"{SPARSE}.SparseAutoEncoder", files))
     return steps
+
+
+def dense_files(layer: DenseLayer, precision: str | None = None, **further: str) -> Contents:
+    """The files of a Dense module, with further settings."""
+    if layer.activation not in DENSE_ACTIVATIONS:
+        raise NoPlace(f"a dense layer with {layer.activation}")
+    out, inner = layer.weight.shape
+    biased = bool(layer.bias.any())
+    config = {
+        "in_features": inner,
+        "out_features": out,
+        "bias": biased,
+        "activation_function": f"torch.nn.modules.{DENSE_ACTIVATIONS[layer.activation]}",
+        **further,
+    }
+    tensors = {"linear.weight": layer.weight} | ({"linear.bias": layer.bias} if biased else {})
+    if isinstance(layer, ResidualLayer):
+        config["use_residual"] = True
+        if out != inner:  # otherwise it is the input itself
+            tensors["residual.weight"] = layer.residual
+    return {"config.json": json_bytes(config), "model.safetensors": tensor_bytes(tensors, precision)}
 
 
 def _table_step(side: TableSide, limit: int) -> tuple[str, Contents]:

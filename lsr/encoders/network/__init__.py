@@ -5,7 +5,7 @@ from __future__ import annotations
 from lsr.encoders.network.checkpoint import Checkpoint, read_config
 from lsr.encoders.network.families import read_network
 from lsr.encoders.network.form import Network, UnsupportedNetwork
-from lsr.encoders.network.graph import build_graph, build_probe, check_head, with_positions
+from lsr.encoders.network.graph import build_graph, build_probe, build_vector_graph, check_head, with_positions
 from lsr.encoders.network.head import Calibration
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "UnsupportedNetwork",
     "build_graph",
     "build_probe",
+    "build_vector_graph",
     "check_head",
     "read_config",
     "read_network",

@@ -2,7 +2,8 @@
 
     input_ids int64 [B, L] ─┬─ embeddings ─ layers ─┬─ MLM transform ─ vocabulary head ─ logits  float32 [B, V]
     lengths   int64 [B] ────┘                       ├─ token head ──────────────────── weights float32 [B, L]
-                                                    └─ pooling ─ sparse autoencoder ── latents float32 [B, D]
+                                                    ├─ pooling ─ sparse autoencoder ── latents float32 [B, D]
+                                                    └─ vector head ─────────────────── vectors float32 [B, L, D]
 
     vocabulary head, for each slice of the vocabulary:  logits [C, B, L] ─ max over L ─ [C, B]
 
@@ -17,16 +18,25 @@ The vocabulary head (lsr.encoders.network.head) is most of the work, so it decid
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from lsr.encoders.model import AutoencoderHead, Head, TokenHead, VocabularyHead
+from lsr.encoders.model import (
+    AutoencoderHead,
+    DenseLayer,
+    Head,
+    ResidualLayer,
+    TokenHead,
+    VectorHead,
+    VocabularyHead,
+)
 from lsr.encoders.network.form import Layer, Network, Rotary, UnsupportedNetwork
 from lsr.encoders.network.head import Calibration, FloatHead, IntegerHead, VocabularyProduct
 from lsr.encoders.network.onnx_graph import Graph, Value
 
-__all__ = ["build_graph", "build_probe", "check_head", "with_positions"]
+__all__ = ["build_graph", "build_probe", "build_vector_graph", "check_head", "with_positions"]
 
 FAR = np.float32(-1e9)  # added to attention scores of padded positions: exp gives exactly 0
 
@@ -64,8 +74,21 @@ def build_graph(network: Network, head: Head, *, calibration: Calibration | None
             name, shape, dim = "latents", ["B", len(head.weight)], len(head.weight)
             result = _latents(graph, head, hidden, real)
     graph.add("Identity", result, name=name)
-    inputs: list[Value] = [("input_ids", TensorProto.INT64, ["B", "L"]), ("lengths", TensorProto.INT64, ["B"])]
-    return graph.model(inputs, [(name, TensorProto.FLOAT, shape)], dim)
+    return graph.model(_inputs(), [(name, TensorProto.FLOAT, shape)], dim)
+
+
+def build_vector_graph(network: Network, head: VectorHead) -> Any:
+    """An onnx.ModelProto that gives a vector a position, float32 [B, L, dim].
+
+    `lengths` counts the positions that are seen; those after them see, but are not seen.
+    """
+    from onnx import TensorProto
+
+    graph = Graph()
+    words = graph.add("Gather", graph.weight(network.words), "input_ids")
+    vectors = _through(graph, head.layers, _body(graph, network, words, _real_positions(graph)))
+    graph.add("Identity", _unit(graph, vectors) if head.unit else vectors, name="vectors")
+    return graph.model(_inputs(), [("vectors", TensorProto.FLOAT, ["B", "L", head.dim])], head.dim)
 
 
 def check_head(head: Head, where: object) -> None:
@@ -85,8 +108,7 @@ def build_probe(network: Network) -> Any:
     size = network.words.shape[1]
     one = np.ones(size, np.float32)
     graph.add("Identity", graph.norm(hidden, one, 0 * one, network.transform.norm.epsilon), name="z")
-    inputs: list[Value] = [("input_ids", TensorProto.INT64, ["B", "L"]), ("lengths", TensorProto.INT64, ["B"])]
-    return graph.model(inputs, [("z", TensorProto.FLOAT, ["B", "L", size])], network.vocabulary)
+    return graph.model(_inputs(), [("z", TensorProto.FLOAT, ["B", "L", size])], network.vocabulary)
 
 
 def with_positions(model: bytes) -> bytes:
@@ -108,6 +130,12 @@ def with_positions(model: bytes) -> bytes:
     nodes.append(helper.make_node("Transpose", ["positions_by_term"], ["positions"], perm=[1, 0]))
     proto.graph.output.append(helper.make_tensor_value_info("positions", TensorProto.INT64, ["B", "V"]))
     return bytes(proto.SerializeToString())
+
+
+def _inputs() -> list[Value]:
+    from onnx import TensorProto
+
+    return [("input_ids", TensorProto.INT64, ["B", "L"]), ("lengths", TensorProto.INT64, ["B"])]
 
 
 def _real_positions(graph: Graph) -> str:
@@ -228,9 +256,7 @@ def _first_position(graph: Graph, x: str) -> str:
 
 def _token_weights(graph: Graph, head: TokenHead, hidden: str) -> str:
     """One weight a position [B, L]."""
-    for layer in head.layers:
-        hidden = graph.activation(layer.activation, graph.linear(hidden, layer.weight, layer.bias))
-    weights = graph.add("Squeeze", hidden, graph.constant([2]))
+    weights = graph.add("Squeeze", _through(graph, head.layers, hidden), graph.constant([2]))
     return graph.activation("log1p_relu", weights) if head.log1p else weights
 
 
@@ -248,8 +274,7 @@ def _latents(graph: Graph, head: AutoencoderHead, hidden: str, real: str) -> str
         x = graph.add("Div", total, count)
     if head.unit:
         x = _unit(graph, x)
-    for layer in head.before:
-        x = graph.activation(layer.activation, graph.linear(x, layer.weight, layer.bias))
+    x = _through(graph, head.before, x)
     if head.unit_after:
         x = _unit(graph, x)
     if head.normalize:  # torch's deviation divides by n - 1
@@ -262,6 +287,17 @@ def _latents(graph: Graph, head: AutoencoderHead, hidden: str, real: str) -> str
     return graph.linear(x, head.weight, head.latent_bias)
 
 
+def _through(graph: Graph, layers: Sequence[DenseLayer], x: str) -> str:
+    """x [..., in] through dense layers."""
+    for layer in layers:
+        y = graph.activation(layer.activation, graph.linear(x, layer.weight, layer.bias))
+        if isinstance(layer, ResidualLayer):
+            y = graph.add("Add", y, graph.linear(x, layer.residual, None))
+        x = y
+    return x
+
+
 def _unit(graph: Graph, x: str) -> str:
-    norm = graph.add("ReduceL2", x, graph.constant([1]), keepdims=1)
+    """x [..., D] divided by its norm."""
+    norm = graph.add("ReduceL2", x, graph.constant([-1]), keepdims=1)
     return graph.add("Div", x, graph.add("Max", norm, graph.constant(1e-12, np.float32)))
