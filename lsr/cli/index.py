@@ -60,6 +60,14 @@ def index(
             show_default=False,
         ),
     ] = None,
+    multivector: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODEL",
+            help="Also keep token vectors of this ColBERT (a folder, or a hub id), for lsr search --rerank maxsim.",
+            show_default=False,
+        ),
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an index that is there.")] = False,
     resume: Annotated[
         bool, typer.Option("--resume", help="Keep what is done when interrupted, and go on from there.")
@@ -69,6 +77,11 @@ def index(
     from lsr.cli.progress import showing_progress
     from lsr.index import Index
 
+    tokens = None
+    if multivector is not None:  # before anything is built
+        from lsr.rerank import index_tokens, load_multivector_encoder
+
+        tokens = load_multivector_encoder(multivector, device=device)
     with showing_progress() as progress:
         built = Index.build(
             source,
@@ -92,7 +105,13 @@ def index(
             progress=progress,
         )
     say_built(built)
-    note(f'Next: lsr search {output} "your question"')
+    if tokens is not None:
+        with showing_progress() as progress:
+            store = index_tokens(built, tokens, progress=progress)
+        facts = store.info()
+        note(f"{facts['tokens']:,} token vectors of {facts['documents']:,} documents, {facts['bytes'] / 1e6:,.1f} MB")
+    how = "" if tokens is None else " --rerank maxsim"
+    note(f'Next: lsr search {output} "your question"{how}')
 
 
 def read_sample(file: str) -> SparseVectors | list[str]:

@@ -50,7 +50,8 @@ def search(
         str,
         typer.Option(
             metavar="MODEL",
-            help="A second stage: none, or a cross-encoder (a folder, or a hub id), which reads the stored texts.",
+            help="A second stage: none; maxsim, by the token vectors of lsr index --multivector; or a cross-encoder, a folder"
+            " or a hub id, which reads the stored texts.",
         ),
     ] = "none",
     candidates: Annotated[
@@ -78,7 +79,7 @@ def search(
     from lsr.index import Index
 
     opened = Index.open(index)
-    stage = _stage(rerank, candidates)
+    stage = _stage(opened, rerank, candidates)
     answers = _answers(opened, _asked(query or [], queries), k, 1.0 if exact else recall, filter_, stage)
     if run is not None:
         from lsr.run_file import write_run
@@ -105,12 +106,14 @@ def _asked(arguments: list[str], file: str | None) -> Iterator[tuple[str, str]]:
     yield from ((query.id, query.text) for query in read_queries(file))
 
 
-def _stage(name: str, candidates: int) -> Reranker | None:
+def _stage(index: Index, name: str, candidates: int) -> Reranker | None:
     """The second stage of that name."""
     if name == "none":
         return None
-    from lsr.rerank import CrossEncoderReranker
+    from lsr.rerank import CrossEncoderReranker, MaxSimReranker, Policy
 
+    if name == "maxsim":
+        return MaxSimReranker.of(index, Policy(kappa=candidates))
     return CrossEncoderReranker(name, candidates=candidates)
 
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from lsr.rerank.stage import FunctionReranker, TextReranker
     from lsr.rerank.store import CodecReport, TokenStore, codec_report
     from lsr.rerank.token_vectors import TokenVectors
+    from lsr.rerank.two_stages import MaxSimReranker, index_tokens
 
 __all__ = [
     "CODECS",
@@ -22,6 +23,7 @@ __all__ = [
     "CrossEncoderReranker",
     "DocumentErrors",
     "FunctionReranker",
+    "MaxSimReranker",
     "MultiVectorEncoder",
     "Policy",
     "QueryScorer",
@@ -35,6 +37,7 @@ __all__ = [
     "codec_report",
     "document_errors",
     "fused",
+    "index_tokens",
     "load_multivector_encoder",
     "rerank",
     "score_errors",
@@ -48,6 +51,7 @@ _HOME = {
     "CrossEncoderReranker": "lsr.rerank.cross_encoder",
     "DocumentErrors": "lsr.rerank.bounds",
     "FunctionReranker": "lsr.rerank.stage",
+    "MaxSimReranker": "lsr.rerank.two_stages",
     "MultiVectorEncoder": "lsr.rerank.encoders",
     "Policy": "lsr.rerank.policies",
     "QueryScorer": "lsr.rerank.codecs",
@@ -61,6 +65,7 @@ _HOME = {
     "codec_report": "lsr.rerank.store",
     "document_errors": "lsr.rerank.bounds",
     "fused": "lsr.rerank.fusion",
+    "index_tokens": "lsr.rerank.two_stages",
     "load_multivector_encoder": "lsr.rerank.encoders",
     "rerank": "lsr.rerank.policies",
     "score_errors": "lsr.rerank.bounds",
