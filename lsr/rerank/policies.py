@@ -32,7 +32,7 @@ import numpy.typing as npt
 from lsr.errors import InvalidInput
 from lsr.rerank.codecs.scoring import Exit, QueryScorer
 
-__all__ = ["Policy", "Reranked", "Scorer", "kept_candidates", "rerank"]
+__all__ = ["Policy", "Reranked", "Scorer", "kept_candidates", "rerank", "scored_until"]
 
 # Scores of documents by their rows, int64 [n] to [n]: MaxSim over a store, or any other reranker.
 Scorer = Callable[[npt.NDArray[np.int64]], npt.NDArray[np.floating]]
@@ -101,14 +101,14 @@ def rerank(
     elif isinstance(scorer, QueryScorer):
         scores = scorer.until(wanted, Exit(base, factor, k, policy.beta))
     else:
-        scores = _until(scorer, wanted, Exit(base, factor, k, policy.beta))
+        scores = scored_until(scorer, wanted, Exit(base, factor, k, policy.beta))
     scored = len(scores)
     totals = base[:scored] + factor * np.asarray(scores, np.float64)
     order = np.lexsort((wanted[:scored], -totals))
     return Reranked(order, totals[order], scored)
 
 
-def _until(scorer: Scorer, rows: npt.NDArray[np.int64], exit: Exit) -> npt.NDArray[np.float64]:
+def scored_until(scorer: Scorer, rows: npt.NDArray[np.int64], exit: Exit) -> npt.NDArray[np.float64]:
     """Early exit with any scorer. It is asked for as many documents at a time as will be scored in any case."""
     best: list[tuple[float, int]] = []  # (-total, row), the first k
     scores: list[float] = []

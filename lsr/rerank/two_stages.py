@@ -94,7 +94,7 @@ class MaxSimReranker:
     """Orders candidates by MaxSim: for each token of the query the best product with a token of the document, summed.
 
     store: the token vectors of documents, by id; encoder: that which made them. policy: which candidates are scored
-    (`lsr.rerank.Policy`). A candidate whose token vectors are not in the store keeps the place that the first stage gave it,
+    (`lsr.rerank.Policy`). A candidate that the store has no token vector of keeps the place that the first stage gave it,
     with the score of the hit before it; `missing` counts them, `scored` those that were scored.
 
     Raises `StoreMismatch` for an encoder that did not make the store.
@@ -157,11 +157,14 @@ class MaxSimReranker:
     def _reranked(self, found: Hits, query: npt.NDArray[np.float32], k: int) -> Hits:
         rows = self.store.rows(found.ids)
         there = np.flatnonzero(rows >= 0)
+        there = there[self.store.tokens(rows[there]) > 0]
         self.store.read_ahead(rows[there])
         result = rerank(self.store.scorer(query), rows[there], found.scores[there], k, self.policy)
         self.missing += len(rows) - len(there)
         self.scored += result.scored
-        order, scores = _with_missing(there[result.order], result.scores, np.flatnonzero(rows < 0).tolist(), k)
+        order, scores = _with_missing(
+            there[result.order], result.scores, np.setdiff1d(np.arange(len(rows)), there).tolist(), k
+        )
         return Hits(
             found.source,
             found.rows[order],

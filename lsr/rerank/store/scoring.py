@@ -11,7 +11,7 @@ import numpy.typing as npt
 from lsr.errors import InvalidInput
 from lsr.rerank.codecs import Exit, QueryScorer
 from lsr.rerank.codecs.scoring import Floats
-from lsr.rerank.policies import _until
+from lsr.rerank.policies import scored_until
 
 if TYPE_CHECKING:
     from lsr.rerank.store.snapshot import StoreSnapshot
@@ -54,7 +54,7 @@ class SegmentsScorer(QueryScorer):
         wanted = _checked(rows)
         if len(self._scorers) == 1 and (self._snapshot.tokens(wanted) > 0).all():
             return self._scorers[0].until(wanted, exit)
-        return _until(self, wanted, exit).astype(np.float32)
+        return scored_until(self, wanted, exit).astype(np.float32)
 
 
 def _checked(rows: npt.ArrayLike) -> npt.NDArray[np.int64]:
