@@ -48,7 +48,7 @@ def model_folder(
     """
     try:
         folder = Path(model).expanduser()
-        found = folder.is_dir()
+        found = str(model) != "" and folder.is_dir()  # no name is not the current folder
     except (OSError, RuntimeError, ValueError):  # too long a name; ~somebody who is not known here
         found = False
     if found:

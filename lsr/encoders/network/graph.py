@@ -86,7 +86,8 @@ def build_vector_graph(network: Network, head: VectorHead) -> Any:
 
     graph = Graph()
     words = graph.add("Gather", graph.weight(network.words), "input_ids")
-    vectors = _through(graph, head.layers, _body(graph, network, words, _real_positions(graph)))
+    hidden = _body(graph, network, words, _real_positions(graph), unseen=True)
+    vectors = _through(graph, head.layers, hidden)
     graph.add("Identity", _unit(graph, vectors) if head.unit else vectors, name="vectors")
     return graph.model(_inputs(), [("vectors", TensorProto.FLOAT, ["B", "L", head.dim])], head.dim)
 
@@ -145,8 +146,12 @@ def _real_positions(graph: Graph) -> str:
     return graph.add("Less", positions, graph.add("Unsqueeze", "lengths", graph.constant([1])))
 
 
-def _body(graph: Graph, network: Network, words: str, real: str) -> str:
-    """Embeddings of words [B, L, E] plus positions, then the transformer layers; [B, L, H]."""
+def _body(graph: Graph, network: Network, words: str, real: str, *, unseen: bool = False) -> str:
+    """Embeddings of words [B, L, E] plus positions, then the transformer layers; [B, L, H].
+
+    unseen: whether what positions that are not real give is of use too. Where no real position lies within the window of
+    local attention, attention then gives 0, as torch does; otherwise it gives a mean of padding that nobody reads.
+    """
     width = graph.add("Slice", graph.add("Shape", "input_ids"), graph.constant([1]), graph.constant([2]))
     if network.places is not None:
         table = graph.add("Slice", graph.weight(network.places), graph.constant([0]), width, graph.constant([0]))
@@ -161,6 +166,7 @@ def _body(graph: Graph, network: Network, words: str, real: str) -> str:
         near = graph.add("Slice", graph.weight(network.relative), graph.constant([0, 0]), both, graph.constant([1, 2]))
         mask = graph.add("Add", mask, near)
     masks: dict[int | None, str] = {None: mask}
+    sighted: dict[int | None, str] = {}
     turns: dict[float, tuple[str, str]] = {}
     for layer in network.layers:
         rotary = layer.rotary
@@ -168,15 +174,26 @@ def _body(graph: Graph, network: Network, words: str, real: str) -> str:
             turns[rotary.theta] = _turns(graph, network, rotary, width)
         if rotary is not None and rotary.window not in masks:
             masks[rotary.window] = graph.add("Add", mask, _window(graph, rotary.window or 0, width))
+            if unseen:
+                sighted[rotary.window] = _sighted(graph, masks[rotary.window])
         turn = None if rotary is None else turns[rotary.theta]
-        hidden = _layer(graph, network, layer, hidden, masks[rotary.window if rotary else None], turn)
+        window = None if rotary is None else rotary.window
+        hidden = _layer(graph, network, layer, hidden, masks[window], turn, sighted.get(window))
     return hidden if network.last_norm is None else graph.norm(hidden, *network.last_norm)
 
 
-def _layer(graph: Graph, network: Network, layer: Layer, x: str, mask: str, turn: tuple[str, str] | None) -> str:
+def _sighted(graph: Graph, mask: str) -> str:
+    """float32 [B, 1, L, 1]: 1 where a position sees some position by a mask [B, 1, L, L], 0 where it sees none."""
+    nearest = graph.add("ReduceMax", mask, graph.constant([-1]), keepdims=1)
+    return graph.add("Cast", graph.add("Greater", nearest, graph.constant(FAR / 2, np.float32)), to=1)
+
+
+def _layer(
+    graph: Graph, network: Network, layer: Layer, x: str, mask: str, turn: tuple[str, str] | None, sighted: str | None
+) -> str:
     """One layer [B, L, H] -> [B, L, H]."""
     into = graph.norm(x, *layer.norm) if layer.before and layer.norm is not None else x
-    x = graph.add("Add", graph.linear(_attention(graph, network, layer, into, mask, turn), *layer.out), x)
+    x = graph.add("Add", graph.linear(_attention(graph, network, layer, into, mask, turn, sighted), *layer.out), x)
     if not layer.before:
         assert layer.norm is not None
         x = graph.norm(x, *layer.norm)
@@ -192,7 +209,13 @@ def _layer(graph: Graph, network: Network, layer: Layer, x: str, mask: str, turn
 
 
 def _attention(
-    graph: Graph, network: Network, layer: Layer, hidden: str, mask: str, turn: tuple[str, str] | None
+    graph: Graph,
+    network: Network,
+    layer: Layer,
+    hidden: str,
+    mask: str,
+    turn: tuple[str, str] | None,
+    sighted: str | None,
 ) -> str:
     """Self-attention [B, L, H] -> [B, L, H]; query, key and value as one product, the scale inside the query's weights."""
     size = network.hidden // network.heads
@@ -208,7 +231,10 @@ def _attention(
     k = graph.add("Transpose", parts[1], perm=[0, 2, 3, 1])  # [B, heads, size, L]
     v = graph.add("Transpose", parts[2], perm=[0, 2, 1, 3])
     scores = graph.add("Softmax", graph.add("Add", graph.add("MatMul", q, k), mask), axis=-1)
-    context = graph.add("Transpose", graph.add("MatMul", scores, v), perm=[0, 2, 1, 3])
+    context = graph.add("MatMul", scores, v)
+    if sighted is not None:
+        context = graph.add("Mul", context, sighted)
+    context = graph.add("Transpose", context, perm=[0, 2, 1, 3])
     return graph.add("Reshape", context, graph.constant([0, 0, network.hidden], np.int64))
 
 

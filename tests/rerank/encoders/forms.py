@@ -104,7 +104,7 @@ def native(folder: Path, work: Path, family: str = "bert", **options: Any) -> Pa
     """As sentence-transformers 6 saves it.
 
     Options: `transformer` and `mask`, settings of these modules; `layers`, settings of the dense ones; `unit` and `skiplist`,
-    whether there are such modules; `prompts`, `similarity`; `network`, settings of the backbone.
+    whether there are such modules; `prompts`, `similarity`.
     """
     from sentence_transformers import MultiVectorEncoder
     from sentence_transformers.base.modules import Dense, Normalize, Transformer
@@ -115,7 +115,7 @@ def native(folder: Path, work: Path, family: str = "bert", **options: Any) -> Pa
     expansion = {"strategy": "fixed", "length": QUERY_LENGTH}
     settings = {"query_expansion": expansion, "document_length": DOCUMENT_LENGTH} | options.get("transformer", {})
     with families.quiet():
-        modules: list[Any] = [Transformer(str(backbone(work, family, **options.get("network", {}))), **settings)]
+        modules: list[Any] = [Transformer(str(backbone(work, family)), **settings)]
         width = families.HIDDEN
         for i, layer in enumerate(options.get("layers", [{"bias": False}])):
             layer = {"out_features": DIM, "activation_function": Identity(), **layer}
@@ -131,13 +131,11 @@ def native(folder: Path, work: Path, family: str = "bert", **options: Any) -> Pa
     return folder
 
 
-def backbone(folder: Path, family: str = "bert", **further: Any) -> Path:
+def backbone(folder: Path, family: str = "bert") -> Path:
     """A transformer without a head."""
     from transformers import AutoModel
 
     config = families.config_of(family, families.write_tokenizer(folder, family))
-    for name, value in further.items():
-        setattr(config, name, value)
     with families.quiet():
         families.randomized(AutoModel.from_config(config)).save_pretrained(folder)
     return folder

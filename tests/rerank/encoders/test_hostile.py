@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lsr.errors import EncoderError, LsrError
+from lsr.errors import EncoderError, EncoderNotFound, LsrError
 from lsr.rerank import load_multivector_encoder
 from tests.encoders import families
 from tests.rerank.encoders import forms
@@ -273,3 +273,10 @@ def test_any_value_of_a_setting_is_heeded_or_refused(
     finally:
         shutil.copyfile(models[layout] / name, folder / name)
     assert len(found) == 1
+
+
+def test_no_name_is_not_the_current_folder(models: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(models["native"])
+    assert load_multivector_encoder(".").dim == forms.DIM
+    with pytest.raises(EncoderNotFound, match="no model ''"):
+        load_multivector_encoder("")
