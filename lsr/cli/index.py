@@ -79,6 +79,8 @@ def index(
 
     tokens = None
     if multivector is not None:  # before anything is built
+        if not keep_text:
+            raise typer.BadParameter("token vectors are made of the stored texts: leave --no-keep-text out")
         from lsr.rerank import index_tokens, load_multivector_encoder
 
         tokens = load_multivector_encoder(multivector, device=device)

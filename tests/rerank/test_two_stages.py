@@ -144,3 +144,9 @@ def test_the_command_line_does_both(tmp_path: Path, colbert: Path) -> None:
     none = commands.lsr("index", written(tmp_path), "-o", tmp_path / "x.idx", "--multivector", tmp_path / "nowhere")
     assert "no model" in commands.one_line(none)
     assert not (tmp_path / "x.idx").exists()
+    bare = commands.lsr(
+        "index", written(tmp_path), "-o", tmp_path / "x.idx", "--multivector", colbert, "--no-keep-text"
+    )
+    assert bare.returncode == 2
+    assert "made of the stored texts" in bare.stderr
+    assert not (tmp_path / "x.idx").exists()
