@@ -145,7 +145,7 @@ def test_a_reader_that_goes_away_is_no_traceback(index: Path) -> None:
 
 def mistakes() -> Iterator[tuple[str, str | None, list[str], str]]:
     """(name, content of docs.jsonl or None, arguments, what the line says). {d} is a folder, {i} an index."""
-    good = '{"_id": "1", "text": "a"}\n'
+    good = '{"_id": "1", "text": "apple"}\n'
     build = ["index", "{d}/docs.jsonl", "-o", "{d}/new.idx"]
     yield "missing file", None, build, r"docs\.jsonl"
     yield "empty corpus", "", build, r"docs\.jsonl: empty: nothing to read"
@@ -183,7 +183,7 @@ def test_a_mistake_is_one_line_of_the_process_too(tmp_path: Path) -> None:
 
 
 def test_invalid_utf8_names_the_line(tmp_path: Path) -> None:
-    (tmp_path / "docs.jsonl").write_bytes(b'{"_id": "1", "text": "a"}\n{"_id": "2", "text": "\xff"}\n')
+    (tmp_path / "docs.jsonl").write_bytes(b'{"_id": "1", "text": "apple"}\n{"_id": "2", "text": "\xff"}\n')
     assert "docs.jsonl:2: " in one_line(lsr("index", tmp_path / "docs.jsonl", "-o", tmp_path / "new.idx"))
 
 
