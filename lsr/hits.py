@@ -184,12 +184,19 @@ class Hits(Sequence[Hit]):
         if isinstance(at, slice):
             if at.indices(len(self))[0] != 0 or at.step not in (None, 1):
                 raise InvalidInput("hits can be cut to their first ones (hits[:n]); other slices would lose the ranks")
-            parts = self.rows[at], self.scores[at], self.terms, self.weights
-            return Hits(self.source, *parts, query=self.query, query_id=self.query_id)
+            return self._of(self.rows[at], self.scores[at])
         if not -len(self) <= at < len(self):
             raise IndexError(f"hit {at} of {len(self)}")
         at %= len(self)
         return Hit(self, at + 1, int(self.rows[at]), float(self.scores[at]))
+
+    def reordered(self, order: npt.NDArray[np.int64], scores: npt.ArrayLike) -> Hits:
+        """Those in some places, int64 [n], in that order and with other scores [n]: what a second stage makes of them."""
+        return self._of(self.rows[order], np.asarray(scores, np.float32))
+
+    def _of(self, rows: npt.NDArray[np.int64], scores: npt.NDArray[np.float32]) -> Hits:
+        """Other hits of the same query."""
+        return Hits(self.source, rows, scores, self.terms, self.weights, self.query, self.query_id)
 
     def __iter__(self) -> Iterator[Hit]:
         pairs = zip(self.rows.tolist(), self.scores.tolist(), strict=True)

@@ -132,6 +132,8 @@ def _answers(
         for (query_id, _), hits in zip(batch, answers, strict=True):
             hits.query_id = query_id
             yield hits
+    if missing := getattr(stage, "missing", 0):
+        note(f"{missing:,} candidates have no token vectors, and kept the places that the index gave them")
 
 
 def _as_json(hits: Hits, explain: bool) -> dict[str, object]:

@@ -25,7 +25,7 @@ Scores = npt.NDArray[np.float64]
 def fused(how: str, first: npt.ArrayLike, second: npt.ArrayLike, weight: float = 0.5) -> Scores:
     """Scores float64 [n] of candidates from those of the first stage and of the second, [n] each.
 
-    A second score of -inf is a candidate that the second stage could not score: it ranks below all others there.
+    A second score of -inf is a candidate that the second stage could not score: it counts as the lowest there.
     Raises `InvalidInput` for an unknown fusion, scores that do not fit together, or a weight outside 0 ... 1.
     """
     one, two = np.asarray(first, np.float64), np.asarray(second, np.float64)
@@ -43,7 +43,7 @@ def fused(how: str, first: npt.ArrayLike, second: npt.ArrayLike, weight: float =
 
 
 def zero_to_one(scores: npt.ArrayLike) -> Scores:
-    """The lowest finite score as 0, the highest as 1; all 0 where they are equal. -inf stays below: 0 too."""
+    """The lowest finite score as 0, the highest as 1; all 0 where they are equal. -inf is 0 too."""
     given = np.asarray(scores, np.float64)
     finite = given[np.isfinite(given)]
     if len(finite) == 0 or finite.min() == finite.max():

@@ -31,6 +31,7 @@ import numpy.typing as npt
 
 from lsr.errors import InvalidInput
 from lsr.rerank.codecs.scoring import Exit, QueryScorer
+from lsr.rerank.fusion import zero_to_one
 
 __all__ = ["Policy", "Reranked", "Scorer", "kept_candidates", "rerank", "scored_until"]
 
@@ -94,7 +95,7 @@ def rerank(
     wanted = given[:kept].astype(np.int64)
     base, factor = np.zeros(kept), 1.0
     if policy.weight is not None:
-        base = policy.weight * _min_max(_checked_scores(first_scores)[:kept])
+        base = policy.weight * zero_to_one(_checked_scores(first_scores)[:kept])
         factor = (1 - policy.weight) / (max(1, len(scorer)) if isinstance(scorer, QueryScorer) else 1)
     if policy.beta is None:
         scores = scorer(wanted)
@@ -124,14 +125,6 @@ def scored_until(scorer: Scorer, rows: npt.NDArray[np.int64], exit: Exit) -> npt
             missed = missed + 1 if place >= exit.k else 0
         ask = exit.patience - missed
     return np.array(scores, np.float64)
-
-
-def _min_max(scores: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Scores from 0 to 1; all 0 where they are equal."""
-    if len(scores) == 0 or scores[0] == scores[-1]:
-        return np.zeros(len(scores))
-    result: npt.NDArray[np.float64] = (scores - scores[-1]) / (scores[0] - scores[-1])
-    return result
 
 
 def _checked_scores(first_scores: npt.ArrayLike) -> npt.NDArray[np.float64]:

@@ -14,11 +14,12 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from lsr.corpus import Document
 from lsr.errors import InvalidInput
-from lsr.hits import Hits
+from lsr.hits import Hits, HitSource
 from lsr.rerank.fusion import FUSIONS, fused
 
-__all__ = ["FunctionReranker", "TextReranker", "contents", "reordered"]
+__all__ = ["FunctionReranker", "TextReranker", "content_of"]
 
 # Scores of texts for a query.
 TextScorer = Callable[[str, Sequence[str]], Sequence[float] | npt.ArrayLike]
@@ -55,7 +56,7 @@ class TextReranker(ABC):
             raise InvalidInput(
                 f"{self.name}: gave scores of shape {scores.shape} for {len(pairs)} pairs of query and text"
             )
-        if np.isnan(scores).any():
+        if not (scores < np.inf).all():
             raise InvalidInput(
                 f"{self.name}: gave a score that is no number; look at the texts, or choose another reranker"
             )
@@ -63,7 +64,9 @@ class TextReranker(ABC):
         for found in hits:
             mine = scores[at : at + len(found)]
             at += len(found)
-            result.append(reordered(found, fused(self.fusion, found.scores, mine, self.weight), k))
+            scored = fused(self.fusion, found.scores, mine, self.weight)
+            order = np.argsort(-scored, kind="stable")[:k]
+            result.append(found.reordered(order, scored[order]))
         return result
 
     def _pairs(self, found: Hits) -> list[tuple[str, str]]:
@@ -71,7 +74,7 @@ class TextReranker(ABC):
             return []
         if found.query is None:
             raise InvalidInput(f"{self.name} reads texts: ask with a text, not with a vector")
-        return [(found.query, text) for text in contents(found)]
+        return [(found.query, content_of(found.source, row)) for row in found.rows.tolist()]
 
 
 class FunctionReranker(TextReranker):
@@ -99,32 +102,13 @@ class FunctionReranker(TextReranker):
         return np.concatenate(found)
 
 
-def contents(found: Hits) -> list[str]:
-    """Title and text of each hit, as the encoder read them. Raises `InvalidInput` where the index keeps no texts."""
-    texts = []
-    for row in found.rows.tolist():
-        record = found.source.record_of(row)
-        if record is None:
-            raise InvalidInput(
-                "the index keeps no texts, which this reranker reads: build it again with texts (--keep-text)"
-            )
-        title, text, _ = record
-        texts.append(f"{title} {text}" if title else text)
-    return texts
-
-
-def reordered(found: Hits, scores: npt.NDArray[np.float64], k: int) -> Hits:
-    """The k best of some hits by other scores; equal ones stay in their order."""
-    order = np.argsort(-scores, kind="stable")[:k]
-    return Hits(
-        found.source,
-        found.rows[order],
-        scores[order].astype(np.float32),
-        found.terms,
-        found.weights,
-        query=found.query,
-        query_id=found.query_id,
-    )
+def content_of(source: HitSource, row: int) -> str:
+    """Title and text of a document, as encoders read them. Raises `InvalidInput` where the index keeps no texts."""
+    record = source.record_of(row)
+    if record is None:
+        raise InvalidInput("the index keeps no texts, which reranking needs: build it again with texts (--keep-text)")
+    title, text, _ = record
+    return Document(id="", text=text, title=title).content
 
 
 def _by_query(pairs: Sequence[tuple[str, str]]) -> list[tuple[str, list[str]]]:

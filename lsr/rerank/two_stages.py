@@ -18,6 +18,7 @@ from lsr.errors import InvalidInput, StoreMismatch
 from lsr.hits import Hits
 from lsr.rerank.encoders import MultiVectorEncoder, load_multivector_encoder
 from lsr.rerank.policies import Policy, rerank
+from lsr.rerank.stage import content_of
 from lsr.rerank.store import IndexIdentity, StoreEncoder, TokenStore
 from lsr.rerank.token_vectors import TokenVectors
 
@@ -52,10 +53,8 @@ def index_tokens(
 
     Raises `InvalidInput` for an index that keeps no texts, and as `TokenStore.build` and encoders do.
     """
-    if len(index) and index.record_of(0) is None:
-        raise InvalidInput(
-            f"{index.path}: keeps no texts to make token vectors of; build it again with texts (--keep-text)"
-        )
+    if len(index):
+        content_of(index, 0)  # an index without texts is told before a folder is made
     return TokenStore.build(
         store_of(index),
         _encoded(index, encoder, progress),
@@ -82,12 +81,7 @@ def _encoded(
 
 
 def _encode(index: Index, encoder: MultiVectorEncoder, rows: Sequence[int]) -> TokenVectors:
-    texts = []
-    for row in rows:
-        record = index.record_of(row)
-        assert record is not None
-        texts.append(f"{record.title} {record.text}" if record.title else record.text)
-    return encoder.encode_documents(texts)
+    return encoder.encode_documents([content_of(index, row) for row in rows])
 
 
 class MaxSimReranker:
@@ -165,15 +159,7 @@ class MaxSimReranker:
         order, scores = _with_missing(
             there[result.order], result.scores, np.setdiff1d(np.arange(len(rows)), there).tolist(), k
         )
-        return Hits(
-            found.source,
-            found.rows[order],
-            scores.astype(np.float32),
-            found.terms,
-            found.weights,
-            query=found.query,
-            query_id=found.query_id,
-        )
+        return found.reordered(order, scores)
 
 
 def _with_missing(

@@ -85,6 +85,7 @@ def test_several_queries_keep_their_order_and_one_without_hits_stays_so(index: l
     [
         (lambda query, texts: [1.0], r"gave scores of shape \(1,\) for \d texts"),
         (lambda query, texts: [float("nan")] * len(texts), "gave a score that is no number"),
+        (lambda query, texts: [float("inf")] * len(texts), "gave a score that is no number"),
     ],
 )
 def test_scores_that_are_none_are_refused(index: lsr.Index, function: object, message: str) -> None:
@@ -97,7 +98,7 @@ def test_vectors_and_indexes_without_texts_are_refused(index: lsr.Index, tmp_pat
     with pytest.raises(InvalidInput, match="ask with a text, not with a vector"):
         index.search(vectors, rerank=FunctionReranker(shortest_first))
     bare = lsr.Index.build([{"_id": "a", "text": TEXTS["a"]}], tmp_path / "bare.idx", keep_text=False)
-    with pytest.raises(InvalidInput, match="keeps no texts, which this reranker reads"):
+    with pytest.raises(InvalidInput, match="keeps no texts, which reranking needs"):
         bare.search(QUERY, rerank=FunctionReranker(shortest_first))
 
 

@@ -124,7 +124,7 @@ def test_an_index_without_texts_and_a_query_without_one_are_refused(
     tmp_path: Path, index: lsr.Index, encoder: MultiVectorEncoder
 ) -> None:
     bare = lsr.Index.build([{"_id": "a", "text": TEXTS["a"]}], tmp_path / "bare.idx", keep_text=False)
-    with pytest.raises(InvalidInput, match="keeps no texts to make token vectors of"):
+    with pytest.raises(InvalidInput, match="keeps no texts, which reranking needs"):
         index_tokens(bare, encoder)
     vectors = index.query_encoder.encode_batch([QUERY])  # type: ignore[union-attr]
     with pytest.raises(InvalidInput, match="ask with one, not with a vector"):
