@@ -6,17 +6,19 @@ import contextlib
 import json
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 import xxhash
 
 from lsr.encoders.hub import model_folder
 from lsr.errors import EncoderError, InvalidInput, MissingExtra, one_line
 
-__all__ = ["checked_device", "fingerprint", "named", "open_model"]
+__all__ = ["checked_device", "fingerprint", "named", "open_cross_encoder", "open_model"]
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 # The classes of sentence-transformers, and what a model of each is called here.
@@ -130,6 +132,35 @@ def open_model(
             f"{folder}: its weights lack {', '.join(lacking[:3])}: not the model that its config.json names"
         )
     return model.to(dtype).eval()
+
+
+def open_cross_encoder(
+    folder: Path,
+    device: torch.device,
+    dtype: torch.dtype,
+    max_length: int | None,
+    *,
+    extra: str = "train",
+    trust_remote_code: bool = False,
+) -> Callable[[Sequence[tuple[str, str]], int], npt.NDArray[np.float32]]:
+    """A cross-encoder as a function of pairs of texts and of how many go through it at a time: its logits, float32 [n].
+
+    max_length: tokens of a pair that are read; the model's own limit when None. Raises as `open_model` does, and
+    `EncoderError` for one with several outputs.
+    """
+    options: dict[str, Any] = {} if max_length is None else {"max_length": max_length}
+    model = open_model(
+        "CrossEncoder", folder, device, dtype, extra=extra, trust_remote_code=trust_remote_code, **options
+    )
+    if model.num_labels != 1:
+        raise EncoderError(f"{folder}: gives {model.num_labels} numbers a pair; it must give one, its score")
+    plain = torch.nn.Identity()
+
+    def scores(pairs: Sequence[tuple[str, str]], batch: int) -> npt.NDArray[np.float32]:
+        found = model.predict(list(pairs), batch_size=batch, show_progress_bar=False, activation_fn=plain)
+        return np.asarray(found, np.float32)
+
+    return scores
 
 
 @contextlib.contextmanager

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from lsr.errors import EncoderError, MissingExtra
+from lsr.errors import MissingExtra
 from lsr.rerank.stage import TextReranker
 
 __all__ = ["CrossEncoderReranker"]
@@ -38,22 +37,13 @@ class CrossEncoderReranker(TextReranker):
         try:
             import torch
 
-            from lsr.encoders.libraries import named, open_model
+            from lsr.encoders.libraries import named, open_cross_encoder
         except ImportError:
             raise MissingExtra("torch", "rerank", "a cross-encoder") from None
         where = device or ("cuda" if torch.cuda.is_available() else "cpu")
         folder, name, there, dtype = named(model, where, None, batch, max_length, trust_remote_code=False)
         super().__init__(name, candidates=candidates, fusion=fusion, weight=weight)
-        options: dict[str, Any] = {} if max_length is None else {"max_length": max_length}
-        self._model: Any = open_model("CrossEncoder", folder, there, dtype, extra="rerank", **options)
-        if self._model.num_labels != 1:
-            raise EncoderError(f"{folder}: gives {self._model.num_labels} numbers a pair; a reranker must give one")
-        self._batch, self._plain = batch, torch.nn.Identity()
+        self._score, self._batch = open_cross_encoder(folder, there, dtype, max_length, extra="rerank"), batch
 
     def scores(self, pairs: Sequence[tuple[str, str]]) -> npt.NDArray[np.float64]:
-        return np.asarray(
-            self._model.predict(
-                list(pairs), batch_size=self._batch, show_progress_bar=False, activation_fn=self._plain
-            ),
-            np.float64,
-        )
+        return self._score(pairs, self._batch).astype(np.float64)

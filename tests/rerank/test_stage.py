@@ -165,7 +165,7 @@ def test_a_cross_encoder_scores_as_its_library_does(index: lsr.Index, cross_enco
 
 def test_models_of_other_kinds_are_refused(tmp_path: Path) -> None:
     several = models.cross_encoder(tmp_path / "several", labels=3)
-    with pytest.raises(EncoderError, match="gives 3 numbers a pair; a reranker must give one"):
+    with pytest.raises(EncoderError, match="gives 3 numbers a pair; it must give one"):
         CrossEncoderReranker(several, device="cpu")
     (tmp_path / "empty").mkdir()
     with pytest.raises(EncoderError, match="no cross-encoder model"):

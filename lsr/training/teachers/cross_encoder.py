@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 import xxhash
 
-from lsr.encoders.libraries import fingerprint, named, open_model
-from lsr.errors import EncoderError, InvalidInput
+from lsr.encoders.libraries import fingerprint, named, open_cross_encoder
+from lsr.errors import InvalidInput
 from lsr.training.cache import Cache, texts_hash
 from lsr.training.teachers.teacher import Floats, PairTeacher, Rows, checked_texts
 
@@ -45,14 +44,7 @@ class CrossEncoderTeacher(PairTeacher):
         folder, self.name, there, dtype = named(
             model, device, precision, batch, max_length, trust_remote_code=trust_remote_code
         )
-        options: dict[str, Any] = {} if max_length is None else {"max_length": max_length}
-        self._model: Any = open_model(
-            "CrossEncoder", folder, there, dtype, trust_remote_code=trust_remote_code, **options
-        )
-        if self._model.num_labels != 1:
-            raise EncoderError(
-                f"{folder}: gives {self._model.num_labels} numbers a pair; a teacher must give one, its score"
-            )
+        self._score = open_cross_encoder(folder, there, dtype, max_length, trust_remote_code=trust_remote_code)
         self._batch, self._cache = batch, cache or Cache(None)
         self._facts = {"what": "cross-encoder scores", "model": fingerprint(folder), "name": self.name}
         self._facts |= {"max_length": str(max_length), "precision": str(dtype)}
@@ -79,10 +71,7 @@ class CrossEncoderTeacher(PairTeacher):
             (self._queries[query], self._documents[document])
             for query, document in zip(queries.tolist(), documents.tolist(), strict=True)
         ]
-        logits = self._model.predict(
-            asked, batch_size=self._batch, show_progress_bar=False, activation_fn=torch.nn.Identity()
-        )
-        scores = np.asarray(logits, np.float32)
+        scores = self._score(asked, self._batch)
         if not np.isfinite(scores).all():
             raise InvalidInput(f"{self.name}: gives scores that are no numbers; try precision 'fp32'")
         return scores
