@@ -133,7 +133,9 @@ def _answers(
             hits.query_id = query_id
             yield hits
     if missing := getattr(stage, "missing", 0):
-        note(f"{missing:,} candidates have no token vectors, and kept the places that the index gave them")
+        note(
+            f"{missing:,} {'candidate has' if missing == 1 else 'candidates have'} no token vectors: placed by the index"
+        )
 
 
 def _as_json(hits: Hits, explain: bool) -> dict[str, object]:

@@ -80,6 +80,18 @@ def test_several_queries_keep_their_order_and_one_without_hits_stays_so(index: l
     assert set(found[0].ids) == set(index.search("river", k=50).ids)
 
 
+def test_it_reads_what_the_encoder_read(tmp_path: Path) -> None:
+    documents = [{"_id": "a", "title": "river", "text": ""}, {"_id": "b", "title": "The", "text": "river"}]
+    seen: list[str] = []
+
+    def noting(query: str, texts: Sequence[str]) -> list[float]:
+        seen.extend(texts)
+        return [0.0] * len(texts)
+
+    lsr.Index.build(documents, tmp_path / "my.idx").search("river", rerank=FunctionReranker(noting))
+    assert sorted(seen) == ["The river", "river"]
+
+
 @pytest.mark.parametrize(
     ("function", "message"),
     [

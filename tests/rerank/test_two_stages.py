@@ -141,6 +141,9 @@ def test_the_command_line_does_both(tmp_path: Path, colbert: Path) -> None:
     found = json.loads(commands.lsr("search", path, QUERY, "-k", 2, "--rerank", "maxsim", "--json").stdout)["hits"]
     assert [hit["id"] for hit in found] == expected
     assert commands.lsr("check", path, "--full").returncode == 0
+    TokenStore.open(path / "multivector").delete([expected[0]])
+    told = commands.lsr("search", path, QUERY, "-k", 2, "--rerank", "maxsim", "--json")
+    assert "1 candidate has no token vectors" in told.stderr
     none = commands.lsr("index", written(tmp_path), "-o", tmp_path / "x.idx", "--multivector", tmp_path / "nowhere")
     assert "no model" in commands.one_line(none)
     assert not (tmp_path / "x.idx").exists()
