@@ -51,7 +51,7 @@ def ours(options: argparse.Namespace) -> dict[str, float]:
     from lsr.training.materials import Materials
     from lsr.training.processes import Processes
     from lsr.training.recipe import DocumentSide, Loss, Recipe, Run, Start, TeacherChoice
-    from lsr.training.student import Student
+    from lsr.training.sparse_student import SparseStudent
     from lsr.training.trainer import Trainer
 
     queries, documents, targets = examples(options)
@@ -65,7 +65,7 @@ def ours(options: argparse.Namespace) -> dict[str, float]:
         run=Run(steps=10_000, batch=options.batch),
     )
     with tempfile.TemporaryDirectory() as folder:
-        student = Student(recipe, Path(folder), "bf16" if gpu else "fp32")
+        student = SparseStudent(recipe, Path(folder), "bf16" if gpu else "fp32")
         student.build(lambda: np.ones(student.vocabulary.dim, np.float32))
         student.to(processes.device)
         rows = np.arange(len(documents)).reshape(len(queries), options.documents)

@@ -60,6 +60,8 @@ def train(
     from lsr.cli.progress import showing_progress
     from lsr.training import recipe_for
     from lsr.training import train as run
+    from lsr.training.card import in_words
+    from lsr.training.recipe import MULTIVECTOR
 
     chosen = recipe_for(
         recipe, corpus=tuple(corpus or ()), teachers=tuple(teacher or ()), start=start, steps=steps, name=output.name
@@ -85,8 +87,7 @@ def train(
     for warning in report.outcome.last.get("warnings", ()):  # what came before was said then
         note(warning)
     best = report.outcome.best
-    figures = ""
-    if best:
-        figures = f", nDCG@10 {best['ndcg']:.4f} on the development set, {best['nnz']:.0f} terms a document"
+    figures = f"; on the development set {in_words(best)}" if best else ""
     note(f"{report.outcome.steps:,} steps in {report.outcome.seconds:,.0f} s{figures}: {output}")
-    note(f"Next: lsr index SOURCE -o INDEX --encoder {output}")
+    option = "multivector" if chosen.document.kind == MULTIVECTOR else "encoder"
+    note(f"Next: lsr index SOURCE -o INDEX --{option} {output}")

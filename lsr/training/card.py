@@ -12,11 +12,11 @@ import torch
 
 import lsr
 from lsr.training.processes import Processes
-from lsr.training.recipe import Recipe
+from lsr.training.recipe import MULTIVECTOR, Recipe
 from lsr.training.student import Student
 from lsr.training.trainer import Outcome
 
-__all__ = ["card", "readme", "recipe_json"]
+__all__ = ["card", "in_words", "readme", "recipe_json"]
 
 
 def recipe_json(recipe: Recipe) -> dict[str, Any]:
@@ -60,19 +60,19 @@ def readme(card: dict[str, Any]) -> str:
     recipe, data, best = card["recipe"], card["data"], card["best_evaluation"]
     licence = f"license: {card['licence'].lower()}\n" if card["licence"] else ""
     run, kinds = recipe["run"], data["kinds"]
+    several = recipe["document"]["kind"] == MULTIVECTOR
     lines = [
         "---",
         f"{licence}library_name: sentence-transformers",
-        "tags: [sparse-encoder, sparse, lsr]",
+        f"tags: [{'multi-vector' if several else 'sparse-encoder, sparse'}, lsr]",
         "pipeline_tag: feature-extraction",
         "---",
         "",
         f"# {card['name']}",
         "",
-        f"A sparse encoder: queries by {recipe['query']['kind']}, documents by {recipe['document']['kind']}, started from "
-        f"{recipe['start']['model']}, trained with lsr {card['lsr']} on {card['trained']}.",
+        f"{_what(recipe)}, started from {recipe['start']['model']}, trained with lsr {card['lsr']} on {card['trained']}.",
         "",
-        "    lsr index docs.jsonl -o my.idx --encoder FOLDER",
+        f"    lsr index docs.jsonl -o my.idx --{'multivector' if several else 'encoder'} FOLDER",
         "",
         f"{card['parameters']:,} parameters. {card['steps']:,} steps of {run['batch']:,} queries in "
         f"{card['seconds']:,.0f} s on {card['machine']['device']} ({card['machine']['precision']}).",
@@ -86,8 +86,20 @@ def readme(card: dict[str, Any]) -> str:
     if best:
         lines += [
             "",
-            f"Best on the development set at step {best['step']:,}: nDCG@10 {best['ndcg']:.4f}, {best['nnz']:.0f} terms a "
-            f"document, FLOPS {best['flops']:.2f}.",
+            f"Best on the development set at step {best['step']:,}: {in_words(best)}.",
         ]
     lines += ["", "training.json has the recipe, hashes and all figures, training_log.jsonl the log."]
     return "\n".join(lines) + "\n"
+
+
+def in_words(evaluation: dict[str, Any]) -> str:
+    """What an evaluation came to."""
+    size = f"{evaluation['vectors']:.0f} vectors" if "vectors" in evaluation else f"{evaluation['nnz']:.0f} terms"
+    flops = f", FLOPS {evaluation['flops']:.2f}" if "flops" in evaluation else ""
+    return f"nDCG@10 {evaluation['ndcg']:.4f}, {size} a document{flops}"
+
+
+def _what(recipe: dict[str, Any]) -> str:
+    if recipe["document"]["kind"] == MULTIVECTOR:
+        return "A multivector encoder for reranking (MaxSim)"
+    return f"A sparse encoder: queries by {recipe['query']['kind']}, documents by {recipe['document']['kind']}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,7 +20,7 @@ from lsr.sparse import SparseVectors, term_type
 from lsr.training.network import Side
 from lsr.training.vectors import Texts, chunks
 
-__all__ = ["Development", "Found", "sparse_vectors"]
+__all__ = ["DEPTH", "Development", "Found", "SparseFound", "TokensFound", "evaluate_sparse", "sparse_vectors"]
 
 Rows = npt.NDArray[np.int64]
 DEPTH = 10
@@ -30,11 +30,21 @@ LONG_LIST = 0.5
 
 @dataclass(frozen=True, kw_only=True)
 class Found:
-    """nDCG@10 of all queries and of each kind; terms of documents; FLOPS of queries and documents, and of documents
-    alone; share of the documents in the longest posting list, and the term it belongs to; words on what looks wrong."""
+    """nDCG@10 of all queries and of each kind; words on what looks wrong."""
 
     ndcg: float
     kinds: Mapping[str, float]
+    warnings: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        return {**asdict(self), "warnings": list(self.warnings)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class SparseFound(Found):
+    """terms of documents; FLOPS of queries and documents, and of documents alone; share of the documents in the longest
+    posting list, and the term it belongs to."""
+
     nnz: float
     nnz_p50: float
     nnz_p95: float
@@ -42,10 +52,13 @@ class Found:
     document_flops: float
     longest_list: float
     longest_term: int
-    warnings: tuple[str, ...]
 
-    def to_json(self) -> dict[str, Any]:
-        return {**asdict(self), "warnings": list(self.warnings)}
+
+@dataclass(frozen=True, kw_only=True)
+class TokensFound(Found):
+    """vectors: of a document, in the mean."""
+
+    vectors: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,24 +72,35 @@ class Development:
     judged: Mapping[int, Mapping[int, int]]
     kind: Mapping[int, str]
 
-    def evaluate(self, documents: Side, queries: Side, top_terms: int | None, tokens: int, scratch: Path) -> Found:
-        """The figures of a student, with the terms that its model would keep."""
-        vectors = sparse_vectors(documents, self.documents, np.arange(self.count), tokens, top_terms)
-        rows = np.array(sorted(self.judged), np.int64)
-        asked = sparse_vectors(queries, self.queries, rows, tokens, None)
-        run = _searched(vectors, asked, scratch)
-        qrels = {str(row): {str(d): grade for d, grade in self.judged[row].items()} for row in rows.tolist()}
-        rankings = {str(row): hits for row, hits in zip(rows.tolist(), run, strict=True)}
+    @property
+    def asked(self) -> Rows:
+        """The rows of the queries, rising, int64."""
+        return np.array(sorted(self.judged), np.int64)
+
+    def measured(self, hits: Sequence[Sequence[int]]) -> tuple[float, dict[str, float]]:
+        """nDCG@10, the mean over kinds, and that of each kind; hits: the rows of the best documents of each query `asked`."""
+        rows = self.asked.tolist()
+        qrels = {str(row): {str(d): grade for d, grade in self.judged[row].items()} for row in rows}
+        rankings = {str(row): [str(d) for d in found] for row, found in zip(rows, hits, strict=True)}
         values = measured([Measure("nDCG", DEPTH)], qrels, rankings)
-        each = dict(zip(rows.tolist(), next(iter(values.values())), strict=True))
         kinds: dict[str, list[float]] = {}
-        for row, value in each.items():
+        for row, value in zip(rows, next(iter(values.values())), strict=True):
             kinds.setdefault(self.kind[row], []).append(float(value))
         means = {kind: float(np.mean(found)) for kind, found in sorted(kinds.items())}
-        return _found(vectors, asked, means)
+        return float(np.mean(list(means.values()))), means
 
 
-def _found(vectors: SparseVectors, asked: SparseVectors, means: Mapping[str, float]) -> Found:
+def evaluate_sparse(
+    development: Development, documents: Side, queries: Side, top_terms: int | None, tokens: int, scratch: Path
+) -> SparseFound:
+    """The figures of sides of sparse vectors, by the exact engine, with the terms that their model would keep."""
+    vectors = sparse_vectors(documents, development.documents, np.arange(development.count), tokens, top_terms)
+    asked = sparse_vectors(queries, development.queries, development.asked, tokens, None)
+    ndcg, kinds = development.measured(_searched(vectors, asked, scratch))
+    return _found(vectors, asked, ndcg, kinds)
+
+
+def _found(vectors: SparseVectors, asked: SparseVectors, ndcg: float, kinds: Mapping[str, float]) -> SparseFound:
     lengths, frequencies = np.diff(vectors.indptr), np.bincount(vectors.indices, minlength=vectors.dim)
     facts = statistics(vectors)
     warnings = [facts.collapse, statistics(asked).collapse]
@@ -85,9 +109,9 @@ def _found(vectors: SparseVectors, asked: SparseVectors, means: Mapping[str, flo
     if share > LONG_LIST:
         many = int((frequencies > LONG_LIST * len(vectors)).sum())
         warnings.append(f"{many:,} terms are in more than half of the documents")
-    return Found(
-        ndcg=float(np.mean(list(means.values()))),
-        kinds=means,
+    return SparseFound(
+        ndcg=ndcg,
+        kinds=kinds,
         nnz=facts.terms,
         nnz_p50=float(np.percentile(lengths, 50)),
         nnz_p95=float(np.percentile(lengths, 95)),
@@ -120,8 +144,8 @@ def sparse_vectors(side: Side, texts: Texts, rows: Rows, tokens: int, top_terms:
     )
 
 
-def _searched(vectors: SparseVectors, asked: SparseVectors, scratch: Path) -> list[list[str]]:
-    """The hits of each query, best first: ids of documents, which are their rows."""
+def _searched(vectors: SparseVectors, asked: SparseVectors, scratch: Path) -> list[list[int]]:
+    """The rows of the documents found for each query, best first."""
     with TemporaryDirectory(dir=scratch) as folder:
         index = Index.build(vectors, Path(folder) / "development.idx", engine="exact")
-        return [[hit.id for hit in hits] for hits in index.search(asked, k=DEPTH)]
+        return [hits.rows.tolist() for hits in index.search(asked, k=DEPTH)]

@@ -12,7 +12,7 @@ from lsr import disk
 __all__ = ["Log"]
 
 # Of an evaluation, what is a number that goes up or down.
-FIGURES = ("ndcg", "nnz", "nnz_p50", "nnz_p95", "flops", "document_flops", "longest_list")
+FIGURES = ("ndcg", "nnz", "nnz_p50", "nnz_p95", "flops", "document_flops", "longest_list", "vectors")
 
 
 class Log:
@@ -83,7 +83,8 @@ def _scalars(line: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
     found = line.get("evaluation")
     if found is not None:
         for name in FIGURES:
-            yield f"evaluation/{name}", found[name]
+            if name in found:
+                yield f"evaluation/{name}", found[name]
         for kind, value in found["kinds"].items():
             yield f"evaluation/ndcg/{kind}", value
         return

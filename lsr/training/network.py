@@ -17,7 +17,7 @@ from lsr.training.head import activate, first_logits, pooled_logits, summed_acti
 from lsr.training.recipe import DocumentSide, QuerySide
 from lsr.training.start import Beginning
 
-__all__ = ["LearnedTable", "Network", "Side", "Table", "Transformer"]
+__all__ = ["LearnedTable", "Network", "Side", "Table", "TokenNetwork", "Transformer"]
 
 # Terms at a time where each position has a factor of its own and nothing is fused.
 TERMS_AT_A_TIME = 2048
@@ -220,3 +220,24 @@ def presence(ids: Tensor, lengths: Tensor, dim: int) -> Tensor:
     """1 for each term that stands in a text, float32 [B, V]."""
     real = (torch.arange(ids.shape[1], device=ids.device) < lengths[:, None]).float()
     return torch.zeros(len(ids), dim, device=ids.device).scatter_reduce(1, ids, real, "amax")
+
+
+class TokenNetwork(Side):
+    """A unit vector for each token that is kept, zeros for others: [B, places x width], place after place.
+
+    project: float32 [width, E], shared by both sides, and no bias (Khattab and Zaharia 2020, section 3.2).
+    """
+
+    def __init__(self, transformer: Transformer, project: nn.Linear, places: int, keep: Tensor) -> None:
+        super().__init__()
+        self.transformer, self.project = transformer, project
+        self.places, self.dim = places, places * project.out_features
+        self.register_buffer("keep", keep, persistent=False)
+
+    def forward(self, ids: Tensor, lengths: Tensor) -> Tensor:
+        hidden = self.transformer(ids, lengths)
+        with self.transformer.autocast(ids.device):
+            projected = self.project(hidden)
+        there = (torch.arange(ids.shape[1], device=ids.device) < lengths[:, None]) & (self.keep[ids] > 0)
+        vectors = nn.functional.normalize(projected.float(), dim=2) * there[..., None]
+        return nn.functional.pad(vectors, (0, 0, 0, self.places - ids.shape[1])).flatten(1)

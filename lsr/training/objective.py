@@ -41,12 +41,12 @@ class Objective:
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """The part of one process: the loss of its own queries and its share of the penalties, and what to note of it.
 
-        queries int64 [B] and candidates int64 [B, K] of all processes, of which `mine` are its own; asked float32 [B, V] and
-        documents float32 [B x K, V] are their vectors.
+        queries int64 [B] and candidates int64 [B, K] of all processes, of which `mine` are its own; asked float32 [B, n]
+        and documents float32 [B x K, n] are their vectors, as the sides give them.
         """
         weights, world = self.recipe.loss, self.processes.world
         there = torch.from_numpy(candidates >= 0).to(self.device)
-        scores = asked[mine] @ documents.T  # [b, N]
+        scores = self.student.scores(asked[mine], documents)  # [b, N]
         count = candidates.shape[1]
         first = torch.arange(mine.start, mine.stop, device=self.device)[:, None] * count
         own = scores.gather(1, first + torch.arange(count, device=self.device))  # [b, K]
@@ -82,7 +82,7 @@ class Objective:
             part[f"penalty_{i}"] = value * len(queries)
         noted = {name: value.detach() / len(queries) for name, value in part.items()}
         noted["loss"] = total.detach()
-        noted["nnz"] = (found.detach() > 0).sum(1, dtype=torch.float32).mean() / world
+        noted[self.student.counted] = self.student.sizes(found.detach()).mean() / world
         noted["bad"] = (~torch.isfinite(total.detach())).float()
         return total, noted
 

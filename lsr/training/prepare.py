@@ -78,8 +78,8 @@ def prepare(
     training = _training_set(recipe, skip_bad, report)
     training, judged = judged_queries(recipe, training)
     length = min(recipe.run.max_length or recipe.document.max_length, recipe.document.max_length)
-    documents = _tokens(student, training.documents, length, cache, report)
-    queries = _tokens(student, training.queries, recipe.query.max_length, cache, report)
+    documents = _tokens(student, "document", training.documents, length, cache, report)
+    queries = _tokens(student, "query", training.queries, recipe.query.max_length, cache, report)
     dim = student.vocabulary.dim
     student.build(lambda: _idf(student, documents, dim))
     student.to(processes.device)
@@ -140,8 +140,12 @@ def _training_set(recipe: Recipe, skip_bad: bool, progress: Progress) -> Trainin
     return load_training_set(sources, queries, made, skip_bad=skip_bad, seed=recipe.seed, progress=progress)
 
 
-def _tokens(student: Student, texts: Sequence[str], max_length: int, cache: Cache, progress: Progress) -> TokenStore:
+def _tokens(
+    student: Student, side: str, texts: Sequence[str], max_length: int, cache: Cache, progress: Progress
+) -> TokenStore:
     made: list[TokenStore] = []
+    if prompt := student.prompt(side):
+        texts = [prompt + text for text in texts]
     key = {
         "what": "tokens",
         "tokenizer": student.vocabulary.hash,
@@ -173,8 +177,8 @@ def _tokenised(
     if judged is None:
         return None
     quiet: Progress = lambda stage, done, total: None  # noqa: E731
-    documents = _tokens(student, judged.documents, recipe.document.max_length, cache, quiet)
-    queries = _tokens(student, judged.queries, recipe.query.max_length, cache, quiet)
+    documents = _tokens(student, "document", judged.documents, recipe.document.max_length, cache, quiet)
+    queries = _tokens(student, "query", judged.queries, recipe.query.max_length, cache, quiet)
     return Development(
         documents=documents.to(device),
         queries=queries.to(device),

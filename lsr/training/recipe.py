@@ -17,6 +17,7 @@ from lsr.errors import InvalidInput
 from lsr.training.schema import between, choice, from_mapping, read_yaml
 
 __all__ = [
+    "MULTIVECTOR",
     "Candidates",
     "Data",
     "Distillation",
@@ -35,6 +36,9 @@ __all__ = [
 ]
 
 
+MULTIVECTOR = "multivector"  # the kind of both sides, or of none
+# What documents are told that is about terms.
+OF_TERMS = ("pooling", "activation", "top_terms", "top_terms_in_training", "importance", "quality")
 MATRIX = ("dense", "sparse", "bm25")  # kinds of teachers that score whole batches
 
 
@@ -47,6 +51,8 @@ class Start:
     layers: of the transformer; more than the model has are added on top, and change nothing until they are trained.
     rescale: factor of the input of the vocabulary product; None is 1, or hidden ** -0.25 where logits are so large that the
       regularizer would tear terms down at the first steps.
+    imitate: the name of a sparse teacher with the same vocabulary, whose vectors of documents the network learns for
+      `imitate_steps` steps after that.
     terms: a new head starts with as many terms a document: one constant is taken from all logits, to which masked language
       modelling is indifferent. Without it, nearly the whole vocabulary is active, and the regularizer has to put it out.
     """
@@ -56,6 +62,8 @@ class Start:
     mlm_steps: int | None = field(default=None, metadata=between(0, 1_000_000))
     rescale: float | None = field(default=None, metadata=between(1e-3, 1e3))
     terms: int = field(default=500, metadata=between(1, 1_000_000))
+    imitate: str | None = None
+    imitate_steps: int = field(default=2000, metadata=between(1, 1_000_000))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +78,7 @@ class QuerySide:
     shared: whether a network is the one of documents.
     """
 
-    kind: str = field(default="idf", metadata=choice("idf", "binary", "table", "mlm", "cls-mlm", "mlp"))
+    kind: str = field(default="idf", metadata=choice("idf", "binary", "table", "mlm", "cls-mlm", "mlp", MULTIVECTOR))
     idf: str = "corpus"
     train: bool = False
     learning_rate: float = field(default=1e-3, metadata=between(0, 1))
@@ -84,18 +92,21 @@ class QuerySide:
 class DocumentSide:
     """How documents become vectors.
 
+    kind: of the vocabulary head; or "multivector", on both sides: a vector of `dim` numbers for each token (96 when None),
+      for reranking. `drop` says which tokens leave none then, and what is about terms must be left out.
     drop: terms that never leave the model: "special" tokens, "punctuation", "stopwords" (English).
     top_terms: the heaviest that are kept when the model is used; training sees all, unless `top_terms_in_training`.
     importance, quality: EPIC's heads, a factor for each position and one for each text.
     """
 
-    kind: str = field(default="mlm", metadata=choice("mlm", "cls-mlm", "mlp"))
+    kind: str = field(default="mlm", metadata=choice("mlm", "cls-mlm", "mlp", MULTIVECTOR))
     pooling: str = field(default="max", metadata=choice("max", "sum"))
     activation: str = field(default="log1p_relu", metadata=choice(*ACTIVATIONS))
     max_length: int = field(default=256, metadata=between(3, 8192))
     top_terms: int | None = field(default=256, metadata=between(1, 1 << 20))
     top_terms_in_training: bool = False
     drop: tuple[str, ...] = ("special",)
+    dim: int | None = field(default=None, metadata=between(8, 4096))
     importance: bool = False
     quality: bool = False
 
@@ -288,6 +299,7 @@ class Recipe:
     folder: Path = field(default=Path(), metadata={"skip": True})
 
     def __post_init__(self) -> None:
+        self._check_kinds()
         names = [teacher.called for teacher in self.teachers]
         for name in names:
             if names.count(name) > 1:
@@ -312,12 +324,39 @@ class Recipe:
                 f"loss.{compared[0]}: compares the candidates of a query, and candidates gives {each} (with the positive); "
                 "draw 2 or more"
             )
+        if (wanted := self.start.imitate) is not None:
+            if wanted not in [teacher.called for teacher in self.teachers if teacher.kind == "sparse"]:
+                raise InvalidInput(
+                    f"start.imitate: no sparse teacher is called {wanted!r}; name one, with weight 0 if need be"
+                )
+            if self.document.kind != "mlm" or self.document.pooling != "max" or self.document.importance:
+                raise InvalidInput(
+                    "start.imitate: is for documents of kind mlm with max pooling and no importance head"
+                )
         for first, last, count in self.candidates.strata:
             if not 1 <= first <= last <= self.candidates.depth or not 0 <= count <= last - first + 1:
                 raise InvalidInput(
                     f"candidates.strata: [{first}, {last}, {count}] is no stratum of ranks 1 to {self.candidates.depth}: "
                     "first rank, last rank, how many of them"
                 )
+
+    def _check_kinds(self) -> None:
+        several = [side.kind == MULTIVECTOR for side in (self.query, self.document)]
+        if not any(several):
+            if self.document.dim is not None:
+                raise InvalidInput("document.dim: is for multivector; the terms of a sparse encoder are its vocabulary")
+            return
+        if not all(several):
+            raise InvalidInput("query.kind and document.kind: multivector must be both or none")
+        for name in OF_TERMS:
+            if getattr(self.document, name) != getattr(DocumentSide(), name):
+                raise InvalidInput(
+                    f"document.{name}: is about terms, which a multivector model has none of; leave it out"
+                )
+        if self.regularizers:
+            raise InvalidInput("regularizers: are about terms; for a multivector model write regularizers: []")
+        if self.loss.term_recall:
+            raise InvalidInput("loss.term_recall: is about terms, which a multivector model has none of; leave it out")
 
     def path(self, name: str) -> Path:
         """A file of the recipe."""

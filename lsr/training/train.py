@@ -14,16 +14,18 @@ import numpy as np
 import torch
 
 from lsr import disk
-from lsr.encoders.encoder import Encoder, Settings
 from lsr.encoders.layouts import is_model
 from lsr.errors import InvalidInput, LsrError, OutputExists, StorageError
 from lsr.training import masked
 from lsr.training.cache import Cache
 from lsr.training.card import card, readme, recipe_json
+from lsr.training.imitation import imitate
 from lsr.training.prepare import Prepared, prepare
 from lsr.training.processes import Processes
 from lsr.training.recipe import Recipe, read_recipe
-from lsr.training.student import Student
+from lsr.training.sparse_student import SparseStudent
+from lsr.training.students import student_of
+from lsr.training.teachers import SparseTeacher
 from lsr.training.trainer import Outcome, Trainer
 
 __all__ = ["Report", "train", "working_folder"]
@@ -110,7 +112,7 @@ def _trained(
     precision = recipe.run.precision or ("bf16" if processes.device.type == "cuda" else "fp32")
     try:
         # The first process writes a bundled encoder where the others find it.
-        student = processes.first_then_all(lambda: Student(recipe, work / "scratch", precision))
+        student = processes.first_then_all(lambda: student_of(recipe, work / "scratch", precision))
         kept = Cache(cache or work / "cache")
         prepared = prepare(recipe, student, processes, kept, skip_bad=skip_bad, progress=progress)
         torch.manual_seed(recipe.seed)  # what teachers drew depends on what was cached
@@ -121,8 +123,8 @@ def _trained(
         raise
     for warning in prepared.warnings:
         logger.warning("%s", warning)
-    if not (resume and trainer.resume()):
-        _warm_up(recipe, trainer, prepared, progress)
+    if not (resume and trainer.resume()) and isinstance(student, SparseStudent):
+        _warm_up(recipe, student, trainer, prepared, progress)
     resumed = trainer.step
     outcome = trainer.run(progress)
     found: dict[str, Any] = {}
@@ -168,10 +170,12 @@ def _begin(work: Path, recipe: Recipe, first: bool, resume: bool, overwrite: boo
         raise StorageError(f"{work}: cannot be made ({error.strerror or error})") from None
 
 
-def _warm_up(recipe: Recipe, trainer: Trainer, prepared: Prepared, progress: Progress | None) -> None:
-    """What comes before the first step: masked language modelling for a new head, which a checkpoint of step 0 keeps,
-    the zero of its logits, and a smaller head where it is too large."""
-    student, processes = trainer.student, trainer.processes
+def _warm_up(
+    recipe: Recipe, student: SparseStudent, trainer: Trainer, prepared: Prepared, progress: Progress | None
+) -> None:
+    """What comes before the first step: masked language modelling for a new head, the zero of its logits, a smaller head
+    where it is too large, and imitation of another encoder. A checkpoint of step 0 keeps what took long."""
+    processes = trainer.processes
     steps = recipe.start.mlm_steps
     if steps is None:
         steps = MLM_STEPS if student.new_head else 0
@@ -200,18 +204,43 @@ def _warm_up(recipe: Recipe, trainer: Trainer, prepared: Prepared, progress: Pro
     trainer.facts["head_scale"] = student.rescale(*some)
     if student.new_head:
         trainer.facts["head_lowered_by"] = student.lower(*some)
+    if recipe.start.imitate is not None:
+        trainer.facts["imitation_loss"] = imitate(
+            student.documents,
+            _imitated(recipe, student, prepared),
+            documents,
+            count,
+            steps=recipe.start.imitate_steps,
+            seed=recipe.seed,
+            chunk=trainer.chunk,
+            processes=processes,
+            progress=progress if processes.first else None,
+        )
     trainer.restart()
-    if models:
+    if models or recipe.start.imitate is not None:
         trainer.save()
+
+
+def _imitated(recipe: Recipe, student: SparseStudent, prepared: Prepared) -> SparseTeacher:
+    """The teacher that `start.imitate` names. Raises `InvalidInput` for one of another vocabulary."""
+    ensemble = prepared.materials.ensemble
+    assert ensemble is not None
+    found = next(teacher for teacher in ensemble.teachers if teacher.name == recipe.start.imitate)
+    assert isinstance(found, SparseTeacher)
+    if found.vocabulary.tokens != student.vocabulary.tokens:
+        raise InvalidInput(
+            f"start.imitate: {found.name} has {found.vocabulary.dim:,} terms, and they are not those of the start model;"
+            " imitate an encoder with the same tokenizer"
+        )
+    return found
 
 
 def _write(trainer: Trainer, found: dict[str, Any], work: Path, output: Path) -> None:
     """The model, its card and its log; the working folder goes when they are there."""
-    model = trainer.student.model(work / "written", trainer.recipe.name)
     ready = work / "model"
     if disk.exists(ready):
         disk.remove_tree(ready)
-    Encoder(model, Settings()).save(ready)
+    trainer.student.save(work / "written", ready)
     disk.write_new(ready / "training.json", (json.dumps(found, indent=1, ensure_ascii=False) + "\n").encode())
     disk.write_new(ready / "README.md", readme(found).encode())
     trainer.log.copy(ready)

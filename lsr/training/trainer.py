@@ -269,12 +269,9 @@ class Trainer:
         return {"step": self.step, **found.to_json()}
 
     def _figures(self, development: Development) -> Found:
-        student, terms = self.student, self.recipe.document.top_terms
-
-        def found(tokens: int) -> Found:
-            return development.evaluate(student.documents, student.queries, terms, tokens, self.folder)
-
-        return fitting(found, self.chunk, self.device)[0]
+        return fitting(lambda tokens: self.student.figures(development, tokens, self.folder), self.chunk, self.device)[
+            0
+        ]
 
     @contextmanager
     def _averaged(self) -> Iterator[None]:

@@ -22,7 +22,8 @@ from lsr.training.cache import Cache
 from lsr.training.prepare import prepare
 from lsr.training.processes import Processes
 from lsr.training.recipe import recipe_from
-from lsr.training.student import Student
+from lsr.training.sparse_student import SparseStudent
+from lsr.training.students import student_of
 from lsr.training.trainer import Trainer
 from tests.conftest import REPOSITORY
 from tests.encoders import families
@@ -90,7 +91,7 @@ class Made:
     """A trainer before its first step, and what it was made of."""
 
     trainer: Trainer
-    student: Student
+    student: SparseStudent
     recipe: Recipe
 
 
@@ -99,7 +100,8 @@ def trainer(chosen: Recipe, folder: Path) -> Made:
     folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(chosen.seed)
     processes = Processes("cpu")
-    student = Student(chosen, folder / "scratch", "fp32")
+    student = student_of(chosen, folder / "scratch", "fp32")
+    assert isinstance(student, SparseStudent)
     prepared = prepare(chosen, student, processes, Cache(None))
     return Made(Trainer(chosen, student, prepared.materials, processes, folder), student, chosen)
 

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from lsr.errors import InvalidInput
 from lsr.training import Diverged, train, working_folder
-from lsr.training.masked import BATCH, warm_up
+from lsr.training.masked import warm_up
+from lsr.training.warm_up import BATCH
 from tests.training import kit
 
 STAGE = "masked language modelling"
@@ -173,7 +174,7 @@ def test_a_resumed_training_tells_and_does_the_same(at: tuple[str, int], small: 
 def test_a_loss_that_is_no_number_is_told_and_nothing_of_it_kept(
     small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lsr.training.masked.RATE", 1e30)
+    monkeypatch.setattr("lsr.training.warm_up.RATE", 1e30)
     with pytest.raises(Diverged, match=r"of masked language modelling is no number any more; try precision fp32"):
         train(kit.recipe(small, start={"mlm_steps": 5}), tmp_path / "model")
     assert not list(working_folder(tmp_path / "model").glob("checkpoint-*"))

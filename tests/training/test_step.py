@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from lsr.errors import InvalidInput
 from lsr.training import train
+from lsr.training.sparse_student import SparseStudent
 from lsr.training.trainer import Trainer
 from tests.encoders import families
 from tests.training import kit
@@ -57,6 +58,7 @@ def gradients(trainer: Trainer) -> dict[str, Tensor]:
 def naive(trainer: Trainer) -> dict[str, Tensor]:
     """The same by whole logits of all texts at once and torch's own formulas."""
     materials, student, recipe = trainer.materials, trainer.student, trainer.recipe
+    assert isinstance(student, SparseStudent)
     queries, candidates = materials.batches.at(0)
     there = torch.from_numpy(candidates >= 0)
     parameters = {name: p.detach().clone().requires_grad_() for name, p in trainer.parameters.items()}

@@ -84,6 +84,11 @@ class SparseScores(MatrixTeacher):
         queries, documents = self._kept()
         return _unpadded(queries), _unpadded(documents)
 
+    def weights(self, documents: torch.Tensor) -> torch.Tensor:
+        """The vectors of documents (rows int64 [n] on the device), float32 [n, V]."""
+        found = self._kept()[1][documents]
+        return found.scattered(torch.arange(found.dim + 1, device=self.device), found.dim)
+
     def matrix(self, queries: torch.Tensor, documents: torch.Tensor) -> torch.Tensor:
         all_queries, all_documents = self._kept()
         asked = all_queries[queries]
@@ -131,7 +136,8 @@ class SparseTeacher(SparseScores):
         super().__init__(device)
         check_max_terms(max_terms)
         self._max_terms, self._cache = max_terms, cache or Cache(None)
-        exported = load_encoder(model, trust_remote_code=trust_remote_code).is_export
+        encoder = load_encoder(model, trust_remote_code=trust_remote_code)
+        exported, self.vocabulary = encoder.is_export, encoder.vocabulary
         self._options: Mapping[str, Any] = {
             "device": None if exported else str(self.device),  # an export, as lsr-tiny is, runs on the CPU
             "precision": precision,

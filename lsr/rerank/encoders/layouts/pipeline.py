@@ -20,10 +20,10 @@ from lsr.errors import EncoderError
 from lsr.rerank.encoders.layouts.assembly import Filling, Said, assembled
 from lsr.rerank.encoders.model import SIMILARITIES, MultiVectorModel, Skiplist
 
-__all__ = ["SETTINGS", "TRANSFORMER_SETTINGS", "VECTORS", "read_pipeline"]
+__all__ = ["KINDS", "SETTINGS", "TRANSFORMER_SETTINGS", "VECTORS", "read_pipeline"]
 
 SETTINGS, TRANSFORMER_SETTINGS = "config_sentence_transformers.json", "sentence_bert_config.json"
-NATIVE, PYLATE = "MultiVectorEncoder", "ColBERT"
+KINDS = NATIVE, PYLATE = "MultiVectorEncoder", "ColBERT"  # model_type in the settings
 VECTORS = "token_embeddings"  # what modules take and give
 # Settings that only PyLate writes; its first versions named no model_type.
 PYLATE_MARKS = ("query_prefix", "document_prefix", "do_query_expansion", "attend_to_expansion_tokens")
@@ -45,7 +45,7 @@ def read_pipeline(folder: Path, source: str) -> MultiVectorModel:
     if kind is None and any(name in settings for name in PYLATE_MARKS):
         kind = PYLATE
     kinds = [module.kind for module in modules]
-    if kind not in (NATIVE, PYLATE):
+    if kind not in KINDS:
         raise EncoderError(
             f"{folder}: {' + '.join(kinds)} is no multivector model (model_type {kind!r}); give a ColBERT of Stanford, "
             "PyLate or sentence-transformers 6"
