@@ -95,7 +95,7 @@ def _show(tuned: Tuned) -> None:
 
     console = Console()
     columns = ["", "codec", "kappa", "alpha", "beta", "weight", tuned.measure, "scored", "ms"]
-    title = f"Chosen by {tuned.queries} queries; what no other beats of {len(tuned.table):,} tried"
+    title = f"Chosen by {len(tuned.queries)} queries; what no other beats of {len(tuned.table):,} tried"
     table = Table(*columns, box=None, pad_edge=False, title=title, title_justify="left")
     for column in table.columns[2:]:
         column.justify = "right"
@@ -103,7 +103,7 @@ def _show(tuned: Tuned) -> None:
         table.add_row(*_cells(row, row == tuned.chosen))
     console.print(table)
     held = tuned.held_out
-    console.print(f"On the other {held.queries} queries, {tuned.measure} of the choice is {held.chosen:.4f}:")
+    console.print(f"On the other {len(held.queries)} queries, {tuned.measure} of the choice is {held.chosen:.4f}:")
     for against, name, theirs in (
         (held.over_sparse, "the index alone", held.sparse),
         (held.over_unpruned, "all candidates scored", held.unpruned),

@@ -234,12 +234,17 @@ def _open_systems(evaluation: Evaluation) -> tuple[list[System], str | None]:
         else:
             found.insert(0, opened(evaluation.baseline))
         baseline = found[0].name
+    _check_names(found)
     found = [row for system in found for row in stages.get(system.name, [system])]
-    names = [system.name for system in found]
+    _check_names(found)
+    return found, baseline
+
+
+def _check_names(systems: Sequence[System]) -> None:
+    names = [system.name for system in systems]
     if twice := {name for name in names if names.count(name) > 1}:
         name = min(twice)
         raise InvalidInput(f"two systems are called {name!r}: give one another name, such as --system {name}-2=...")
-    return found, baseline
 
 
 def _second_stages(systems: Sequence[System], evaluation: Evaluation) -> dict[str, list[System]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +12,7 @@ from lsr.errors import InvalidInput
 from lsr.index import Index
 from lsr.rerank import MultiVectorEncoder, Policy, QueryScorer, TokenStore, codec_class, rerank
 from lsr.rerank.codecs import Codec, Exit
-from lsr.rerank.policies import scored_until
+from lsr.rerank.policies import kept_candidates, scored_until
 from lsr.rerank.store import SAMPLE
 
 __all__ = ["Asked", "CodecScores", "checked_queries", "first_stage", "scores_of", "simulated_scores"]
@@ -49,10 +49,22 @@ class CodecScores:
     simulated: bool
     live: list[QueryScorer]
     cached: list[QueryScorer]
+    _known: dict[tuple[object, ...], tuple[list[str], int]] = field(default_factory=dict)
 
     def ranking(self, number: int, asked: Asked, policy: Policy, k: int) -> tuple[list[str], int]:
         """The hits of a query as `MaxSimReranker` gives them, and how many documents were scored."""
         shown, there = asked.within(policy, k)
+        # Many policies leave the same candidates: kappa and alpha matter by how many they keep, beta where that is above k.
+        kept = kept_candidates(asked.first[there], k, policy)
+        beta = policy.beta if kept > k else None
+        key = (number, k, kept, beta, policy.weight, shown if len(there) < shown else None)
+        if key not in self._known:
+            self._known[key] = self._ranked(number, asked, policy, k, shown, there)
+        return self._known[key]
+
+    def _ranked(
+        self, number: int, asked: Asked, policy: Policy, k: int, shown: int, there: Rows
+    ) -> tuple[list[str], int]:
         result = rerank(self.cached[number], asked.rows[there], asked.first[there], k, policy)
         places = there[result.order].tolist()
         if len(there) < shown:

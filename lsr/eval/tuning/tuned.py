@@ -36,14 +36,14 @@ Progress = Callable[[str, int, int | None], None]
 
 @dataclass(frozen=True, slots=True)
 class HeldOut:
-    """The choice on queries that had no part in it.
+    """The choice on queries that had no part in it, whose ids `queries` are.
 
     chosen, sparse, unpruned: means of the measure for what was chosen, for the first stage alone, and for the chosen codec
     and weight when all candidates of the largest kappa are scored. over_sparse, over_unpruned: the differences with their
     bootstrap intervals and tests.
     """
 
-    queries: int
+    queries: tuple[str, ...]
     chosen: float
     sparse: float
     unpruned: float
@@ -53,10 +53,11 @@ class HeldOut:
 
 @dataclass(frozen=True, slots=True)
 class Tuned:
-    """What `tune` found. `chosen` is its row of `table`; queries: how many it was chosen by. own_codec: that of the store.
+    """What `tune` found.
 
+    chosen: a row of `table`. queries: the ids of those it was chosen by. own_codec: that of the token vectors.
     fixed_ms: median milliseconds of what is the same for all policies: "search" (with encoding the sparse query) and "encode"
-    (the query's token vectors).
+      (the query's token vectors).
     """
 
     chosen: Configuration
@@ -64,7 +65,7 @@ class Tuned:
     held_out: HeldOut
     measure: str
     k: int
-    queries: int
+    queries: tuple[str, ...]
     own_codec: str
     fixed_ms: Mapping[str, float]
     seed: int
@@ -98,7 +99,7 @@ class Tuned:
                 f"{index.path}: the policy is for {self.codec}, and its token vectors are kept as {self.own_codec}; build"
                 f" them again with --codec {self.codec} and tune then, or tune without other codecs"
             )
-        told = {"measure": self.measure, "k": self.k, "queries": self.queries, "codec": self.codec}
+        told = {"measure": self.measure, "k": self.k, "queries": len(self.queries), "codec": self.codec}
         save_policy(store_of(index), self.policy, {**told, "quality": self.chosen.quality})
 
 
@@ -177,7 +178,7 @@ def tune(
         held_out=trial.held_out(by_name[best.codec], best.policy, largest, held, seed),
         measure=str(headline),
         k=k,
-        queries=len(tuning),
+        queries=tuple(judged[at] for at in tuning),
         own_codec=stage.store.codec.name,
         fixed_ms=_fixed_ms(index, stage.encoder, [queries[judged[at]] for at in tuning[:_FIXED]], best.policy, k),
         seed=seed,
@@ -216,7 +217,7 @@ class _Trial:
             for name, theirs in zip(names[1:], values[1:], strict=True)
         ]
         means = [mean(each) for each in values]
-        return HeldOut(len(places), means[0], means[1], means[2], *against)
+        return HeldOut(tuple(self._names[at] for at in places), means[0], means[1], means[2], *against)
 
     def _values(self, rankings: Sequence[Sequence[str]], places: Sequence[int]) -> np.ndarray[Any, Any]:
         names = [self._names[at] for at in places]
