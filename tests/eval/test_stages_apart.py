@@ -186,6 +186,9 @@ def test_what_does_not_fit_is_said_before_anything_is_run(collection: Path, tmp_
     bare = Index.build(str(collection), tmp_path / "bare.idx")
     with pytest.raises(InvalidInput, match="has no token vectors; lsr index SOURCE"):
         report_of(collection, tmp_path / "r", bare)
+    textless = Index.build(str(collection), tmp_path / "textless.idx", keep_text=False)
+    with pytest.raises(InvalidInput, match="keeps no texts, which reranking needs"):
+        report_of(collection, tmp_path / "r", textless, rerank="cross-encoder/any")
     assert not (tmp_path / "r").exists()
 
 

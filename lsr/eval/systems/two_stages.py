@@ -18,6 +18,7 @@ from lsr.eval.timing import Stage
 from lsr.hits import Hits
 from lsr.index import Index
 from lsr.rerank import CrossEncoderReranker, MaxSimReranker, Policy, TokenStore, load_multivector_encoder
+from lsr.rerank.stage import content_of
 from lsr.rerank.store import IndexIdentity
 from lsr.rerank.two_stages import store_of
 from lsr.run_file import Ranking
@@ -45,6 +46,8 @@ def with_second_stage(
     """
     index = first.index
     if rerank != "maxsim":
+        if len(index):
+            content_of(index, 0)  # an index without texts is told before anything is run
         wanted = _CANDIDATES if candidates is None else candidates
         model = CrossEncoderReranker(rerank, candidates=wanted, local_files_only=local_files_only)
         return [first, TwoStageSystem(first.name, index.path, _CrossEncoder(model))]
@@ -296,11 +299,9 @@ def _sizes(index: Mapping[str, int], tokens: int, documents: int) -> dict[str, A
 
 
 def _followed(head: Hits, found: Hits, k: int) -> Ranking:
-    """The hits of the second stage, and then those of the first that it did not give, below them."""
-    ids, scores = head.ids, head.scores.tolist()
+    """The hits of the second stage, and then those of the first that it did not give. Their scores are of another kind:
+    the order counts, and a run's scores are made to follow it."""
     given = set(head.rows.tolist())
-    rest = [(hit.id, hit.score) for hit in found if hit.row not in given] if len(given) < len(found) else []
-    lowest = min(scores, default=0.0)
-    ids += [identifier for identifier, _ in rest]
-    scores += [min(score, lowest) for _, score in rest]
-    return Ranking(tuple(ids[:k]), tuple(scores[:k]))
+    rest = [hit for hit in found if hit.row not in given][: max(0, k - len(head))]
+    ids = [*head.ids[:k], *(hit.id for hit in rest)]
+    return Ranking(tuple(ids), (*head.scores[:k].tolist(), *(hit.score for hit in rest)))
