@@ -55,9 +55,10 @@ class CodecScores:
         """The hits of a query as `MaxSimReranker` gives them, and how many documents were scored."""
         shown, there = asked.within(policy, k)
         # Many policies leave the same candidates: kappa and alpha matter by how many they keep, beta where that is above k.
+        # Those without token vectors are the same up to place k, and none stands higher than before.
         kept = kept_candidates(asked.first[there], k, policy)
         beta = policy.beta if kept > k else None
-        key = (number, k, kept, beta, policy.weight, shown if len(there) < shown else None)
+        key = (number, k, kept, beta, policy.weight)
         if key not in self._known:
             self._known[key] = self._ranked(number, asked, policy, k, shown, there)
         return self._known[key]
