@@ -212,10 +212,10 @@ def test_the_front_keeps_what_no_other_row_of_its_codec_beats() -> None:
 def test_too_few_queries_are_refused(index: Index, judged: Any, encoder: MultiVectorEncoder) -> None:
     queries, qrels = judged
     few = dict(list(qrels.items())[:19])
-    with pytest.raises(InvalidInput, match=r"19 queries with a relevant document.*needs 20 at least"):
+    with pytest.raises(InvalidInput, match=r"queries with a relevant document: 19; .*needs 20 at least"):
         tune(index, queries, few, encoder=encoder)
     nothing = {query: dict.fromkeys(grades, 0) for query, grades in qrels.items()}
-    with pytest.raises(InvalidInput, match="0 queries with a relevant document"):
+    with pytest.raises(InvalidInput, match="queries with a relevant document: 0"):
         tune(index, queries, nothing, encoder=encoder)
     elsewhere = {query: {f"x{query}": 1} for query in qrels}
     with pytest.raises(InvalidInput, match="holds none of the judged documents, such as 'xq0'; are the ids the same"):
@@ -292,4 +292,4 @@ def test_the_command_prints_saves_and_is_followed(
     assert "damaged" in commands.one_line(commands.lsr(*search))
     (tmp_path / "few.tsv").write_text("q0 0 d1 1\n")
     refused = commands.lsr(*typed[:2], "--queries", tmp_path / "q.tsv", "--qrels", tmp_path / "few.tsv")
-    assert "1 queries with a relevant document" in commands.one_line(refused)
+    assert "queries with a relevant document: 1;" in commands.one_line(refused)

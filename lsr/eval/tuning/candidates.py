@@ -201,8 +201,8 @@ def checked_queries(
     judged = [query for query in queries if any(grade > 0 for grade in qrels.get(query, {}).values())]
     if len(judged) < least:
         raise InvalidInput(
-            f"{len(judged)} queries with a relevant document: a policy is chosen on one half and checked on the other, which"
-            f" needs {least} at least; judge more"
+            f"queries with a relevant document: {len(judged)}; a policy is chosen on one half and checked on the other, which"
+            f" needs {least} at least: judge more"
         )
     if not any(index.row_of(document) is not None for query in judged for document in qrels[query]):
         example = next(iter(qrels[judged[0]]))
