@@ -22,6 +22,7 @@ from lsr.cli import (
     repair,
     search,
     train,
+    tune,
 )
 from lsr.cli.run import guarded
 
@@ -66,6 +67,7 @@ for command in (
     repair.repair,
     encode.encode,
     train.train,
+    tune.tune,
     export.export,
 ):
     app.command()(guarded(command))

@@ -41,6 +41,21 @@ def evaluate(
         str | None,
         typer.Option(metavar="SPEC", help="The system that the others are compared with.", show_default=False),
     ] = None,
+    rerank: Annotated[
+        str,
+        typer.Option(
+            metavar="MODEL",
+            help="Also a second stage of each index, apart and with it: maxsim, or a cross-encoder; see lsr search.",
+        ),
+    ] = "none",
+    candidates: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="With --rerank: hits of the index that are ordered anew. (default: what lsr tune --save has left, or 50)",
+            show_default=False,
+        ),
+    ] = None,
     measure: Annotated[
         list[str] | None,
         typer.Option(
@@ -98,6 +113,8 @@ def evaluate(
     evaluation = Evaluation(
         systems=system or ([] if baseline else ["lsr-tiny"]),
         baseline=baseline,
+        rerank=None if rerank == "none" else rerank,
+        candidates=candidates,
         measures=[Measure.parse(name) for name in measure or ()],
         split=split,
         download=download,

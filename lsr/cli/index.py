@@ -68,6 +68,12 @@ def index(
             show_default=False,
         ),
     ] = None,
+    codec: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME", help="With --multivector: how token vectors are kept: f32, f16, int8, int4, residual2, pq."
+        ),
+    ] = "int8",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an index that is there.")] = False,
     resume: Annotated[
         bool, typer.Option("--resume", help="Keep what is done when interrupted, and go on from there.")
@@ -81,8 +87,9 @@ def index(
     if multivector is not None:  # before anything is built
         if not keep_text:
             raise typer.BadParameter("token vectors are made of the stored texts: leave --no-keep-text out")
-        from lsr.rerank import index_tokens, load_multivector_encoder
+        from lsr.rerank import codec_class, index_tokens, load_multivector_encoder
 
+        codec_class(codec)
         tokens = load_multivector_encoder(multivector, device=device)
     with showing_progress() as progress:
         built = Index.build(
@@ -109,7 +116,7 @@ def index(
     say_built(built)
     if tokens is not None:
         with showing_progress() as progress:
-            store = index_tokens(built, tokens, progress=progress)
+            store = index_tokens(built, tokens, codec=codec, progress=progress)
         facts = store.info()
         note(f"{facts['tokens']:,} token vectors of {facts['documents']:,} documents, {facts['bytes'] / 1e6:,.1f} MB")
     how = "" if tokens is None else " --rerank maxsim"

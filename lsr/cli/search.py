@@ -55,8 +55,13 @@ def search(
         ),
     ] = "none",
     candidates: Annotated[
-        int, typer.Option(metavar="N", help="With --rerank: hits of the index that are ordered anew.")
-    ] = 50,
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="With --rerank: hits of the index that are ordered anew. (default: what lsr tune --save has left, or 50)",
+            show_default=False,
+        ),
+    ] = None,
     explain: Annotated[bool, typer.Option("--explain", help="Show matched terms and their weights.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a query.")] = False,
     queries: Annotated[
@@ -79,7 +84,7 @@ def search(
     from lsr.index import Index
 
     opened = Index.open(index)
-    stage = _stage(opened, rerank, candidates)
+    stage = _stage(opened, rerank, candidates, k)
     answers = _answers(opened, _asked(query or [], queries), k, 1.0 if exact else recall, filter_, stage)
     if run is not None:
         from lsr.run_file import write_run
@@ -106,15 +111,21 @@ def _asked(arguments: list[str], file: str | None) -> Iterator[tuple[str, str]]:
     yield from ((query.id, query.text) for query in read_queries(file))
 
 
-def _stage(index: Index, name: str, candidates: int) -> Reranker | None:
-    """The second stage of that name."""
+def _stage(index: Index, name: str, candidates: int | None, k: int) -> Reranker | None:
+    """The second stage of that name. Where nobody said how many candidates, there are k at least."""
     if name == "none":
         return None
+    from dataclasses import replace
+
     from lsr.rerank import CrossEncoderReranker, MaxSimReranker, Policy
 
-    if name == "maxsim":
+    if name != "maxsim":
+        return CrossEncoderReranker(name, candidates=50 if candidates is None else candidates)
+    if candidates is not None:
         return MaxSimReranker.of(index, Policy(kappa=candidates))
-    return CrossEncoderReranker(name, candidates=candidates)
+    stage = MaxSimReranker.of(index)
+    stage.policy = replace(stage.policy, kappa=max(stage.policy.kappa, k))
+    return stage
 
 
 def _answers(

@@ -81,6 +81,7 @@ def named(
     max_length: int | None,
     *,
     trust_remote_code: bool,
+    local_files_only: bool = False,
 ) -> tuple[Path, str, torch.device, torch.dtype]:
     """The model that arguments name: its folder, what it is called, and the device and type it is to run in.
 
@@ -91,7 +92,7 @@ def named(
             raise InvalidInput(f"{what} is {value}: it must be 1 or more")
     there = checked_device(device)
     dtype = _number_type(precision, there)
-    folder, _ = model_folder(model, trust_remote_code=trust_remote_code)
+    folder, _ = model_folder(model, trust_remote_code=trust_remote_code, local_files_only=local_files_only)
     return folder, folder.resolve().name if Path(model).is_dir() else str(model), there, dtype
 
 

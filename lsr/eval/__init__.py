@@ -11,14 +11,17 @@ from lsr.eval.evaluate import Evaluation, evaluate_collections
 from lsr.eval.measures import Measure, evaluate
 from lsr.eval.qrels import read_qrels
 from lsr.eval.significance import compare
+from lsr.eval.tuning import Tuned, tune
 
 __all__ = [
     "Dataset",
     "Evaluation",
     "Measure",
+    "Tuned",
     "compare",
     "evaluate",
     "evaluate_collections",
     "open_dataset",
     "read_qrels",
+    "tune",
 ]

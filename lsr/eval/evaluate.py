@@ -19,7 +19,8 @@ from lsr.eval.provenance import now, provenance
 from lsr.eval.report import load_report, load_summary, require, write_report, write_summary
 from lsr.eval.significance import Comparison
 from lsr.eval.system_run import Depth, SystemRun, file_names, kept_run, new_run
-from lsr.eval.systems import System, UnderTest, open_system
+from lsr.eval.systems import System, UnderTest, open_system, with_second_stage
+from lsr.eval.systems.indexes import IndexSystem
 from lsr.limits import Limits
 
 __all__ = ["Evaluation", "Outcome", "evaluate_collections", "report_again"]
@@ -46,12 +47,16 @@ class Evaluation:
     """What to evaluate, and how.
 
     systems: specifications (`lsr.eval.systems.open_system`). baseline: one more, or one of them; None: no comparison.
+    rerank, candidates: a second stage of those systems that are indexes (`lsr.eval.systems.with_second_stage`), whose
+    rows follow that of the index.
     measures: the first is the headline. depth: hits of a query that are kept, None for what the measures need, at least
     1,000. The rest as the options of `lsr eval`, which `lsr eval --help` explains.
     """
 
     systems: Sequence[str]
     baseline: str | None = None
+    rerank: str | None = None
+    candidates: int | None = None
     measures: Sequence[Measure] = ()
     split: str | None = None
     download: bool = False
@@ -73,6 +78,8 @@ class Evaluation:
             raise InvalidInput("no system to evaluate: name one with --system")
         if self.resume and self.overwrite:
             raise InvalidInput("--resume keeps what is there and --overwrite removes it: give one of them")
+        if self.candidates is not None and self.rerank is None:
+            raise InvalidInput("candidates are those of a second stage: name one with --rerank")
         most = Limits.default().k - 1  # one hit more is asked for than is kept
         if self.depth is not None and not 1 <= self.depth <= most:
             raise InvalidInput(f"the depth is {self.depth}: it must be 1 to {most:,}")
@@ -218,6 +225,7 @@ def _open_systems(evaluation: Evaluation) -> tuple[list[System], str | None]:
     specs = list(evaluation.systems)
     opened = partial(open_system, max_length=evaluation.max_length, local_files_only=not evaluation.download)
     found = [opened(spec) for spec in specs]
+    stages = _second_stages(found, evaluation)
     baseline: str | None = None
     if evaluation.baseline is not None:
         named = [i for i, system in enumerate(found) if evaluation.baseline in (specs[i], system.name)]
@@ -226,11 +234,36 @@ def _open_systems(evaluation: Evaluation) -> tuple[list[System], str | None]:
         else:
             found.insert(0, opened(evaluation.baseline))
         baseline = found[0].name
-    names = [system.name for system in found]
+    _check_names(found)
+    found = [row for system in found for row in stages.get(system.name, [system])]
+    _check_names(found)
+    return found, baseline
+
+
+def _check_names(systems: Sequence[System]) -> None:
+    names = [system.name for system in systems]
     if twice := {name for name in names if names.count(name) > 1}:
         name = min(twice)
         raise InvalidInput(f"two systems are called {name!r}: give one another name, such as --system {name}-2=...")
-    return found, baseline
+
+
+def _second_stages(systems: Sequence[System], evaluation: Evaluation) -> dict[str, list[System]]:
+    """The rows of each index that gets a second stage, by its name."""
+    if evaluation.rerank is None:
+        return {}
+    found = {
+        system.name: with_second_stage(
+            system, evaluation.rerank, evaluation.candidates, local_files_only=not evaluation.download
+        )
+        for system in systems
+        if isinstance(system, IndexSystem)
+    }
+    if not found:
+        given = ", ".join(system.name for system in systems) or "none"
+        raise InvalidInput(
+            f"--rerank orders what an index found, and of the systems ({given}) none is one: name its folder"
+        )
+    return found
 
 
 def _write_per_query(path: Path, scored: Scored) -> None:

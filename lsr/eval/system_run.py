@@ -18,12 +18,11 @@ import xxhash
 
 from lsr.disk import atomic_write
 from lsr.eval.systems import System, UnderTest
-from lsr.eval.timing import Stopwatch, throughput, time_stages
+from lsr.eval.timing import WARM_UPS, Stopwatch, throughput, time_stages
 from lsr.run_file import Ranking, read_run, write_run
 
 __all__ = ["Depth", "SystemRun", "checksum", "file_names", "kept_run", "new_run"]
 
-TIMED = 1000  # queries, the first ones
 LATENCY_K = 10
 _BATCH = 256  # queries answered between two reports of progress
 
@@ -149,10 +148,10 @@ class _Answers:
 
 def _measured(system: System, test: UnderTest) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    texts = [query.text for query in test.dataset.queries[:TIMED]]
+    texts = [query.text for query in test.dataset.queries[: system.timed]]
     test.progress(f"{system.name}: timing", 0, None)
     if stages := system.stages(LATENCY_K):
-        times = time_stages(stages, texts)
+        times = time_stages(stages, texts, warm_ups=min(WARM_UPS, system.timed))
         found |= {"latency_ms": times.latency(), "stages_ms": times.by_stage()}
     if system.threads:
         found["throughput"] = throughput(

@@ -27,6 +27,7 @@ import numpy.typing as npt
 from lsr.errors import EvaluationError
 
 __all__ = [
+    "WARM_UPS",
     "Memory",
     "StageTimes",
     "Stopwatch",

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from lsr.rerank.encoders import MultiVectorEncoder, load_multivector_encoder
     from lsr.rerank.fusion import fused
     from lsr.rerank.policies import Policy, Reranked, rerank
+    from lsr.rerank.policy_file import save_policy, saved_policy
     from lsr.rerank.stage import FunctionReranker, TextReranker
     from lsr.rerank.store import CodecReport, TokenStore, codec_report
     from lsr.rerank.token_vectors import TokenVectors
@@ -40,6 +41,8 @@ __all__ = [
     "index_tokens",
     "load_multivector_encoder",
     "rerank",
+    "save_policy",
+    "saved_policy",
     "score_errors",
 ]
 
@@ -68,6 +71,8 @@ _HOME = {
     "index_tokens": "lsr.rerank.two_stages",
     "load_multivector_encoder": "lsr.rerank.encoders",
     "rerank": "lsr.rerank.policies",
+    "save_policy": "lsr.rerank.policy_file",
+    "saved_policy": "lsr.rerank.policy_file",
     "score_errors": "lsr.rerank.bounds",
 }
 

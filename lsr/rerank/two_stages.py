@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,7 @@ from lsr.errors import InvalidInput, StoreMismatch
 from lsr.hits import Hits
 from lsr.rerank.encoders import MultiVectorEncoder, load_multivector_encoder
 from lsr.rerank.policies import Policy, rerank
+from lsr.rerank.policy_file import saved_policy
 from lsr.rerank.stage import content_of
 from lsr.rerank.store import IndexIdentity, StoreEncoder, TokenStore
 from lsr.rerank.token_vectors import TokenVectors
@@ -116,10 +117,13 @@ class MaxSimReranker:
         *,
         encoder: MultiVectorEncoder | None = None,
         device: str | None = None,
-    ) -> MaxSimReranker:
+    ) -> Self:
         """With the token vectors in the folder of an index, and the model that made them, which is loaded from where it was.
 
-        Raises `InvalidInput` where the index has none, `StoreMismatch` for those of another index, and as loading does.
+        policy: None for the one that `lsr tune --save` has left there, or the usual one.
+
+        Raises `InvalidInput` where the index has none, `StoreMismatch` for those of another index, `CorruptIndex` for a
+        saved policy that is damaged, and as loading does.
         """
         path = store_of(index)
         if not path.is_dir():
@@ -127,6 +131,8 @@ class MaxSimReranker:
                 f"{index.path}: has no token vectors; lsr index SOURCE -o {index.path} --multivector MODEL makes them"
             )
         store = TokenStore.open(path, index=IndexIdentity.of(index))
+        if policy is None:
+            policy = saved_policy(path)
         if encoder is None:
             made = store.manifest.encoder
             if made is None:

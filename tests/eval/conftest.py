@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.training import models
+
 DOCUMENTS = {
     "d1": ("Log files", "Rotate a log file with logging.handlers, by size or by time."),
     "d2": ("", "The cat sat on the mat and looked at the moon."),
@@ -46,3 +48,10 @@ def run_file(tmp_path: Path) -> Path:
         "q1 Q0 d2 1 3.5 x\nq1 Q0 d1 2 3.25 x\nq2 Q0 d1 1 1.0 x\nq2 Q0 d5 2 1.0 x\nq3 Q0 d4 1 9 x\nq9 Q0 d1 1 1 x\n"
     )
     return path
+
+
+@pytest.fixture(scope="session")
+def colbert(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a small multivector model with random weights."""
+    folder = tmp_path_factory.mktemp("colbert")
+    return models.multi_vector(folder / "model", work=folder / "backbone")

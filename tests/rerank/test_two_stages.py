@@ -11,8 +11,16 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 import lsr
-from lsr.errors import InvalidInput, StoreMismatch
-from lsr.rerank import MaxSimReranker, MultiVectorEncoder, Policy, TokenStore, index_tokens, load_multivector_encoder
+from lsr.errors import CorruptIndex, InvalidInput, StoreMismatch
+from lsr.rerank import (
+    MaxSimReranker,
+    MultiVectorEncoder,
+    Policy,
+    TokenStore,
+    index_tokens,
+    load_multivector_encoder,
+    save_policy,
+)
 from lsr.rerank.store import IndexIdentity
 from tests.cli import commands
 from tests.training import models
@@ -80,6 +88,24 @@ def test_the_policy_says_which_are_scored(index: lsr.Index, encoder: MultiVector
     assert alone.ids == first.ids
 
 
+def test_a_saved_policy_is_followed_where_none_is_given(tmp_path: Path, encoder: MultiVectorEncoder) -> None:
+    index = lsr.Index.build(written(tmp_path), tmp_path / "my.idx")
+    store = index_tokens(index, encoder)
+    assert MaxSimReranker.of(index).policy == Policy()
+    save_policy(store.path, Policy(kappa=2, beta=3))
+    assert MaxSimReranker.of(index).policy == Policy(kappa=2, beta=3)
+    assert MaxSimReranker.of(index, Policy(kappa=7)).policy == Policy(kappa=7)
+    store.delete(["a"])  # a change of the token vectors is none of the policy
+    assert MaxSimReranker.of(index).policy == Policy(kappa=2, beta=3)
+    assert list(store.check(full=True))
+    (store.path / "policy.json").write_text("{}")
+    with pytest.raises(CorruptIndex, match="remove the file, or write it again with lsr tune --save"):
+        MaxSimReranker.of(index)
+    assert MaxSimReranker.of(index, Policy(kappa=7)).policy == Policy(kappa=7)
+    index_tokens(index, encoder, overwrite=True)
+    assert MaxSimReranker.of(index).policy == Policy()
+
+
 def test_documents_without_token_vectors_keep_their_place_and_are_counted(
     tmp_path: Path, encoder: MultiVectorEncoder
 ) -> None:
@@ -144,6 +170,16 @@ def test_the_command_line_does_both(tmp_path: Path, colbert: Path) -> None:
     TokenStore.open(path / "multivector").delete([expected[0]])
     told = commands.lsr("search", path, QUERY, "-k", 2, "--rerank", "maxsim", "--json")
     assert "1 candidate has no token vectors" in told.stderr
+    small = commands.lsr(
+        "index", written(tmp_path), "-o", tmp_path / "y.idx", "--multivector", colbert, "--codec", "int4"
+    )
+    assert small.returncode == 0, small.stderr
+    assert TokenStore.open(tmp_path / "y.idx" / "multivector").codec.name == "int4"
+    other = commands.lsr(
+        "index", written(tmp_path), "-o", tmp_path / "x.idx", "--multivector", colbert, "--codec", "int3"
+    )
+    assert "there is no codec 'int3'" in commands.one_line(other)
+    assert not (tmp_path / "x.idx").exists()
     none = commands.lsr("index", written(tmp_path), "-o", tmp_path / "x.idx", "--multivector", tmp_path / "nowhere")
     assert "no model" in commands.one_line(none)
     assert not (tmp_path / "x.idx").exists()

@@ -10,7 +10,7 @@ import numpy as np
 
 from lsr.corpus import Query
 from lsr.errors import InvalidInput, MissingExtra
-from lsr.eval.systems.system import UnderTest
+from lsr.eval.systems.system import TIMED, UnderTest
 from lsr.eval.timing import Stage, Stopwatch, peak_memory
 from lsr.run_file import Ranking
 
@@ -28,6 +28,7 @@ class Bm25System:
     kind = "bm25"
     models: Sequence[Mapping[str, str | None]] = ()
     threads: Sequence[int] = (1,)
+    timed = TIMED
 
     def __init__(self, name: str = "bm25", k1: float = 0.9, b: float = 0.4) -> None:
         if not (0 <= k1 < 1e6 and 0 <= b <= 1):

@@ -14,7 +14,7 @@ import xxhash
 from lsr.corpus import Query
 from lsr.errors import EvaluationError
 from lsr.eval.systems.exactness import audit
-from lsr.eval.systems.system import UnderTest
+from lsr.eval.systems.system import TIMED, UnderTest
 from lsr.eval.timing import Stage, Stopwatch, fresh_process, peak_memory
 from lsr.index import Index
 from lsr.processors import available_cores
@@ -44,6 +44,7 @@ class _Searching:
 
     kind = "index"
     description = ""
+    timed = TIMED
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -51,7 +52,7 @@ class _Searching:
         self._build: dict[str, Any] = {}
 
     @property
-    def _index(self) -> Index:
+    def index(self) -> Index:
         assert self._opened is not None, "prepare comes first"
         return self._opened
 
@@ -61,14 +62,14 @@ class _Searching:
         return [n for n in (1, 2, 4, 8, 16, 32, 64) if n < cores] + [cores]
 
     def search(self, queries: Sequence[Query], k: int) -> dict[str, Ranking]:
-        answers = self._index.search([query.text for query in queries], k=k)
+        answers = self.index.search([query.text for query in queries], k=k)
         return {
             query.id: Ranking(tuple(hits.ids), tuple(hits.scores.tolist()))
             for query, hits in zip(queries, answers, strict=True)
         }
 
     def stages(self, k: int) -> Sequence[Stage]:
-        index, encoder = self._index, self._index.query_encoder
+        index, encoder = self.index, self.index.query_encoder
         assert encoder is not None
 
         def found(vectors: SparseVectors) -> Hits:
@@ -79,12 +80,12 @@ class _Searching:
         return [("encode", lambda text: encoder.encode_batch([text])), ("search", found)]
 
     def answer(self, texts: Sequence[str], k: int, threads: int) -> None:
-        for hits in self._index.search(texts, k=k, threads=threads):
+        for hits in self.index.search(texts, k=k, threads=threads):
             hits.ids  # noqa: B018
 
     def costs(self, test: UnderTest) -> dict[str, Any]:
         queries = test.dataset.queries
-        index, encoder = self._index, self._index.query_encoder
+        index, encoder = self.index, self.index.query_encoder
         assert encoder is not None
         asked = encoder.encode_batch([query.text for query in queries])
         sizes = index.info()["bytes"]
@@ -104,7 +105,7 @@ class _Searching:
         }
 
     def _start(self, text: str) -> dict[str, float]:
-        path = str(self._index.path)
+        path = str(self.index.path)
         fresh_process(_START, [path, text])  # files are in memory, kernels compiled
         warm = fresh_process(_START, [path, text])
         cold = fresh_process(_START, [path, text], empty_cache=True)
@@ -135,7 +136,7 @@ class IndexSystem(_Searching):
 
     @property
     def settings(self) -> Mapping[str, str | float | bool | None]:
-        return self._taken(self._index)
+        return self._taken(self.index)
 
     @property
     def models(self) -> Sequence[Mapping[str, str | None]]:
@@ -143,10 +144,10 @@ class IndexSystem(_Searching):
 
     def fingerprint(self) -> str:
         # The manifest holds the checksums of all files.
-        return xxhash.xxh3_128_hexdigest(self._index.manifest.to_json())
+        return xxhash.xxh3_128_hexdigest(self.index.manifest.to_json())
 
     def prepare(self, test: UnderTest) -> None:
-        index, facts = self._index, test.facts
+        index, facts = self.index, test.facts
         if len(index) != facts.documents:
             raise EvaluationError(
                 f"{index.path}: holds {len(index):,} documents, {facts.name} {facts.documents:,}; build it from this "

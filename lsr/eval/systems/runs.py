@@ -25,6 +25,7 @@ class RunSystem:
     kind = "run"
     models: Sequence[Mapping[str, str | None]] = ()
     threads: Sequence[int] = ()
+    timed = 0
 
     def __init__(self, name: str, path: Path) -> None:
         self.name, self._path = name, path

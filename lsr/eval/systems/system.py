@@ -12,7 +12,9 @@ from lsr.eval.datasets import Dataset, DatasetFacts
 from lsr.eval.timing import Stage
 from lsr.run_file import Ranking
 
-__all__ = ["Progress", "System", "UnderTest"]
+__all__ = ["TIMED", "Progress", "System", "UnderTest"]
+
+TIMED = 1000  # queries, the first ones
 
 # progress(stage, done, total): as for building an index.
 Progress = Callable[[str, int, int | None], None]
@@ -33,11 +35,15 @@ class UnderTest:
 
 
 class System(Protocol):
-    """A retrieval system. `name` is unique in an evaluation, `kind` one word, `description` a line for people."""
+    """A retrieval system. `name` is unique in an evaluation, `kind` one word, `description` a line for people.
+
+    timed: how many queries are timed at most; fewer than `TIMED` for what takes long.
+    """
 
     name: str
     kind: str
     description: str
+    timed: int
 
     @property
     def settings(self) -> Mapping[str, str | float | bool | None]:
