@@ -351,7 +351,7 @@ def page_lines(prepared: dict[str, Any], systems: list[dict[str, Any]]) -> Itera
         for point in system.get("settings", ()):
             ndcg = f"{point['ndcg']:.4f}" if "ndcg" in point else ""
             times = point["latency_ms"]
-            beside = "| | | | | |"
+            beside = " | | | | | "
             if not system["system"].startswith("lsr"):
                 beside = "|".join(at_equal(point, ours, measure) for measure in ("agreement", "ndcg"))
             yield (
