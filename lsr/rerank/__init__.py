@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from lsr.rerank.codecs import CODECS, Codec, QueryScorer, StoredTokens, codec_class
     from lsr.rerank.cross_encoder import CrossEncoderReranker
     from lsr.rerank.encoders import MultiVectorEncoder, load_multivector_encoder
+    from lsr.rerank.formats import TokenFile, import_tokens, open_tokens
     from lsr.rerank.fusion import fused
     from lsr.rerank.policies import Policy, Reranked, rerank
     from lsr.rerank.stage import FunctionReranker, TextReranker
@@ -30,6 +31,7 @@ __all__ = [
     "Reranked",
     "StoredTokens",
     "TextReranker",
+    "TokenFile",
     "TokenStore",
     "TokenVectors",
     "best_by_bounds",
@@ -37,8 +39,10 @@ __all__ = [
     "codec_report",
     "document_errors",
     "fused",
+    "import_tokens",
     "index_tokens",
     "load_multivector_encoder",
+    "open_tokens",
     "rerank",
     "score_errors",
 ]
@@ -58,6 +62,7 @@ _HOME = {
     "Reranked": "lsr.rerank.policies",
     "StoredTokens": "lsr.rerank.codecs",
     "TextReranker": "lsr.rerank.stage",
+    "TokenFile": "lsr.rerank.formats",
     "TokenStore": "lsr.rerank.store",
     "TokenVectors": "lsr.rerank.token_vectors",
     "best_by_bounds": "lsr.rerank.bounds",
@@ -65,8 +70,10 @@ _HOME = {
     "codec_report": "lsr.rerank.store",
     "document_errors": "lsr.rerank.bounds",
     "fused": "lsr.rerank.fusion",
+    "import_tokens": "lsr.rerank.formats",
     "index_tokens": "lsr.rerank.two_stages",
     "load_multivector_encoder": "lsr.rerank.encoders",
+    "open_tokens": "lsr.rerank.formats",
     "rerank": "lsr.rerank.policies",
     "score_errors": "lsr.rerank.bounds",
 }
