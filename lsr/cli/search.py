@@ -50,8 +50,8 @@ def search(
         str,
         typer.Option(
             metavar="MODEL",
-            help="A second stage: none; maxsim, by the token vectors of lsr index --multivector; or a cross-encoder, a folder"
-            " or a hub id, which reads the stored texts.",
+            help="A second stage: none; maxsim, by the token vectors of lsr index --multivector; or a model that reads the"
+            " stored texts: a cross-encoder (a folder or a hub id), or flashrank:NAME.",
         ),
     ] = "none",
     candidates: Annotated[
@@ -110,10 +110,12 @@ def _stage(index: Index, name: str, candidates: int) -> Reranker | None:
     """The second stage of that name."""
     if name == "none":
         return None
-    from lsr.rerank import CrossEncoderReranker, MaxSimReranker, Policy
+    from lsr.rerank import CrossEncoderReranker, FlashRankReranker, MaxSimReranker, Policy
 
     if name == "maxsim":
         return MaxSimReranker.of(index, Policy(kappa=candidates))
+    if name.startswith("flashrank:"):
+        return FlashRankReranker(name.removeprefix("flashrank:"), candidates=candidates)
     return CrossEncoderReranker(name, candidates=candidates)
 
 

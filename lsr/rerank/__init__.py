@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from lsr.rerank.codecs import CODECS, Codec, QueryScorer, StoredTokens, codec_class
     from lsr.rerank.cross_encoder import CrossEncoderReranker
     from lsr.rerank.encoders import MultiVectorEncoder, load_multivector_encoder
+    from lsr.rerank.flashrank import FlashRankReranker
     from lsr.rerank.formats import TokenFile, import_tokens, open_tokens
     from lsr.rerank.fusion import fused
     from lsr.rerank.policies import Policy, Reranked, rerank
@@ -23,6 +24,7 @@ __all__ = [
     "CodecReport",
     "CrossEncoderReranker",
     "DocumentErrors",
+    "FlashRankReranker",
     "FunctionReranker",
     "MaxSimReranker",
     "MultiVectorEncoder",
@@ -54,6 +56,7 @@ _HOME = {
     "CodecReport": "lsr.rerank.store",
     "CrossEncoderReranker": "lsr.rerank.cross_encoder",
     "DocumentErrors": "lsr.rerank.bounds",
+    "FlashRankReranker": "lsr.rerank.flashrank",
     "FunctionReranker": "lsr.rerank.stage",
     "MaxSimReranker": "lsr.rerank.two_stages",
     "MultiVectorEncoder": "lsr.rerank.encoders",
