@@ -8,18 +8,18 @@
 file, with `--qrels`; or known items: the title, or else the first sentence, of passages that are found without it. Sparse
 vectors are those of an encoder of lsr, or of two files.
 
-`run` builds and searches with each system in processes of its own, on one thread unless told otherwise, and adds to what
-earlier runs left: FOLDER/results has a file for each. Systems that cannot be loaded are listed with the reason. `--site` is a
-folder of packages for the peers: `pip install --target SITE --no-deps fast-plaid==1.4.6.2110 fastkmeans==0.5.0 joblib usearch
-numkong cloudpickle pylate==1.6.0 ujson==5.12.0 ninja`. The last four digits of fast-plaid's version are those of torch, whose
-binary interface it is compiled for: with another torch it ends the process. Stanford's library is compiled when it is
-first used, by g++.
+`run` builds and searches with each system in processes of its own, on one thread unless told otherwise, and goes on where
+an earlier run was stopped (`--seconds`): FOLDER/results has a file for each system and number of threads. Systems that cannot
+be loaded are listed with the reason. `--site` is a folder of packages for the peers: `pip install --target SITE --no-deps
+fast-plaid==1.4.6.2110 fastkmeans==0.5.0 joblib usearch numkong cloudpickle pylate==1.6.0 ujson==5.12.0 ninja`. The last
+digits of fast-plaid's version are those of the torch whose binary interface it is compiled for: with another it ends the process.
+PyLate's copy of Stanford's library is compiled when it is first used, by g++, for some minutes.
 
 Times are of searching alone: query vectors are given to all, the sparse ones to lsr. lsr's time includes its first stage, and
 its bytes the sparse index. Memory is the most that was resident: when building, peers hold all vectors as float32, as
 their faces ask for; when searching, it is what the dearest setting came to. Agreement is the share of the exhaustive top 10
 that is found (what scores as high as the tenth counts as well). At equal quality: the fastest setting of lsr, by the median,
-that is at least as good.
+that is at least as good, over the same queries; lsr uses one thread for one query, however many peers are given.
 """
 
 from __future__ import annotations
@@ -82,6 +82,7 @@ def main() -> None:
     running.add_argument("--system", action="append", choices=SYSTEMS, help="may be repeated; all by default")
     running.add_argument("--threads", type=int, default=1)
     running.add_argument("--build-threads", type=int, default=available_cores())
+    running.add_argument("--build-device", default="cpu", help="where fast-plaid builds; all search on the CPU")
     running.add_argument("--queries", type=int, metavar="N", help="the first N")
     running.add_argument("--repeats", type=int, default=2)
     running.add_argument("--site", type=Path, help="packages of the peers")
@@ -229,39 +230,51 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def run_system(name: str, given: argparse.Namespace) -> None:
-    """Builds its index, unless it is there, and searches; results/NAME.json says what came of it."""
+    """Builds its index, unless it is there, and measures what is not measured yet; a file in results says what came of it."""
     folder: Path = given.folder
     work = given.work or folder / "indexes"
     work.mkdir(parents=True, exist_ok=True)
     (folder / "results").mkdir(exist_ok=True)
-    plain = re.sub(r"\W+", "-", name)
-    index, built = work / plain, work / f"{plain}.json"
-    said: dict[str, Any] = {"system": name, "threads": given.threads, "build_threads": given.build_threads}
+    index, built = work / plain(name), work / f"{plain(name)}.json"
+    result = folder / "results" / f"{plain(name)}.{given.threads}.json"
+    said: dict[str, Any] = {"system": name, "threads": given.threads, "queries": given.queries}
     said["machine"] = describe(PACKAGES)
     if not built.exists():
         print(f"{name}: building", file=sys.stderr, flush=True)
         lines, reason = in_process("build", name, index, given.build_threads, given)
         if reason is None:
-            write_json(built, {**lines[-1], "threads": given.build_threads})
+            write_json(built, lines[-1])
         else:
             shutil.rmtree(index, ignore_errors=True)
             said["skipped"] = reason
     if built.exists():
         said["build"] = json.loads(built.read_text(encoding="utf-8"))
-        print(f"{name}: searching", file=sys.stderr, flush=True)
-        lines, reason = in_process("search", name, index, given.threads, given)
-        said |= {"opened": lines[0], "settings": lines[1:]} if len(lines) > 1 else {"skipped": reason or "no answer"}
+        earlier = json.loads(result.read_text(encoding="utf-8")) if result.exists() else said
+        if earlier["queries"] != given.queries:
+            sys.exit(f"{result}: was measured with --queries {earlier['queries']}; remove it, or ask as many")
+        before = earlier.get("settings", [])
+        print(f"{name}: searching, {len(before)} settings were measured", file=sys.stderr, flush=True)
+        lines, reason = in_process("search", name, index, given.threads, given, skip=len(before))
+        if lines:
+            said |= {"opened": lines[0], "settings": before + lines[1:]}
         if reason is not None:
-            said["stopped"] = reason
-    write_json(folder / "results" / f"{plain}.json", said)
+            said["stopped" if lines else "skipped"] = reason
+    write_json(result, said)
+
+
+def plain(name: str) -> str:
+    """A name as that of a file."""
+    return re.sub(r"\W+", "-", name)
 
 
 def in_process(
-    task: str, name: str, index: Path, threads: int, given: argparse.Namespace
+    task: str, name: str, index: Path, threads: int, given: argparse.Namespace, skip: int = 0
 ) -> tuple[list[dict[str, Any]], str | None]:
     """What a system said, and why it stopped, if it did before its end."""
     environment = os.environ | {f"{library}_NUM_THREADS": str(threads) for library in THREADS}
-    environment |= {"CUDA_VISIBLE_DEVICES": "", "TOKENIZERS_PARALLELISM": "false"}
+    environment["TOKENIZERS_PARALLELISM"] = "false"
+    if task == "search" or given.build_device == "cpu":
+        environment["CUDA_VISIBLE_DEVICES"] = ""
     if given.site is not None and not name.startswith("lsr"):
         paths = [str(given.site.resolve()), os.environ.get("PYTHONPATH", "")]
         environment["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
@@ -270,7 +283,8 @@ def in_process(
         output, errors = Path(scratch) / "said", Path(scratch) / "errors"
         output.touch()
         command = [sys.executable, "-m", "benchmarks.token_systems", task, str(given.folder), name, str(index)]
-        command += [str(output), "--threads", str(threads), "--repeats", str(given.repeats)]
+        command += [str(output), "--threads", str(threads), "--repeats", str(given.repeats), "--skip", str(skip)]
+        command += ["--device", given.build_device]
         command += [] if given.queries is None else ["--queries", str(given.queries)]
         reason: str | None = None
         with errors.open("wb") as stream:
@@ -300,12 +314,14 @@ def report(folder: Path) -> str:
     data = Data(folder)
     qrels = json.loads((folder / "qrels.json").read_text(encoding="utf-8"))
     truth = np.load(folder / "truth.scores.npy")
-    order = {re.sub(r"\W+", "-", name): place for place, name in enumerate(SYSTEMS)}
-    files = sorted((folder / "results").glob("*.json"), key=lambda path: order.get(path.stem, 99))
-    systems = [json.loads(path.read_text(encoding="utf-8")) for path in files]
+    best = np.load(folder / "truth.rows.npy")[:, :K].tolist()
+    systems = [json.loads(path.read_text(encoding="utf-8")) for path in (folder / "results").glob("*.json")]
+    systems.sort(key=lambda system: (system["threads"], list(SYSTEMS).index(system["system"])))
     for system in systems:
         for point in system.get("settings", ()):
             asked, hits = point.pop("asked"), point.pop("hits")
+            if system["system"] == "exhaustive":
+                asked, hits = list(range(len(best))), best
             point["agreement"] = mean([agreement(data, truth, *one) for one in zip(asked, hits, strict=True)])
             judged = {str(number): qrels[str(number)] for number in asked if str(number) in qrels}
             rankings = {str(number): list(map(str, rows)) for number, rows in zip(asked, hits, strict=True)}
@@ -330,23 +346,32 @@ def agreement(data: Data, truth: npt.NDArray[np.float32], number: int, hits: lis
 def page_lines(prepared: dict[str, Any], systems: list[dict[str, Any]]) -> Iterator[str]:
     machines = {json.dumps(system["machine"]) for system in systems}
     yield f"{json.dumps(prepared)}\n\n" + "\n".join(sorted(machines)) + "\n"
-    yield "| system | build, s (threads) | MB on disk | most memory building, MiB | opening, s | searching, MiB |"
-    yield "|---|--:|--:|--:|--:|--:|"
+    yield "| system | threads | build, s | MB on disk | most memory building, MiB | opening, s | searching, MiB |"
+    yield "|---|--:|---|--:|--:|--:|--:|"
     for system in systems:
+        name = f"| {system['system']} | {system['threads']} |"
         if "settings" in system:
             built, opened = system["build"], system["opened"]
-            most = max(point["peak_mib"] or 0 for point in system["settings"])
-            seconds = f"{built['seconds']:.1f} ({built['threads']})"
+            most = max((point["peak_mib"] or 0 for point in system["settings"]), default=0)
+            seconds = f"{built['seconds']:.1f} ({built['threads']} threads, {built['device']})"
             yield (
-                f"| {system['system']} | {seconds} | {built['bytes'] / 1e6:,.1f} | {built['peak_mib']:,.0f} |"
+                f"{name} {seconds} | {built['bytes'] / 1e6:,.1f} | {built['peak_mib']:,.0f} |"
                 f" {opened['open_seconds']:.2f} | {most:,.0f} |"
             )
         if "skipped" in system or "stopped" in system:
-            yield f"| {system['system']} | not all: {system.get('skipped') or system['stopped']} | | | | |"
-    ours = [(s["system"], p) for s in systems if s["system"].startswith("lsr") for p in s.get("settings", ())]
+            yield f"{name} not all: {system.get('skipped') or system['stopped']} | | | | |"
+    ours = [
+        (system["system"], point)
+        for system in systems
+        if system["system"].startswith("lsr") and system["threads"] == systems[0]["threads"]
+        for point in system.get("settings", ())
+    ]
     yield "\nAt equal agreement, and at equal nDCG: lsr's fastest setting so good, its p50, and how many times faster.\n"
-    yield "| system, setting | p50, ms | p95, ms | agreement@10 | nDCG@10 | as near | ms | times | as good | ms | times |"
-    yield "|---|--:|--:|--:|--:|---|--:|--:|---|--:|--:|"
+    columns = (
+        "system, setting | threads | p50, ms | p95, ms | agreement@10 | nDCG@10 | as near | ms | times | as good | ms"
+    )
+    yield f"| {columns} | times |"
+    yield "|---|--:|--:|--:|--:|--:|---|--:|--:|---|--:|--:|"
     for system in systems:
         for point in system.get("settings", ()):
             ndcg = f"{point['ndcg']:.4f}" if "ndcg" in point else ""
@@ -355,7 +380,7 @@ def page_lines(prepared: dict[str, Any], systems: list[dict[str, Any]]) -> Itera
             if not system["system"].startswith("lsr"):
                 beside = "|".join(at_equal(point, ours, measure) for measure in ("agreement", "ndcg"))
             yield (
-                f"| {said(system['system'], point)} | {times['p50']:.2f} | {times['p95']:.2f} |"
+                f"| {said(system['system'], point)} | {system['threads']} | {times['p50']:.2f} | {times['p95']:.2f} |"
                 f" {point['agreement']:.4f} | {ndcg} |{beside}|"
             )
 
