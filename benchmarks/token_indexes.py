@@ -12,7 +12,7 @@ vectors are those of an encoder of lsr, or of two files.
 an earlier run was stopped (`--seconds`): FOLDER/results has a file for each system and number of threads. Systems that cannot
 be loaded are listed with the reason. `--site` is a folder of packages for the peers: `pip install --target SITE --no-deps
 fast-plaid==1.4.6.2110 fastkmeans==0.5.0 joblib usearch numkong cloudpickle pylate==1.6.0 ujson==5.12.0 ninja`. The last
-digits of fast-plaid's version are those of the torch whose binary interface it is compiled for: with another it ends the process.
+digits of fast-plaid's version are those of the torch that it is compiled for: with another it ends the process.
 PyLate's copy of Stanford's library is compiled when it is first used, by g++, for some minutes.
 
 Times are of searching alone: query vectors are given to all, the sparse ones to lsr. lsr's time includes its first stage, and
