@@ -176,6 +176,21 @@ def test_ids_that_pylate_kept(tmp_path: Path, name: str) -> None:
     assert np.array_equal(store.decoded(["passage-41"])[1], mine)
 
 
+def test_a_document_without_an_id_is_left_out(tmp_path: Path, copied: Callable[[str], Path]) -> None:
+    """ColBERT's store keeps the vectors of a deleted document until it is written again; PyLate forgets its id at once."""
+    folder = copied("pylate-fast")
+    ids = {row: f"passage-{row}" for row in range(58) if row != 7}
+    (folder / "plaid_ids_to_documents_ids.pkl").write_bytes(pickle.dumps(ids))
+    index = index_of(57, tmp_path / "my.idx", list(ids.values()))
+    store = import_tokens(folder, index, codec="f32")
+    opened, vectors = open_tokens(folder), decoded(folder)
+    ends = np.cumsum(opened.lengths)
+    assert opened.lengths[7] > 0
+    assert np.array_equal(store.decoded(["passage-6"])[1], vectors[ends[5] : ends[6]])
+    assert np.array_equal(store.decoded(["passage-8"])[1], vectors[ends[7] : ends[8]])
+    assert "passage-7" not in store
+
+
 def test_ids_in_the_sqlite_tables_of_older_pylates(tmp_path: Path, copied: Callable[[str], Path]) -> None:
     folder = copied("pylate-fast")
     (folder / "plaid_ids_to_documents_ids.pkl").unlink()
