@@ -321,7 +321,8 @@ def report(folder: Path) -> str:
         for point in system.get("settings", ()):
             asked, hits = point.pop("asked"), point.pop("hits")
             if system["system"] == "exhaustive":
-                asked, hits = list(range(len(best))), best
+                asked = list(range(len(best)))[: system["queries"]]
+                hits = best[: len(asked)]
             point["agreement"] = mean([agreement(data, truth, *one) for one in zip(asked, hits, strict=True)])
             judged = {str(number): qrels[str(number)] for number in asked if str(number) in qrels}
             rankings = {str(number): list(map(str, rows)) for number, rows in zip(asked, hits, strict=True)}

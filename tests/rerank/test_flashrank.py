@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 import lsr
@@ -120,14 +121,14 @@ def test_it_needs_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
 # -- the package itself ------------------------------------------------------------------------------------------------
 
 
-def write_model(folder: Path) -> np.ndarray[Any, np.dtype[np.float32]]:
+def write_model(folder: Path) -> npt.NDArray[np.float32]:
     """A model of FlashRank's form whose logit is the sum of a number for each token; returns the numbers."""
     import onnx
     from onnx import TensorProto, helper, numpy_helper
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
     folder.mkdir()
-    numbers = np.random.default_rng(0).standard_normal((len(WORDS), 1)).astype(np.float32) / 4
+    numbers = np.random.default_rng(0).standard_normal((len(WORDS), 1), np.float32) / np.float32(4)
     inputs = [
         helper.make_tensor_value_info(name, TensorProto.INT64, ["n", "t"])
         for name in ("input_ids", "attention_mask", "token_type_ids")
