@@ -16,6 +16,7 @@ from lsr.cli import (
     encode,
     eval,
     export,
+    import_tokens,
     import_vectors,
     index,
     info,
@@ -72,5 +73,6 @@ for command in (
 ):
     app.command()(guarded(command))
 app.command("import")(guarded(import_vectors.import_vectors))
+app.command("import-tokens")(guarded(import_tokens.import_tokens))
 app.command("bench")(guarded(bench.bench))
 app.command("eval")(guarded(eval.evaluate))

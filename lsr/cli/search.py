@@ -50,8 +50,8 @@ def search(
         str,
         typer.Option(
             metavar="MODEL",
-            help="A second stage: none; maxsim, by the token vectors of lsr index --multivector; or a cross-encoder, a folder"
-            " or a hub id, which reads the stored texts.",
+            help="A second stage: none; maxsim, by the token vectors of lsr index --multivector; or a model that reads the"
+            " stored texts: a cross-encoder (a folder or a hub id), or flashrank:NAME.",
         ),
     ] = "none",
     candidates: Annotated[
@@ -117,15 +117,18 @@ def _stage(index: Index, name: str, candidates: int | None, k: int) -> Reranker 
         return None
     from dataclasses import replace
 
-    from lsr.rerank import CrossEncoderReranker, MaxSimReranker, Policy
+    from lsr.rerank import CrossEncoderReranker, FlashRankReranker, MaxSimReranker, Policy
 
-    if name != "maxsim":
-        return CrossEncoderReranker(name, candidates=50 if candidates is None else candidates)
-    if candidates is not None:
-        return MaxSimReranker.of(index, Policy(kappa=candidates))
-    stage = MaxSimReranker.of(index)
-    stage.policy = replace(stage.policy, kappa=max(stage.policy.kappa, k))
-    return stage
+    if name == "maxsim":
+        if candidates is not None:
+            return MaxSimReranker.of(index, Policy(kappa=candidates))
+        stage = MaxSimReranker.of(index)
+        stage.policy = replace(stage.policy, kappa=max(stage.policy.kappa, k))
+        return stage
+    wanted = 50 if candidates is None else candidates
+    if name.startswith("flashrank:"):
+        return FlashRankReranker(name.removeprefix("flashrank:"), candidates=wanted)
+    return CrossEncoderReranker(name, candidates=wanted)
 
 
 def _answers(

@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     from lsr.rerank.codecs import CODECS, Codec, QueryScorer, StoredTokens, codec_class
     from lsr.rerank.cross_encoder import CrossEncoderReranker
     from lsr.rerank.encoders import MultiVectorEncoder, load_multivector_encoder
+    from lsr.rerank.flashrank import FlashRankReranker
+    from lsr.rerank.formats import TokenFile, import_tokens, open_tokens
     from lsr.rerank.fusion import fused
     from lsr.rerank.policies import Policy, Reranked, rerank
     from lsr.rerank.policy_file import save_policy, saved_policy
@@ -23,6 +25,7 @@ __all__ = [
     "CodecReport",
     "CrossEncoderReranker",
     "DocumentErrors",
+    "FlashRankReranker",
     "FunctionReranker",
     "MaxSimReranker",
     "MultiVectorEncoder",
@@ -31,6 +34,7 @@ __all__ = [
     "Reranked",
     "StoredTokens",
     "TextReranker",
+    "TokenFile",
     "TokenStore",
     "TokenVectors",
     "best_by_bounds",
@@ -38,8 +42,10 @@ __all__ = [
     "codec_report",
     "document_errors",
     "fused",
+    "import_tokens",
     "index_tokens",
     "load_multivector_encoder",
+    "open_tokens",
     "rerank",
     "save_policy",
     "saved_policy",
@@ -53,6 +59,7 @@ _HOME = {
     "CodecReport": "lsr.rerank.store",
     "CrossEncoderReranker": "lsr.rerank.cross_encoder",
     "DocumentErrors": "lsr.rerank.bounds",
+    "FlashRankReranker": "lsr.rerank.flashrank",
     "FunctionReranker": "lsr.rerank.stage",
     "MaxSimReranker": "lsr.rerank.two_stages",
     "MultiVectorEncoder": "lsr.rerank.encoders",
@@ -61,6 +68,7 @@ _HOME = {
     "Reranked": "lsr.rerank.policies",
     "StoredTokens": "lsr.rerank.codecs",
     "TextReranker": "lsr.rerank.stage",
+    "TokenFile": "lsr.rerank.formats",
     "TokenStore": "lsr.rerank.store",
     "TokenVectors": "lsr.rerank.token_vectors",
     "best_by_bounds": "lsr.rerank.bounds",
@@ -68,8 +76,10 @@ _HOME = {
     "codec_report": "lsr.rerank.store",
     "document_errors": "lsr.rerank.bounds",
     "fused": "lsr.rerank.fusion",
+    "import_tokens": "lsr.rerank.formats",
     "index_tokens": "lsr.rerank.two_stages",
     "load_multivector_encoder": "lsr.rerank.encoders",
+    "open_tokens": "lsr.rerank.formats",
     "rerank": "lsr.rerank.policies",
     "save_policy": "lsr.rerank.policy_file",
     "saved_policy": "lsr.rerank.policy_file",
