@@ -10,11 +10,12 @@ if TYPE_CHECKING:
     from lsr.rerank.cross_encoder import CrossEncoderReranker
     from lsr.rerank.encoders import MultiVectorEncoder, load_multivector_encoder
     from lsr.rerank.fusion import fused
+    from lsr.rerank.living import TokenSyncReport, check_tokens, index_tokens, sync_tokens
     from lsr.rerank.policies import Policy, Reranked, rerank
     from lsr.rerank.stage import FunctionReranker, TextReranker
     from lsr.rerank.store import CodecReport, TokenStore, codec_report
     from lsr.rerank.token_vectors import TokenVectors
-    from lsr.rerank.two_stages import MaxSimReranker, index_tokens
+    from lsr.rerank.two_stages import MaxSimReranker
 
 __all__ = [
     "CODECS",
@@ -31,8 +32,10 @@ __all__ = [
     "StoredTokens",
     "TextReranker",
     "TokenStore",
+    "TokenSyncReport",
     "TokenVectors",
     "best_by_bounds",
+    "check_tokens",
     "codec_class",
     "codec_report",
     "document_errors",
@@ -41,6 +44,7 @@ __all__ = [
     "load_multivector_encoder",
     "rerank",
     "score_errors",
+    "sync_tokens",
 ]
 
 # Names are handed on lazily: `import lsr.rerank` loads neither numpy nor numba.
@@ -59,16 +63,19 @@ _HOME = {
     "StoredTokens": "lsr.rerank.codecs",
     "TextReranker": "lsr.rerank.stage",
     "TokenStore": "lsr.rerank.store",
+    "TokenSyncReport": "lsr.rerank.living",
     "TokenVectors": "lsr.rerank.token_vectors",
     "best_by_bounds": "lsr.rerank.bounds",
+    "check_tokens": "lsr.rerank.living",
     "codec_class": "lsr.rerank.codecs",
     "codec_report": "lsr.rerank.store",
     "document_errors": "lsr.rerank.bounds",
     "fused": "lsr.rerank.fusion",
-    "index_tokens": "lsr.rerank.two_stages",
+    "index_tokens": "lsr.rerank.living",
     "load_multivector_encoder": "lsr.rerank.encoders",
     "rerank": "lsr.rerank.policies",
     "score_errors": "lsr.rerank.bounds",
+    "sync_tokens": "lsr.rerank.living",
 }
 
 
