@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 import lsr
@@ -20,82 +19,12 @@ from lsr.rerank import (
     TokenStore,
     TokenVectors,
     check_tokens,
-    index_tokens,
     living,
-    load_multivector_encoder,
     sync_tokens,
 )
 from lsr.rerank.store import IndexIdentity
 from tests.cli import commands
-from tests.training import models
-
-TEXTS = {
-    "a": "rotate the log file every night",
-    "b": "a log of wood in the river, and a file of soldiers",
-    "c": "the file system keeps a log",
-    "d": "night falls over the river",
-    "e": "to rotate is to turn",
-}
-QUERY = "rotate a log file"
-NEW = "soldiers rotate over the log file of the night"
-
-
-@pytest.fixture(scope="module")
-def colbert(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("colbert")
-    return models.multi_vector(folder / "model", work=folder / "backbone")
-
-
-@pytest.fixture(scope="module")
-def encoder(colbert: Path) -> MultiVectorEncoder:
-    return load_multivector_encoder(colbert)
-
-
-@pytest.fixture(scope="module")
-def original(tmp_path_factory: pytest.TempPathFactory, encoder: MultiVectorEncoder) -> Path:
-    index = lsr.Index.build(lines(TEXTS), tmp_path_factory.mktemp("living") / "my.idx")
-    index_tokens(index, encoder, codec="f32")
-    return index.path
-
-
-@pytest.fixture
-def index(original: Path, tmp_path: Path) -> lsr.Index:
-    return lsr.Index.open(shutil.copytree(original, tmp_path / "my.idx"))
-
-
-def lines(texts: dict[str, str]) -> list[dict[str, Any]]:
-    return [{"_id": name, "title": name.upper(), "text": text} for name, text in texts.items()]
-
-
-def written(path: Path, texts: dict[str, str]) -> Path:
-    path.write_text("\n".join(map(json.dumps, lines(texts))))
-    return path
-
-
-def stored(index: lsr.Index) -> dict[str, list[list[float]]]:
-    """What the store holds, by id."""
-    store = living.open_tokens(index)
-    ids = sorted(store.ids())
-    offsets, vectors = store.decoded(ids)
-    return {name: vectors[offsets[i] : offsets[i + 1]].tolist() for i, name in enumerate(ids)}
-
-
-def encoded(encoder: MultiVectorEncoder, texts: dict[str, str]) -> dict[str, list[list[float]]]:
-    vectors = encoder.encode_documents([f"{name.upper()} {text}" for name, text in texts.items()])
-    return {name: vectors.of(i).tolist() for i, name in enumerate(texts)}
-
-
-def maxsim(encoder: MultiVectorEncoder, texts: dict[str, str]) -> dict[str, float]:
-    query = encoder.encode_queries([QUERY]).of(0)
-    return {
-        name: float((query @ np.array(vectors, np.float32).T).max(1).sum())
-        for name, vectors in encoded(encoder, texts).items()
-    }
-
-
-def search(index: lsr.Index, stage: MaxSimReranker) -> dict[str, float]:
-    hits = index.search(QUERY, k=50, rerank=stage)
-    return dict(zip(hits.ids, hits.scores.tolist(), strict=True))
+from tests.rerank.living_index import NEW, QUERY, TEXTS, encoded, lines, maxsim, search, stored, written
 
 
 def test_documents_come_change_and_go(index: lsr.Index, encoder: MultiVectorEncoder) -> None:
@@ -190,7 +119,7 @@ def test_an_interrupted_run_is_gone_on_with(
     index.upsert(lines({name: f"{text}, {NEW}" for name, text in TEXTS.items()}))
     index.delete("e")
     monkeypatch.setattr(living, "ROUND", 2)
-    real, calls = MultiVectorEncoder.encode_documents, []
+    real, calls = MultiVectorEncoder.encode_documents, list[str]()
 
     def encode(self: MultiVectorEncoder, texts: Sequence[str], batch_size: int | None = None) -> TokenVectors:
         calls.extend(texts)
@@ -328,3 +257,78 @@ def test_an_error_after_the_index_changed_says_so(
 def test_checks_tell_what_is_of_whom(index: lsr.Index) -> None:
     assert list(check_tokens(index, full=False))[-1] == "token vectors: 5 of 5 documents have those of their text"
     assert len(list(check_tokens(index, full=True))) > 3
+
+
+# -- going on with a build ---------------------------------------------------------------------------------------------
+
+
+class Interrupting:
+    """Encodes as often as it may, then the user presses Ctrl-C. Counts the texts that it encoded."""
+
+    def __init__(self, patch: pytest.MonkeyPatch, kind: Any, name: str) -> None:
+        self.left, self.texts = 0, list[str]()
+        real, me = getattr(kind, name), self
+
+        def encode(self: Any, texts: Sequence[str], *arguments: Any, **options: Any) -> Any:
+            if me.left == 0:
+                raise KeyboardInterrupt
+            me.left -= 1
+            me.texts.extend(texts)
+            return real(self, texts, *arguments, **options)
+
+        patch.setattr(kind, name, encode)
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_an_interrupted_build_goes_on_with_both(
+    overwrite: bool, tmp_path: Path, colbert: Path, encoder: MultiVectorEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, source = tmp_path / "my.idx", written(tmp_path / "docs.jsonl", TEXTS)
+    if overwrite:
+        lsr.Index.build(lines({"old": NEW}), path)
+    asked = ("index", source, "-o", path, "--multivector", colbert, "--resume", *(["--overwrite"] if overwrite else []))
+    monkeypatch.setattr(living, "DOCUMENTS", 2)
+    interrupting = Interrupting(monkeypatch, MultiVectorEncoder, "encode_documents")
+    with monkeypatch.context() as patch:
+        patch.setattr("lsr.index.build.write_encoder", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        assert commands.lsr(*asked).returncode == 130
+    assert path.exists() == overwrite
+    for left in (0, 1, 1):
+        interrupting.left = left
+        done = commands.lsr(*asked)
+        assert done.returncode == 130, done.stderr
+        assert "the same command with --resume goes on with them" in done.stderr
+        assert (path / "multivector").exists() is False
+        assert lsr.Index.open(path).search(QUERY, 9).ids
+    interrupting.left = 9
+    done = commands.lsr(*asked)
+    assert done.returncode == 0, done.stderr
+    assert "going on with its token vectors" in done.stderr
+    assert "token vectors of 5 documents" in done.stderr
+    assert len(interrupting.texts) == 5, "nothing is encoded twice"
+    index = lsr.Index.open(path)
+    assert sorted(stored(index)) == sorted(TEXTS)
+    assert sync_tokens(index).encoded == 0
+    assert [one.name for one in path.iterdir() if one.name.startswith(".")] == []
+
+
+def test_an_index_that_is_there_gets_its_token_vectors(
+    tmp_path: Path, colbert: Path, encoder: MultiVectorEncoder
+) -> None:
+    path, source = tmp_path / "my.idx", written(tmp_path / "docs.jsonl", TEXTS)
+    assert commands.lsr("index", source, "-o", path).returncode == 0
+    assert commands.lsr("add", path, written(tmp_path / "more.jsonl", {"f": NEW})).returncode == 0
+    asked = ("index", source, "-o", path, "--multivector", colbert)
+    assert "an index is there already" in commands.one_line(commands.lsr(*asked))
+    other = written(tmp_path / "other.jsonl", TEXTS)
+    line = commands.one_line(commands.lsr("index", other, "-o", path, "--multivector", colbert, "--resume"))
+    assert f"an index of {source} is there already" in line
+    assert commands.lsr(*asked, "--resume").returncode == 0
+    index = lsr.Index.open(path)
+    assert sorted(stored(index)) == [*TEXTS, "f"]
+    index.upsert(lines({"a": NEW}))
+    assert commands.lsr(*asked, "--resume").returncode == 0
+    assert sync_tokens(index).encoded == 0, "with token vectors that are there, they are brought up"
+    pooled = commands.lsr(*asked, "--resume", "--pool-tokens", 2)
+    assert pooled.returncode == 1
+    assert "has token vectors pooled by 1, not by 2; give --pool-tokens 1" in pooled.stderr
