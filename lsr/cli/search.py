@@ -14,7 +14,7 @@ from lsr.cli.run import note
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from lsr.hits import Hits, Reranker
+    from lsr.hits import Hits, Reranker, TokenMatches
     from lsr.index import Index
 
 __all__ = ["search"]
@@ -57,7 +57,10 @@ def search(
     candidates: Annotated[
         int, typer.Option(metavar="N", help="With --rerank: hits of the index that are ordered anew.")
     ] = 50,
-    explain: Annotated[bool, typer.Option("--explain", help="Show matched terms and their weights.")] = False,
+    explain: Annotated[
+        bool,
+        typer.Option("--explain", help="Show matched terms and their weights, or with --rerank maxsim matched tokens."),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a query.")] = False,
     queries: Annotated[
         str | None,
@@ -155,5 +158,19 @@ def _as_json(hits: Hits, explain: bool) -> dict[str, object]:
                 }
                 for term in explanation.terms
             ]
+            if explanation.matches is not None:
+                item["matches"] = _matches_as_json(explanation.matches)
         found.append(item)
     return {"query_id": hits.query_id, "query": hits.query, "hits": found}
+
+
+def _matches_as_json(found: TokenMatches) -> dict[str, object]:
+    return {
+        "maxsim": found.score,
+        "stored": found.stored,
+        "text": found.text,
+        "tokens": [
+            {"query": match.query, "document": match.document, "similarity": match.similarity, "span": match.span}
+            for match in found.matches
+        ],
+    }

@@ -13,10 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 from lsr.errors import InvalidInput
-from lsr.hits import Hits
+from lsr.hits import Hits, TokenMatches
 from lsr.index.snapshot import Snapshot
 from lsr.rerank.encoders import MultiVectorEncoder
 from lsr.rerank.living import check_made_by, current, encoder_of, open_tokens
+from lsr.rerank.matches import matches_of
 from lsr.rerank.policies import Policy, rerank
 from lsr.rerank.store import TokenStore
 
@@ -85,7 +86,14 @@ class MaxSimReranker:
         order, scores = _with_missing(
             there[result.order], result.scores, np.setdiff1d(np.arange(len(rows)), there).tolist(), k
         )
-        return found.reordered(order, scores)
+        ranked = set(found.rows[there].tolist())
+
+        def matcher(row: int) -> TokenMatches | None:
+            if row not in ranked:
+                return None
+            return matches_of(self.store, self.encoder, found.source, found.query or "", row)
+
+        return found.reordered(order, scores, matcher)
 
 
 def _with_missing(
