@@ -91,6 +91,8 @@ def index(
     from lsr.index import Index
 
     tokens = None
+    if multivector is None and pool_tokens > 1:
+        raise typer.BadParameter("only with --multivector MODEL", param_hint="--pool-tokens")
     if multivector is not None:  # before anything is built
         if not keep_text:
             raise typer.BadParameter("token vectors are made of the stored texts: leave --no-keep-text out")

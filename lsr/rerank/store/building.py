@@ -232,7 +232,7 @@ class _Build:
         if facts is None:
             return 0
         if facts.get("plan") != self._settings.plan:
-            raise self._refusal("the interrupted build had another codec, encoder, index or sample")
+            raise self._refusal("the interrupted build had another codec, encoder, index, sample or pooling")
         scratch = self._place.scratch
         try:
             parameters = file_entries(facts["parameters"])
