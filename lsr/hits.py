@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, overload
 
 import numpy as np
@@ -12,7 +12,17 @@ import numpy.typing as npt
 
 from lsr.errors import InvalidInput
 
-__all__ = ["Explanation", "Hit", "HitSource", "Hits", "Reranker", "Snippet", "TermMatch"]
+__all__ = [
+    "Explanation",
+    "Hit",
+    "HitSource",
+    "Hits",
+    "Reranker",
+    "Snippet",
+    "TermMatch",
+    "TokenMatch",
+    "TokenMatches",
+]
 
 _SHOWN = 10  # hits shown by repr
 _MARK = ("«", "»")
@@ -56,12 +66,97 @@ class Snippet:
 
 
 @dataclass(frozen=True, slots=True)
+class TokenMatch:
+    """A token of a query, and the token of the document that is most like it: their texts, the product of their vectors, and
+    [start, end) of each in its text; None for one that stands for none of it, as markers do."""
+
+    query: str
+    document: str
+    similarity: float
+    query_span: tuple[int, int] | None
+    span: tuple[int, int] | None
+
+
+@dataclass(frozen=True, slots=True)
+class TokenMatches:
+    """Why a document has its score by token vectors: a match for each token of the query, in its order.
+
+    text: title and text as they were encoded, in which the spans are; stored: the score that the stored vectors give, which
+    were compressed with `codec`, NaN where there are none.
+    """
+
+    text: str
+    matches: tuple[TokenMatch, ...]
+    stored: float
+    codec: str
+
+    @property
+    def score(self) -> float:
+        """The similarities, added up: MaxSim of the vectors before they were compressed."""
+        return float(sum(match.similarity for match in self.matches))
+
+    def pieces(self) -> Iterator[tuple[str, float]]:
+        """The text in order, as (piece, strength): the similarities of all tokens of the query that it matches, as a share of
+        the largest such sum, 0 to 1."""
+        sums: dict[tuple[int, int], float] = {}
+        for match in self.matches:
+            if match.span is not None and match.similarity > 0:
+                sums[match.span] = sums.get(match.span, 0.0) + match.similarity
+        at, most = 0, max(sums.values(), default=1.0)
+        for (start, end), strength in sorted(sums.items()):
+            start = max(start, at)  # tokens of some models overlap
+            if start >= end:
+                continue
+            if at < start:
+                yield self.text[at:start], 0.0
+            yield self.text[start:end], strength / most
+            at = end
+        if at < len(self.text):
+            yield self.text[at:], 0.0
+
+    def __str__(self) -> str:
+        width = max((len(match.query) for match in self.matches), default=0)
+        lines = [f"maxsim {self.score:.4f} ={self._beside()}"]
+        lines += [f"  {match.query:<{width}}  {match.similarity:8.4f}  {match.document}" for match in self.matches]
+        return "\n".join(lines)
+
+    __repr__ = __str__
+
+    def _beside(self) -> str:
+        differs = f"{self.stored:.4f}" not in (f"{self.score:.4f}", "nan")
+        return f" ({self.stored:.4f} as stored, in {self.codec})" if differs else ""
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f"<tr><td style='text-align:left'>{html.escape(match.query)}</td>"
+            f"<td style='text-align:left'>{html.escape(match.document)}</td><td>{match.similarity:.4f}</td></tr>"
+            for match in self.matches
+        )
+        text = "".join(
+            f"<mark style='background:rgba(255,190,0,{strength:.2f})'>{html.escape(piece)}</mark>"
+            if strength
+            else html.escape(piece)
+            for piece, strength in self.pieces()
+        )
+        return (
+            f"<p>{text}</p><table><thead><tr><th style='text-align:left'>query</th><th style='text-align:left'>document</th>"
+            f"<th>similarity</th></tr></thead><tbody>{rows}<tr><td colspan='2' style='text-align:left'><b>maxsim</b>"
+            f"{html.escape(self._beside())}</td><td><b>{self.score:.4f}</b></td></tr></tbody></table>"
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Explanation:
-    """Why a document has its score: the matched terms, largest contribution first, which add up to it."""
+    """Why a document has its score: the matched terms, largest contribution first, which add up to it.
+
+    matches: of a hit that token vectors ranked (`lsr.rerank.MaxSimReranker`), for each token of the query what it matched;
+    score and terms are those of the first stage then.
+    """
 
     score: float
     terms: tuple[TermMatch, ...]
     snippet: Snippet
+    matches: TokenMatches | None = None
 
     def __str__(self) -> str:
         width = max((len(term.token) for term in self.terms), default=0)
@@ -70,6 +165,8 @@ class Explanation:
             f"  {term.token:<{width}}  {term.query_weight:8.4f} x {term.document_weight:7.4f} = {term.contribution:8.4f}"
             for term in self.terms
         ]
+        if self.matches is not None:
+            lines.insert(0, str(self.matches))
         if self.snippet.text:
             lines.append(str(self.snippet))
         return "\n".join(lines)
@@ -82,9 +179,10 @@ class Explanation:
             f"<td>{term.document_weight:.4f}</td><td>{term.contribution:.4f}</td></tr>"
             for term in self.terms
         )
+        matches = "" if self.matches is None else self.matches._repr_html_()
         return (
-            "<table><thead><tr><th style='text-align:left'>term</th><th>query</th><th>document</th><th>product</th></tr>"
-            f"</thead><tbody>{rows}<tr><td colspan='3' style='text-align:left'><b>score</b></td>"
+            f"{matches}<table><thead><tr><th style='text-align:left'>term</th><th>query</th><th>document</th><th>product</th>"
+            f"</tr></thead><tbody>{rows}<tr><td colspan='3' style='text-align:left'><b>score</b></td>"
             f"<td><b>{self.score:.4f}</b></td></tr></tbody></table><p>{self.snippet._repr_html_()}</p>"
         )
 
@@ -135,7 +233,17 @@ class Hit:
         return {} if record is None else record[2]
 
     def explain(self) -> Explanation:
-        """The matched terms with query weight x document weight, and the part of the text that shows them."""
+        """The matched terms with query weight x document weight, and the part of the text that shows them; after a stage over
+        token vectors also which tokens matched, for which query and text are encoded."""
+        found, matcher = self._found(), self._hits.matcher
+        return found if matcher is None else replace(found, matches=matcher(self.row))
+
+    @property
+    def snippet(self) -> Snippet:
+        """The part of the text that shows the matched terms."""
+        return self._found().snippet
+
+    def _found(self) -> Explanation:
         return self._hits.source.explain(self._hits.terms, self._hits.weights, self.row)
 
     def __repr__(self) -> str:
@@ -146,7 +254,8 @@ class Hits(Sequence[Hit]):
     """The hits of one query, best first. Equal scores stand in document order.
 
     `rows` int64 [n] are document numbers, `scores` float32 [n]; `ids` gives the ids without fetching texts.
-    `terms` and `weights` are the sparse query that was asked.
+    `terms` and `weights` are the sparse query that was asked. `matcher`, where a second stage over token vectors ranked the
+    hits, tells what the tokens of the document in a row match.
     """
 
     def __init__(
@@ -158,6 +267,7 @@ class Hits(Sequence[Hit]):
         weights: npt.NDArray[np.float32],
         query: str | None = None,
         query_id: str | None = None,
+        matcher: Callable[[int], TokenMatches | None] | None = None,
     ) -> None:
         self.source = source
         self.rows = rows
@@ -166,6 +276,7 @@ class Hits(Sequence[Hit]):
         self.weights = weights
         self.query = query
         self.query_id = query_id
+        self.matcher = matcher
 
     @property
     def ids(self) -> list[str]:
@@ -190,13 +301,20 @@ class Hits(Sequence[Hit]):
         at %= len(self)
         return Hit(self, at + 1, int(self.rows[at]), float(self.scores[at]))
 
-    def reordered(self, order: npt.NDArray[np.int64], scores: npt.ArrayLike) -> Hits:
+    def reordered(
+        self,
+        order: npt.NDArray[np.int64],
+        scores: npt.ArrayLike,
+        matcher: Callable[[int], TokenMatches | None] | None = None,
+    ) -> Hits:
         """Those in some places, int64 [n], in that order and with other scores [n]: what a second stage makes of them."""
-        return self._of(self.rows[order], np.asarray(scores, np.float32))
+        hits = self._of(self.rows[order], np.asarray(scores, np.float32))
+        hits.matcher = matcher
+        return hits
 
     def _of(self, rows: npt.NDArray[np.int64], scores: npt.NDArray[np.float32]) -> Hits:
         """Other hits of the same query."""
-        return Hits(self.source, rows, scores, self.terms, self.weights, self.query, self.query_id)
+        return Hits(self.source, rows, scores, self.terms, self.weights, self.query, self.query_id, self.matcher)
 
     def __iter__(self) -> Iterator[Hit]:
         pairs = zip(self.rows.tolist(), self.scores.tolist(), strict=True)
@@ -245,4 +363,4 @@ def _heading(hit: Hit, width: int) -> str:
 
 def _html_body(hit: Hit) -> str:
     title = f"<b>{html.escape(hit.title)}</b><br>" if hit.title else ""
-    return title + (hit.explain().snippet._repr_html_() if hit.text else "")
+    return title + (hit.snippet._repr_html_() if hit.text else "")

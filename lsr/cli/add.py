@@ -8,7 +8,9 @@ from typing import Annotated
 import typer
 
 from lsr.cli.options import BatchSize, Device, IdField, IndexPath, SourceName, TextField
-from lsr.cli.run import note, note_long, note_to_compact
+from lsr.cli.run import fail, note, note_long, note_to_compact
+from lsr.cli.tokens import bring_up, model_of
+from lsr.errors import LsrError
 
 __all__ = ["add"]
 
@@ -23,6 +25,13 @@ def add(
     device: Device = None,
     id_field: IdField = None,
     text_field: TextField = None,
+    multivector: Annotated[
+        bool,
+        typer.Option(
+            "--multivector/--no-multivector",
+            help="Also make token vectors, where the index has some. Documents without are placed by the index alone.",
+        ),
+    ] = True,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> None:
     """Add documents to an index: all of them or, when something is wrong, none."""
@@ -30,6 +39,12 @@ def add(
     from lsr.index import Index
 
     opened = Index.open(index)
+    encoder = None
+    if multivector:  # a model that is gone is told before anything is written
+        try:
+            encoder = model_of(opened, device)
+        except LsrError as error:
+            fail(f"{error} (--no-multivector adds without token vectors)", error)
     with showing_progress() as progress:
         change = opened.upsert if upsert else opened.add
         report = change(
@@ -40,13 +55,18 @@ def add(
             text_fields=text_field or (),
             progress=progress,
         )
+    tokens = bring_up(opened, f"the documents are in {index}", encoder) if multivector else None
     if as_json:
         facts = {"added": report.documents, "replaced": report.replaced, "truncated": report.truncated}
+        if tokens is not None:
+            facts["token_vectors"] = tokens.encoded
         typer.echo(json.dumps({**facts, "documents": len(opened), "generation": opened.generation}))
         return
     replaced = f", {report.replaced:,} of them in place of others," if report.replaced else ""
     note(f"{report.documents:,} documents added{replaced} in {report.seconds:.1f} s: {len(opened):,} in {index}")
-    encoder = opened.manifest.encoder
-    if encoder is not None and encoder.reading is not None:
-        note_long(report.truncated, encoder.reading)
+    made = opened.manifest.encoder
+    if made is not None and made.reading is not None:
+        note_long(report.truncated, made.reading)
+    if tokens is not None:
+        note(f"{tokens.encoded:,} documents encoded as token vectors")
     note_to_compact(opened)

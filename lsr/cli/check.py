@@ -17,6 +17,13 @@ def check(
 ) -> None:
     """Verify an index. Exit status 1 when something is wrong."""
     from lsr.index.storage.check import check_index
+    from lsr.index.storage.token_files import TOKENS
 
     for line in check_index(index, full):
         typer.echo(f"ok  {line}")
+    if (index / TOKENS).is_dir():
+        from lsr.index import Index
+        from lsr.rerank import check_tokens
+
+        for line in check_tokens(Index.open(index), full):
+            typer.echo(f"ok  {line}")

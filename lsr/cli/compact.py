@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lsr.cli.options import IndexPath
 from lsr.cli.run import note
+from lsr.cli.tokens import bring_up
+
+if TYPE_CHECKING:
+    from lsr.index import Index
 
 __all__ = ["compact"]
 
@@ -37,6 +41,7 @@ def compact(
     except KeyboardInterrupt:
         note(f"{index} is as it was; what is done is kept until it changes, and the same command goes on from there")
         raise
+    tokens = _compact_tokens(opened)
     after = opened.info()["bytes"]["total"]
     if as_json:
         facts = {"documents": report.documents, "compacted": report.done, "bytes": {"before": before, "after": after}}
@@ -44,5 +49,19 @@ def compact(
     elif report.done:
         change = f"{size(before)} before, {size(after)} now"
         note(f"{report.documents:,} documents in {report.seconds:.1f} s, {change}: {index}")
+    elif tokens:
+        note(f"{index} is one segment, of which nothing was deleted; its token vectors were compacted")
     else:
         note(f"nothing to do: {index} is one segment, of which nothing was deleted")
+
+
+def _compact_tokens(index: Index) -> bool:
+    """Whether there was anything to do."""
+    from lsr.cli.progress import showing_progress
+
+    if bring_up(index, f"{index.path} is compacted", encode=False) is None:
+        return False
+    from lsr.rerank.living import open_tokens
+
+    with showing_progress() as progress:
+        return open_tokens(index).compact(progress=progress)

@@ -22,6 +22,7 @@ from lsr.cli.options import (
     TextField,
 )
 from lsr.cli.run import note, note_long
+from lsr.cli.tokens import begun, make_tokens
 
 if TYPE_CHECKING:
     from lsr.sparse import SparseVectors
@@ -74,9 +75,21 @@ def index(
             metavar="NAME", help="With --multivector: how token vectors are kept: f32, f16, int8, int4, residual2, pq."
         ),
     ] = "int8",
+    pool_tokens: Annotated[
+        int,
+        typer.Option(
+            metavar="N",
+            min=1,
+            help="With --multivector: keep N times fewer token vectors, each the mean of some alike.",
+        ),
+    ] = 1,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an index that is there.")] = False,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Keep what is done when interrupted, and go on from there.")
+        bool,
+        typer.Option(
+            "--resume",
+            help="Keep what is done when interrupted, and go on from there; of an index that is there, with --multivector.",
+        ),
     ] = False,
 ) -> None:
     """Build an index from documents or vectors."""
@@ -84,13 +97,19 @@ def index(
     from lsr.index import Index
 
     tokens = None
+    if multivector is None and pool_tokens > 1:
+        raise typer.BadParameter("only with --multivector MODEL", param_hint="--pool-tokens")
     if multivector is not None:  # before anything is built
         if not keep_text:
             raise typer.BadParameter("token vectors are made of the stored texts: leave --no-keep-text out")
-        from lsr.rerank import codec_class, index_tokens, load_multivector_encoder
+        from lsr.rerank import codec_class, load_multivector_encoder
 
         codec_class(codec)
         tokens = load_multivector_encoder(multivector, device=device)
+    if tokens is not None and resume and (built := begun(output, source, overwrite)) is not None:
+        note(f"{output} is built: going on with its token vectors")
+        make_tokens(built, tokens, codec, pool_tokens, resume=True)
+        return
     with showing_progress() as progress:
         built = Index.build(
             source,
@@ -115,12 +134,9 @@ def index(
         )
     say_built(built)
     if tokens is not None:
-        with showing_progress() as progress:
-            store = index_tokens(built, tokens, codec=codec, progress=progress)
-        facts = store.info()
-        note(f"{facts['tokens']:,} token vectors of {facts['documents']:,} documents, {facts['bytes'] / 1e6:,.1f} MB")
-    how = "" if tokens is None else " --rerank maxsim"
-    note(f'Next: lsr search {output} "your question"{how}')
+        make_tokens(built, tokens, codec, pool_tokens, resume=resume)
+    else:
+        note(f'Next: lsr search {output} "your question"')
 
 
 def read_sample(file: str) -> SparseVectors | list[str]:

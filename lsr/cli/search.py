@@ -14,7 +14,7 @@ from lsr.cli.run import note
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from lsr.hits import Hits, Reranker
+    from lsr.hits import Hits, Reranker, TokenMatches
     from lsr.index import Index
 
 __all__ = ["search"]
@@ -62,7 +62,10 @@ def search(
             show_default=False,
         ),
     ] = None,
-    explain: Annotated[bool, typer.Option("--explain", help="Show matched terms and their weights.")] = False,
+    explain: Annotated[
+        bool,
+        typer.Option("--explain", help="Show matched terms and their weights, or with --rerank maxsim matched tokens."),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a query.")] = False,
     queries: Annotated[
         str | None,
@@ -117,7 +120,7 @@ def _stage(index: Index, name: str, candidates: int | None, k: int) -> Reranker 
         return None
     from dataclasses import replace
 
-    from lsr.rerank import CrossEncoderReranker, FlashRankReranker, MaxSimReranker, Policy
+    from lsr.rerank import MaxSimReranker, Policy, text_reranker
 
     if name == "maxsim":
         if candidates is not None:
@@ -125,10 +128,7 @@ def _stage(index: Index, name: str, candidates: int | None, k: int) -> Reranker 
         stage = MaxSimReranker.of(index)
         stage.policy = replace(stage.policy, kappa=max(stage.policy.kappa, k))
         return stage
-    wanted = 50 if candidates is None else candidates
-    if name.startswith("flashrank:"):
-        return FlashRankReranker(name.removeprefix("flashrank:"), candidates=wanted)
-    return CrossEncoderReranker(name, candidates=wanted)
+    return text_reranker(name, 50 if candidates is None else candidates)
 
 
 def _answers(
@@ -169,5 +169,19 @@ def _as_json(hits: Hits, explain: bool) -> dict[str, object]:
                 }
                 for term in explanation.terms
             ]
+            if explanation.matches is not None:
+                item["matches"] = _matches_as_json(explanation.matches)
         found.append(item)
     return {"query_id": hits.query_id, "query": hits.query, "hits": found}
+
+
+def _matches_as_json(found: TokenMatches) -> dict[str, object]:
+    return {
+        "maxsim": found.score,
+        "stored": found.stored,
+        "text": found.text,
+        "tokens": [
+            {"query": match.query, "document": match.document, "similarity": match.similarity, "span": match.span}
+            for match in found.matches
+        ],
+    }

@@ -11,13 +11,14 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from lsr.hits import Explanation, Hit, Hits, Snippet
+    from lsr.hits import Explanation, Hit, Hits, Snippet, TokenMatches
     from lsr.index import Index
 
 __all__ = ["facts_table", "show_hits", "size"]
 
 _INDENT = (0, 0, 0, 4)
 _RECALLS = (0.8, 0.9, 0.95, 0.98, 0.99)
+_HEAT = 800  # characters of a text that are shown with its matched tokens
 _TERMS = 12  # shown of an explanation; the rest is summed in one line
 
 
@@ -68,12 +69,48 @@ def _head(hit: Hit) -> Text:
 def _body(hit: Hit, explain: bool, colours: bool) -> Group:
     parts: list[Any] = []
     if hit.text or explain:
-        explanation = hit.explain()
-        if explanation.snippet.text:
-            parts.append(Padding(_snippet(explanation.snippet, colours), _INDENT, expand=False))
-        if explain:
+        explanation = hit.explain() if explain else None  # which may ask a network
+        matches = None if explanation is None else explanation.matches
+        snippet = hit.snippet if explanation is None else explanation.snippet
+        if matches is not None and colours:
+            parts.append(Padding(_heat(matches), _INDENT, expand=False))
+        elif snippet.text:
+            parts.append(Padding(_snippet(snippet, colours), _INDENT, expand=False))
+        if matches is not None:
+            parts.append(Padding(_tokens(matches), _INDENT, expand=False))
+        elif explanation is not None:
             parts.append(Padding(_terms(explanation), _INDENT, expand=False))
     return Group(*parts)
+
+
+def _heat(matches: TokenMatches) -> Text:
+    """The text, its tokens on a ground that is the brighter the more of the query they match; cut around these."""
+    text = Text()
+    for piece, strength in matches.pieces():
+        heat = round(80 + 175 * strength)
+        text.append(piece, style=f"bold black on rgb({heat},{heat * 3 // 4},0)" if strength else "dim")
+    warm = [span.start for span in text.spans if "on" in str(span.style)]
+    start = max(0, min(warm, default=0) - _HEAT // 8)
+    shown = text[start : start + _HEAT]
+    before, after = "…" if start else "", "…" if start + _HEAT < len(text) else ""
+    return Text.assemble((before, "dim"), shown, (after, "dim"))
+
+
+def _tokens(matches: TokenMatches) -> Table:
+    """The best matches first; the rest is summed in one line."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("query")
+    table.add_column("document")
+    table.add_column("similarity", justify="right")
+    order = sorted(matches.matches, key=lambda match: -match.similarity)
+    for match in order[:_TERMS]:
+        table.add_row(Text(match.query), Text(match.document), f"{match.similarity:.4f}")
+    if rest := order[_TERMS:]:
+        table.add_row(f"{len(rest)} more", "", f"{sum(match.similarity for match in rest):.4f}", style="dim")
+    table.add_row("maxsim", "", f"{matches.score:.4f}", style="bold")
+    if f"{matches.stored:.4f}" != f"{matches.score:.4f}":
+        table.add_row("as stored", Text(matches.codec), f"{matches.stored:.4f}", style="dim")
+    return table
 
 
 def _snippet(snippet: Snippet, colours: bool) -> Text:

@@ -25,6 +25,11 @@ class Contents:
     _snapshot: Snapshot
 
     @property
+    def snapshot(self) -> Snapshot:
+        """The generation that is open."""
+        return self._snapshot
+
+    @property
     def manifest(self) -> Manifest:
         """What the folder says about the generation that is open."""
         return self._snapshot.manifest
@@ -76,6 +81,11 @@ class Contents:
     def statistics(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """Terms of each document [documents], and documents of each term [dim]: what sparsity is measured from."""
         return self._snapshot.statistics()
+
+    def text_hashes(self, rows: Sequence[int] | npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.uint64]:
+        """A hash (xxh3-64) of title and text of each document, by row number; 0 where the index keeps no texts. It tells
+        whether what was made of a text elsewhere is still of that text."""
+        return self._snapshot.text_hashes(np.asarray(rows, np.int64))
 
     def row_of(self, identifier: str) -> int | None:
         """The row number of a document, None when there is no document with that id.

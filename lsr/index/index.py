@@ -466,7 +466,8 @@ class Index(Contents):
     def save_snapshot(self, path: str | Path, *, overwrite: bool = False, progress: Progress | None = None) -> None:
         """Writes the generation that is open as one file, FILE.tar.zst by habit; `from_snapshot` makes an index of it.
 
-        Others may change the index meanwhile. The checksum of every file is compared, and the same generation gives the
+        Token vectors in its folder go along, those of the newest generation that they have. Others may change the index
+        meanwhile. The checksum of every file is compared, and the same generation gives the
         same bytes. Raises `OutputExists`, `CorruptIndex` for an index that is damaged, `StorageError`; then no file is made.
         """
         from lsr.index.storage.archive import write_snapshot

@@ -144,6 +144,25 @@ class Snapshot:
         part, inside = self.place(row)
         return None if part.segment.texts is None else part.segment.texts[inside]
 
+    def text_hashes(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.uint64]:
+        """A hash of the content of each document in some rows (`records.text_hash`); 0 where texts are not kept."""
+        if self._only is not None:
+            return self._only.segment.text_hashes(rows)
+        out = np.zeros(len(rows), np.uint64)
+        numbers = np.searchsorted(self._firsts, rows, side="right") - 1
+        for number in np.unique(numbers).tolist():
+            part, places = self.parts[number], np.flatnonzero(numbers == number)
+            out[places] = part.segment.text_hashes(part.left(rows[places] - part.first))
+        return out
+
+    def hashes(self) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64]]:
+        """Of each document, by row, a hash of its id and one of its content, as `text_hashes` has it."""
+        found = [
+            (part.segment.ids.hashes()[part.is_left], part.segment.text_hashes()[part.is_left]) for part in self.parts
+        ]
+        none = np.zeros(0, np.uint64)
+        return np.concatenate([none, *(one for one, _ in found)]), np.concatenate([none, *(one for _, one in found)])
+
     def explain(self, terms: npt.NDArray[Any], weights: npt.NDArray[np.float32], row: int) -> Explanation:
         part, inside = self.place(row)
         return explain(part.segment, inside, terms, weights, self.query_encoder or self.words)

@@ -6,18 +6,20 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lsr.rerank.bounds import DocumentErrors, best_by_bounds, document_errors, score_errors
+    from lsr.rerank.by_name import text_reranker
     from lsr.rerank.codecs import CODECS, Codec, QueryScorer, StoredTokens, codec_class
     from lsr.rerank.cross_encoder import CrossEncoderReranker
     from lsr.rerank.encoders import MultiVectorEncoder, load_multivector_encoder
     from lsr.rerank.flashrank import FlashRankReranker
-    from lsr.rerank.formats import TokenFile, import_tokens, open_tokens
+    from lsr.rerank.formats import TokenFile, import_tokens, open_token_file
     from lsr.rerank.fusion import fused
+    from lsr.rerank.living import TokenSyncReport, check_tokens, index_tokens, sync_tokens
     from lsr.rerank.policies import Policy, Reranked, rerank
     from lsr.rerank.policy_file import save_policy, saved_policy
     from lsr.rerank.stage import FunctionReranker, TextReranker
     from lsr.rerank.store import CodecReport, TokenStore, codec_report
     from lsr.rerank.token_vectors import TokenVectors
-    from lsr.rerank.two_stages import MaxSimReranker, index_tokens
+    from lsr.rerank.two_stages import MaxSimReranker
 
 __all__ = [
     "CODECS",
@@ -36,8 +38,10 @@ __all__ = [
     "TextReranker",
     "TokenFile",
     "TokenStore",
+    "TokenSyncReport",
     "TokenVectors",
     "best_by_bounds",
+    "check_tokens",
     "codec_class",
     "codec_report",
     "document_errors",
@@ -45,11 +49,13 @@ __all__ = [
     "import_tokens",
     "index_tokens",
     "load_multivector_encoder",
-    "open_tokens",
+    "open_token_file",
     "rerank",
     "save_policy",
     "saved_policy",
     "score_errors",
+    "sync_tokens",
+    "text_reranker",
 ]
 
 # Names are handed on lazily: `import lsr.rerank` loads neither numpy nor numba.
@@ -70,20 +76,24 @@ _HOME = {
     "TextReranker": "lsr.rerank.stage",
     "TokenFile": "lsr.rerank.formats",
     "TokenStore": "lsr.rerank.store",
+    "TokenSyncReport": "lsr.rerank.living",
     "TokenVectors": "lsr.rerank.token_vectors",
     "best_by_bounds": "lsr.rerank.bounds",
+    "check_tokens": "lsr.rerank.living",
     "codec_class": "lsr.rerank.codecs",
     "codec_report": "lsr.rerank.store",
     "document_errors": "lsr.rerank.bounds",
     "fused": "lsr.rerank.fusion",
     "import_tokens": "lsr.rerank.formats",
-    "index_tokens": "lsr.rerank.two_stages",
+    "index_tokens": "lsr.rerank.living",
     "load_multivector_encoder": "lsr.rerank.encoders",
-    "open_tokens": "lsr.rerank.formats",
+    "open_token_file": "lsr.rerank.formats",
     "rerank": "lsr.rerank.policies",
     "save_policy": "lsr.rerank.policy_file",
     "saved_policy": "lsr.rerank.policy_file",
     "score_errors": "lsr.rerank.bounds",
+    "sync_tokens": "lsr.rerank.living",
+    "text_reranker": "lsr.rerank.by_name",
 }
 
 

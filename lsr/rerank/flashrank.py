@@ -6,11 +6,13 @@ import contextlib
 import logging
 import os
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import xxhash
 
 from lsr.errors import EncoderError, EncoderNotFound, InvalidInput, MissingExtra, one_line
 from lsr.rerank.stage import FunctionReranker
@@ -22,8 +24,9 @@ class FlashRankReranker(FunctionReranker):
     """A cross-encoder of FlashRank; scores are its probabilities, 0 to 1.
 
     model: the folder of one, whose name FlashRank has to know, or such a name ("ms-marco-MiniLM-L-12-v2"): found in
-    `cache_dir`, or else downloaded to it from the hub by FlashRank. cache_dir: the user's cache folder when None (FlashRank's
-    own choice, /tmp, is everybody's). batch: pairs at a time. max_length: tokens of a pair that are read, 512 at most.
+    `cache_dir`, or else downloaded to it from the hub by FlashRank, unless `local_files_only`. cache_dir: the user's cache
+    folder when None (FlashRank's own choice, /tmp, is everybody's). batch: pairs at a time. max_length: tokens of a pair that
+    are read, 512 at most.
 
     Raises `EncoderNotFound` for a name that is not known, or cannot be downloaded, `EncoderError` for a folder that cannot be
     opened and for models that give no scores, `InvalidInput`, `MissingExtra`.
@@ -39,6 +42,7 @@ class FlashRankReranker(FunctionReranker):
         candidates: int = 50,
         fusion: str = "replace",
         weight: float = 0.5,
+        local_files_only: bool = False,
     ) -> None:
         try:
             import flashrank
@@ -58,6 +62,11 @@ class FlashRankReranker(FunctionReranker):
                 f"no FlashRank model {str(model)[:200]!r}: there are {', '.join(scoring)}, or a folder named so"
             )
         there = folder.is_dir()
+        if local_files_only and not there:
+            raise EncoderNotFound(
+                f"{name}: is not in {folder.parent}, and nothing is to be downloaded; unpack its zip there"
+            )
+        self._folder = folder
         try:
             with _logging_as_it_was():
                 self._ranker: Any = flashrank.Ranker(name, str(folder.parent), max_length, "WARNING")
@@ -70,6 +79,15 @@ class FlashRankReranker(FunctionReranker):
             ) from None
         self._request, self._batch = flashrank.RerankRequest, batch
         super().__init__(self._scores_of, name, candidates=candidates, fusion=fusion, weight=weight)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """xxh3-128 in hex over the files of the model."""
+        digest = xxhash.xxh3_128()
+        for path in sorted(self._folder.rglob("*")):
+            if path.is_file():
+                digest.update(path.relative_to(self._folder).as_posix().encode() + path.read_bytes())
+        return digest.hexdigest()
 
     def _scores_of(self, query: str, texts: Sequence[str]) -> npt.NDArray[np.float64]:
         scores = np.zeros(len(texts))

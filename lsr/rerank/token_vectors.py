@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lsr.errors import InvalidVectors
+from lsr.errors import InvalidInput, InvalidVectors
 from lsr.sparse_rules import FloatArray, checked_integers, checked_weights, row_of
 
-__all__ = ["TokenVectors"]
+__all__ = ["TokenVectors", "check_pool"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,6 +101,25 @@ class TokenVectors:
 
     # -- other forms ---------------------------------------------------------------------------------------------------
 
+    def pooled(self, factor: int) -> TokenVectors:
+        """Fewer vectors: 1 + (n - 1) // factor of the n of each text (Clavié, Chaffin and Adams 2024, section 3).
+
+        The first stays as it is; the others are clustered by Ward's method on cosine distances, and each cluster becomes its
+        mean, of length 1. Texts with up to factor + 1 vectors keep two. No vector stands for one token then, so there are no
+        `tokens`. Factor 1 changes nothing.
+
+        The same as `HierarchicalTokenPooling` of sentence-transformers 6, for vectors of length 1, as those of ColBERT are.
+        Raises `InvalidInput` for a factor that is no whole number from 1 on.
+        """
+        from lsr.rerank.pooling import pool_tokens
+
+        check_pool(factor)
+        if factor == 1:
+            return self
+        found = [pool_tokens(self.of(i), factor) for i in range(len(self))]
+        offsets = np.cumsum([0, *map(len, found)], dtype=np.int64)
+        return TokenVectors(offsets, np.concatenate([self.vectors[:0], *found]))
+
     @classmethod
     def concatenate(cls, batches: Sequence[TokenVectors]) -> TokenVectors:
         """One batch from several of the same dim, texts in order. Tokens are kept when every batch has them."""
@@ -117,6 +136,12 @@ class TokenVectors:
             vectors=np.concatenate([batch.vectors for batch in batches]),
             tokens=np.concatenate(tokens) if len(tokens) == len(batches) else None,
         )
+
+
+def check_pool(factor: int) -> None:
+    """Raises `InvalidInput` for what tokens cannot be pooled by."""
+    if isinstance(factor, bool) or not isinstance(factor, int) or factor < 1:
+        raise InvalidInput(f"tokens are pooled by {factor!r}: it must be a whole number, 1 for no pooling")
 
 
 def _checked_offsets(offsets: npt.ArrayLike) -> npt.NDArray[np.int64]:

@@ -24,7 +24,7 @@ from lsr.rerank import (
     load_multivector_encoder,
     save_policy,
 )
-from lsr.rerank.two_stages import store_of
+from lsr.rerank.living import store_of
 from lsr.run_file import read_run
 from tests.cli import commands
 from tests.eval.reranking import WORDS, texts

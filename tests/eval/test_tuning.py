@@ -18,7 +18,7 @@ from lsr.eval.tuning import Configuration, Grid, Tuned
 from lsr.eval.tuning.choosing import best_unpruned, chosen, front
 from lsr.index import Index
 from lsr.rerank import MaxSimReranker, MultiVectorEncoder, Policy, TokenStore, index_tokens, load_multivector_encoder
-from lsr.rerank.two_stages import store_of
+from lsr.rerank.living import store_of
 from tests.cli import commands
 from tests.eval.reranking import DEPTH, build, judged_by_maxsim
 

@@ -28,7 +28,7 @@ from lsr.rerank import (
     TokenVectors,
     import_tokens,
     load_multivector_encoder,
-    open_tokens,
+    open_token_file,
 )
 from lsr.rerank.formats import token_file
 from lsr.rerank.formats.pylate import plain_object
@@ -58,7 +58,7 @@ def index_of(count: int, path: Path, ids: list[str] | None = None) -> Index:
 
 
 def decoded(folder: Path) -> Floats:
-    vectors: Floats = np.concatenate([read().vectors for _, read in open_tokens(folder).batches()])
+    vectors: Floats = np.concatenate([read().vectors for _, read in open_token_file(folder).batches()])
     return vectors
 
 
@@ -102,7 +102,7 @@ def plaid(folder: Path, bits: int, lengths: list[list[int]], seed: int = 0) -> F
 @pytest.mark.parametrize("bits", [1, 2, 4, 8])
 def test_plaid_of_any_number_of_bits(tmp_path: Path, bits: int) -> None:
     wanted = plaid(tmp_path / "store", bits, [[3, 0, 5], [], [1]])
-    found = open_tokens(tmp_path / "store")
+    found = open_token_file(tmp_path / "store")
     assert found.lengths.tolist() == [3, 0, 5, 1]
     np.testing.assert_allclose(decoded(tmp_path / "store"), wanted, atol=1e-6)
 
@@ -136,7 +136,7 @@ def kannolo_pq(folder: Path) -> tuple[list[int], Floats]:
 @pytest.mark.parametrize("write", [kannolo, kannolo_pq])
 def test_kannolo(tmp_path: Path, write: Callable[[Path], tuple[list[int], Floats]]) -> None:
     lengths, vectors = write(tmp_path / "store")
-    assert open_tokens(tmp_path / "store").lengths.tolist() == lengths
+    assert open_token_file(tmp_path / "store").lengths.tolist() == lengths
     np.testing.assert_allclose(decoded(tmp_path / "store"), vectors, atol=1e-6)
 
 
@@ -168,7 +168,7 @@ def test_ids_that_pylate_kept(tmp_path: Path, name: str) -> None:
     index = index_of(58, tmp_path / "my.idx", left[::-1])
     store = import_tokens(STORES / name, index, codec="f32")
     assert sorted(store.ids()) == sorted(left)
-    opened, vectors = open_tokens(STORES / name), decoded(STORES / name)
+    opened, vectors = open_token_file(STORES / name), decoded(STORES / name)
     assert opened.ids is not None
     place = list(opened.ids).index("passage-41")
     start = int(opened.lengths[:place].sum())
@@ -183,7 +183,7 @@ def test_a_document_without_an_id_is_left_out(tmp_path: Path, copied: Callable[[
     (folder / "plaid_ids_to_documents_ids.pkl").write_bytes(pickle.dumps(ids))
     index = index_of(57, tmp_path / "my.idx", list(ids.values()))
     store = import_tokens(folder, index, codec="f32")
-    opened, vectors = open_tokens(folder), decoded(folder)
+    opened, vectors = open_token_file(folder), decoded(folder)
     ends = np.cumsum(opened.lengths)
     assert opened.lengths[7] > 0
     assert np.array_equal(store.decoded(["passage-6"])[1], vectors[ends[5] : ends[6]])
@@ -198,7 +198,7 @@ def test_ids_in_the_sqlite_tables_of_older_pylates(tmp_path: Path, copied: Calla
         database.execute("CREATE TABLE unnamed (key TEXT PRIMARY KEY, value BLOB)")
         rows = [(row, sqlite3.Binary(pickle.dumps(f"old-{row}", protocol=5))) for row in range(58)]
         database.executemany("INSERT INTO unnamed VALUES (?, ?)", rows)
-    assert open_tokens(folder).ids == [f"old-{row}" for row in range(58)]
+    assert open_token_file(folder).ids == [f"old-{row}" for row in range(58)]
 
 
 def test_search_after_an_import(tmp_path: Path) -> None:
@@ -266,15 +266,15 @@ def test_a_model_of_another_dim_is_refused(tmp_path: Path) -> None:
 
 def test_a_folder_of_something_else_is_told_what_is_known(tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match=r"no store of token vectors that is known: PyLate .*fast-plaid .*kANNolo"):
-        open_tokens(tmp_path)
+        open_token_file(tmp_path)
     with pytest.raises(CorpusError, match="no such folder"):
-        open_tokens(tmp_path / "nothing")
+        open_token_file(tmp_path / "nothing")
 
 
 def test_tensors_of_torch_need_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torch", None)
     with pytest.raises(MissingExtra, match=r"lsr-engine\[torch\]"):
-        open_tokens(STORES / "pylate-stanford")
+        open_token_file(STORES / "pylate-stanford")
 
 
 def cut(path: Path) -> None:
@@ -392,10 +392,10 @@ def test_ids_of_documents_that_are_not_there_are_refused(copied: Callable[[str],
     folder = copied("pylate-fast")
     (folder / "plaid_ids_to_documents_ids.pkl").write_bytes(pickle.dumps({58: "one more"}))
     with pytest.raises(CorpusError, match="has an id for document 58, and the store has 58 documents"):
-        open_tokens(folder)
+        open_token_file(folder)
 
 
 def test_what_is_read_is_a_validated_batch() -> None:
-    ((rows, read),) = open_tokens(STORES / "fast-plaid-1.4").batches()
+    ((rows, read),) = open_token_file(STORES / "fast-plaid-1.4").batches()
     assert rows == range(60)
     assert isinstance(read(), TokenVectors)

@@ -216,7 +216,7 @@ def test_an_interrupted_build_goes_on_and_encodes_nothing_twice(tmp_path: Path) 
             TokenStore.build(path, batches(until), resume=True, **settings)
     assert not path.exists()
     with pytest.raises(
-        StorageError, match="another codec, encoder, index or sample; delete that folder to start afresh"
+        StorageError, match="another codec, encoder, index, sample or pooling; delete that folder to start afresh"
     ):
         TokenStore.build(path, batches(9), resume=True, codec="int8")
     with pytest.raises(StorageError, match="other documents"):

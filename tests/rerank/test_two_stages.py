@@ -35,17 +35,6 @@ TEXTS = {
 QUERY = "rotate a log file"
 
 
-@pytest.fixture(scope="module")
-def colbert(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("colbert")
-    return models.multi_vector(folder / "model", work=folder / "backbone")
-
-
-@pytest.fixture(scope="module")
-def encoder(colbert: Path) -> MultiVectorEncoder:
-    return load_multivector_encoder(colbert)
-
-
 def written(folder: Path) -> Path:
     lines = [json.dumps({"_id": name, "title": name.upper(), "text": text}) for name, text in TEXTS.items()]
     (folder / "docs.jsonl").write_text("\n".join(lines))

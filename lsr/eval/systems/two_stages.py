@@ -17,10 +17,18 @@ from lsr.eval.systems.system import System, UnderTest
 from lsr.eval.timing import Stage
 from lsr.hits import Hits
 from lsr.index import Index
-from lsr.rerank import CrossEncoderReranker, MaxSimReranker, Policy, TokenStore, load_multivector_encoder
+from lsr.rerank import (
+    CrossEncoderReranker,
+    FlashRankReranker,
+    MaxSimReranker,
+    Policy,
+    TokenStore,
+    load_multivector_encoder,
+    text_reranker,
+)
+from lsr.rerank.living import store_of
 from lsr.rerank.stage import content_of
 from lsr.rerank.store import IndexIdentity
-from lsr.rerank.two_stages import store_of
 from lsr.run_file import Ranking
 
 __all__ = ["EXHAUSTIVE", "ExhaustiveSystem", "TwoStageSystem", "with_second_stage"]
@@ -39,8 +47,8 @@ def with_second_stage(
     """The stages of a search apart, for the rows of a report: the index alone; the second stage alone, over all documents
     (with "maxsim" and at most `EXHAUSTIVE` of them); and both.
 
-    rerank: "maxsim", or a cross-encoder, by folder or hub id. candidates: as `lsr search --candidates`. With
-    `local_files_only` nothing is fetched from the hub.
+    rerank: "maxsim", or a cross-encoder, by folder or hub id, or "flashrank:NAME". candidates: as `lsr search --candidates`.
+    With `local_files_only` nothing is fetched from the hub.
 
     Raises as opening the second stage does.
     """
@@ -49,8 +57,8 @@ def with_second_stage(
         if len(index):
             content_of(index, 0)  # an index without texts is told before anything is run
         wanted = _CANDIDATES if candidates is None else candidates
-        model = CrossEncoderReranker(rerank, candidates=wanted, local_files_only=local_files_only)
-        return [first, TwoStageSystem(first.name, index.path, _CrossEncoder(model))]
+        model = text_reranker(rerank, wanted, local_files_only=local_files_only)
+        return [first, TwoStageSystem(first.name, index.path, _TextStage(model))]
     stage = _maxsim(index, candidates, local_files_only)
     found: list[System] = [first]
     if len(stage.store) <= EXHAUSTIVE:
@@ -156,10 +164,10 @@ class _MaxSim:
         return [("encode tokens", encode), ("rerank", order)]
 
 
-class _CrossEncoder:
+class _TextStage:
     timed = 20  # each reads as many pairs as there are candidates
 
-    def __init__(self, model: CrossEncoderReranker) -> None:
+    def __init__(self, model: CrossEncoderReranker | FlashRankReranker) -> None:
         self._model, self.name = model, model.name
         self.candidates = self.depth = model.candidates
         self.settings: Settings = {"rerank": model.name, "candidates": model.candidates}

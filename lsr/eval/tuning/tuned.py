@@ -92,7 +92,7 @@ class Tuned:
 
         Raises `InvalidInput` when it was chosen for a codec that they are not kept in, `StorageError`.
         """
-        from lsr.rerank.two_stages import store_of
+        from lsr.rerank.living import store_of
 
         if self.codec != self.own_codec:
             raise InvalidInput(

@@ -2,7 +2,8 @@
 
 A tar archive in one zstd frame: the manifest as it is, then the files that it names, in its order, and nothing else. So it
 is as trustworthy as a folder: the manifest has a checksum of its own, and one of every file, which are compared when the
-snapshot is written and again when it is read.
+snapshot is written and again when it is read. Where the index has token vectors, their manifest and files follow in the same
+way, below their folder: the newest generation there is, which tells by itself of which texts of the index it is.
 
 There is one form of each member: a plain file, mode 0644, owner 0, time 0. The same generation gives the same bytes, from
 the same version of zstd. A reader knows every header beforehand from the manifest, and compares it as bytes. Nothing in an
@@ -18,10 +19,10 @@ import re
 import stat
 import struct
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import zstandard
 
@@ -32,7 +33,9 @@ from lsr.index.storage.arrays import AppendFile, verified
 from lsr.index.storage.folder import check_output, new_folder
 from lsr.index.storage.frame import Frame, too_much
 from lsr.index.storage.generations import MANIFEST_LIMIT, generation_of, manifest_bytes, manifest_name
+from lsr.index.storage.locks import open_newest
 from lsr.index.storage.manifest import FileEntry, Manifest
+from lsr.index.storage.token_files import TOKENS, TokenFiles
 from lsr.limits import Limits
 
 if TYPE_CHECKING:
@@ -46,6 +49,7 @@ SUFFIX = ".tar.zst"
 _LEVEL = 3
 _UNIT = 512
 _END = bytes(2 * _UNIT)
+_BEYOND = "there is something between or after its files"
 _OCTAL = re.compile(rb"[0-7]{11}\0")
 
 
@@ -66,8 +70,12 @@ def write_snapshot(folder: Path, manifest: Manifest, path: Path, overwrite: bool
     first = manifest_bytes(source)
     if Manifest.decode(source, first) != manifest:
         raise StorageError(f"{folder}: another index is there since it was opened; open it again")
-    entries = manifest.files()
-    total, done, packed = _total(len(first), entries), 0, 0
+    parts = [_Part("", source.name, first, manifest.files())]
+    tokens, pin = folder / TOKENS, None
+    if tokens.is_dir():
+        held, pin = open_newest(tokens, TokenFiles)  # held to the end: its files are not collected meanwhile
+        parts.append(_Part(f"{TOKENS}/", manifest_name(held.generation), held.data, held.files))
+    total, done, packed = _total(parts), 0, 0
     compressor = zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True).compressobj(size=total)
     with disk.atomic_write(path) as file:
 
@@ -83,14 +91,17 @@ def write_snapshot(folder: Path, manifest: Manifest, path: Path, overwrite: bool
                 disk.write(file, path, data)
                 packed += len(data)
 
-        add(member_header(source.name, len(first)) + first + _padding(len(first)))
-        for entry in entries:
-            add(member_header(entry.name, entry.bytes))
-            for piece in verified(folder, entry):
-                add(piece)
-            add(_padding(entry.bytes))
+        for part in parts:
+            size = len(part.manifest)
+            add(member_header(part.below + part.name, size) + part.manifest + _padding(size))
+            for entry in part.files:
+                add(member_header(part.below + entry.name, entry.bytes))
+                for piece in verified(folder / part.below, entry):
+                    add(piece)
+                add(_padding(entry.bytes))
         add(_END)
         put(compressor.flush())
+    del pin
     ratio = Limits.default().archive_ratio
     if total > max(RATIO_FROM, ratio * packed):
         logger.warning("%s", too_much(str(path), ratio))
@@ -116,11 +127,15 @@ def read_snapshot(
         frame = Frame(raw, name, size, limits.archive_ratio)
         first, data = _manifest(frame, name)
         manifest = Manifest.decode(file / first, data)
-        entries = manifest.files()
-        _check_names(frame, entries)
-        total, done = _total(len(data), entries), 0
-        if total > max(RATIO_FROM, limits.archive_ratio * size):
-            raise too_much(name, limits.archive_ratio)
+        total = done = 0
+
+        def begun(parts: Sequence[_Part]) -> None:
+            """Refuses the last part where it is too large, or names a file twice."""
+            nonlocal total
+            _check_names(frame, parts[-1].files)
+            total = _total(parts)
+            if total > max(RATIO_FROM, limits.archive_ratio * size):
+                raise too_much(name, limits.archive_ratio)
 
         def extract(folder: Path, entry_name: str, pieces: Iterator[bytes]) -> str:
             nonlocal done
@@ -131,16 +146,31 @@ def read_snapshot(
                     progress("unpacking, MB", done >> 20, total >> 20)
                 return out.finish().xxh3_128
 
-        with new_folder(path, overwrite) as place:
-            extract(place.target, first, iter([data]))
-            for entry in entries:
+        def extract_part(folder: Path, part: _Part) -> None:
+            extract(folder, part.below + part.name, iter([part.manifest]))
+            for entry in part.files:
+                member = part.below + entry.name
                 found = frame.read(_UNIT)
-                if found != member_header(entry.name, entry.bytes):
-                    raise frame.damaged(f"{_described(found)} where {entry.name} of {entry.bytes:,} bytes belongs")
-                if extract(place.target, entry.name, frame.pieces(entry.bytes)) != entry.xxh3_128:
-                    raise frame.damaged(f"{entry.name} is not what its checksum says")
+                if found != member_header(member, entry.bytes):
+                    raise frame.damaged(f"{_described(found)} where {member} of {entry.bytes:,} bytes belongs")
+                if extract(folder, member, frame.pieces(entry.bytes)) != entry.xxh3_128:
+                    raise frame.damaged(f"{member} is not what its checksum says")
                 _skip(frame, _padding(entry.bytes))
-            _skip(frame, _END)
+
+        parts = [_Part("", first, data, manifest.files())]
+        begun(parts)
+        with new_folder(path, overwrite) as place:
+            extract_part(place.target, parts[0])
+            found = frame.read(_UNIT)
+            if any(found):
+                parts.append(_tokens(frame, found, name))
+                begun(parts)
+                disk.make_folder(place.target / TOKENS)
+                extract_part(place.target, parts[1])
+                found = frame.read(_UNIT)
+            if any(found):
+                raise frame.damaged(_BEYOND)
+            _skip(frame, _END[_UNIT:])
             frame.end()
             try:
                 check(place.target)
@@ -170,19 +200,38 @@ def _opened(file: Path) -> Iterator[tuple[BinaryIO, int]]:
 def _manifest(frame: Frame, name: str) -> tuple[str, bytes]:
     """The name and the bytes of the first member."""
     found = frame.read(_UNIT)
-    first = found[:100].rstrip(b"\0").decode("ascii", "replace")
-    size = int(found[124:135], 8) if _OCTAL.fullmatch(found[124:136]) else -1
-    if not generation_of(Path(first)) or not 0 <= size <= MANIFEST_LIMIT or found != member_header(first, size):
+    first, data = _manifest_of(frame, found, "")
+    if data is None:
         raise CorruptIndex(
             f"{name}: begins with {_described(found)}, not with the manifest of an index, so it is no snapshot;"
             f" `lsr export INDEX -o FILE{SUFFIX}` writes one"
         )
+    return first, data
+
+
+def _tokens(frame: Frame, found: bytes, name: str) -> _Part:
+    """What the archive says of token vectors, from the header of their manifest on."""
+    below = f"{TOKENS}/"
+    first, data = _manifest_of(frame, found, below)
+    if data is None:
+        raise frame.damaged(_BEYOND)
+    return _Part(below, first, data, TokenFiles.decode(Path(name) / below / first, data).files)
+
+
+def _manifest_of(frame: Frame, found: bytes, below: str) -> tuple[str, bytes | None]:
+    """The name and the bytes of a manifest in a folder, whose header was read; None where that is the header of none."""
+    member = found[:100].rstrip(b"\0").decode("ascii", "replace")
+    first = member.removeprefix(below)
+    size = int(found[124:135], 8) if _OCTAL.fullmatch(found[124:136]) else -1
+    fits = generation_of(Path(first)) and "/" not in first and 0 <= size <= MANIFEST_LIMIT
+    if not fits or found != member_header(below + first, size):
+        return first, None
     data = frame.read(size)
     _skip(frame, _padding(size))
     return first, data
 
 
-def _check_names(frame: Frame, entries: list[FileEntry]) -> None:
+def _check_names(frame: Frame, entries: Sequence[FileEntry]) -> None:
     """A manifest names every file once."""
     names = [entry.name for entry in entries]
     folders = {str(parent) for name in names for parent in PurePosixPath(name).parents}
@@ -195,7 +244,7 @@ def _check_names(frame: Frame, entries: list[FileEntry]) -> None:
 
 def _skip(frame: Frame, expected: bytes) -> None:
     if frame.read(len(expected)) != expected:
-        raise frame.damaged("there is something between or after its files")
+        raise frame.damaged(_BEYOND)
 
 
 # -- the form of an archive --------------------------------------------------------------------------------------------
@@ -231,9 +280,19 @@ def _padding(size: int) -> bytes:
     return bytes(-size % _UNIT)
 
 
-def _total(manifest: int, entries: list[FileEntry]) -> int:
+class _Part(NamedTuple):
+    """A folder of generations in an archive: where it is below that of the index, the name and the bytes of its manifest, and
+    the files that this names."""
+
+    below: str
+    name: str
+    manifest: bytes
+    files: Sequence[FileEntry]
+
+
+def _total(parts: Sequence[_Part]) -> int:
     """The size of the archive before it is compressed."""
-    sizes = [manifest, *(entry.bytes for entry in entries)]
+    sizes = [size for part in parts for size in (len(part.manifest), *(entry.bytes for entry in part.files))]
     return sum(_UNIT + size + -size % _UNIT for size in sizes) + len(_END)
 
 

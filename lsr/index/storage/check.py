@@ -15,6 +15,7 @@ from lsr.index.storage.deletions import open_deletions
 from lsr.index.storage.generations import is_as_written, manifest_name
 from lsr.index.storage.locks import open_newest
 from lsr.index.storage.manifest import Manifest
+from lsr.index.storage.records import text_hash
 from lsr.index.storage.remaining import Remaining, check_distinct
 from lsr.index.storage.segment import WINDOW, Segment, largest_codes, window_count
 from lsr.index.storage.vocabulary import StoredVocabulary
@@ -153,5 +154,7 @@ def _column_problem(column: Column, documents: int) -> str | None:
 def _check_records(segment: Segment) -> None:
     segment.ids.check()
     if segment.texts is not None:
+        hashes = segment.text_hashes()
         for row in range(segment.documents):
-            _ = segment.texts[row]
+            if text_hash(segment.texts[row].content) != int(hashes[row]):
+                raise CorruptIndex(f"the text of document {row} is not what its hash says; restore a copy")

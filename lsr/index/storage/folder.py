@@ -16,7 +16,7 @@ from lsr.index.storage.generations import Form, holds
 from lsr.index.storage.locks import AVAILABLE, claimed, is_claimed, writing
 from lsr.index.storage.manifest import INDEX
 
-__all__ = ["CHECKPOINT", "check_output", "new_folder", "scratch_folder"]
+__all__ = ["CHECKPOINT", "check_output", "new_folder", "partial_of", "scratch_folder"]
 
 # The file that a run can go on from. Without it nothing is kept.
 CHECKPOINT = "checkpoint"
@@ -45,6 +45,11 @@ class Workplace(NamedTuple):
     scratch: Path
 
 
+def partial_of(path: Path) -> Path:
+    """Where a run with `resume` works that makes something at `path`, and keeps what it had done when it is interrupted."""
+    return path.with_name(f".{path.name}.partial")
+
+
 @contextmanager
 def new_folder(path: Path, overwrite: bool, resume: bool = False, form: Form = INDEX) -> Iterator[Workplace]:
     """A working folder beside `path`: its `target` takes that name when the block ends well, the rest vanishes.
@@ -57,8 +62,7 @@ def new_folder(path: Path, overwrite: bool, resume: bool = False, form: Form = I
     check_output(path, overwrite, form)
     if path.is_symlink():  # to one: what it points to is replaced, from the same disk
         path = path.resolve()
-    name = f".{path.name}.partial" if resume else f".{path.name}.{secrets.token_hex(4)}.building"
-    work = path.with_name(name)
+    work = partial_of(path) if resume else path.with_name(f".{path.name}.{secrets.token_hex(4)}.building")
     place = Workplace(work / "target", work / "scratch")
     done = False
     claim = ExitStack()
@@ -97,8 +101,7 @@ def scratch_folder(path: Path, resume: bool) -> Iterator[Path]:
     With `resume` it stays when the block fails, if there is a checkpoint in it. An OSError becomes a `StorageError` that
     names the path.
     """
-    name = f".{path.name}.partial" if resume else f".{path.name}.{secrets.token_hex(4)}.building"
-    scratch = path.with_name(name)
+    scratch = partial_of(path) if resume else path.with_name(f".{path.name}.{secrets.token_hex(4)}.building")
     done = False
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -132,7 +135,7 @@ def _clear_away(path: Path) -> None:
 
 
 def _replace(new: Path, path: Path) -> None:
-    for folder in [new, *(child for child in new.iterdir() if child.is_dir())]:
+    for folder in [new, *(child for child in new.rglob("*") if child.is_dir())]:
         disk.sync_folder(folder)
     if path.exists() and any(path.iterdir()):
         old = path.with_name(f".{path.name}.{secrets.token_hex(4)}.replaced")

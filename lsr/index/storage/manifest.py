@@ -26,7 +26,7 @@ __all__ = [
     "text",
 ]
 
-FORMAT_VERSION = (4, 0)  # major: who reads it must know it; minor: additions that older readers may ignore
+FORMAT_VERSION = (4, 1)  # major: who reads it must know it; minor: additions that older readers may ignore
 OLDEST_READ = (4, 0)  # the oldest version that this code reads
 INDEX = Form(
     noun="index",

@@ -2,7 +2,8 @@
 
 Ids are one run of UTF-8 bytes with offsets, and a table of their hashes for looking one up. Texts (for display) are
 compressed in blocks of `BLOCK` documents, so that reading one costs one small block: line i of a block is the JSON of
-document i, `[title, text, metadata]`.
+document i, `[title, text, metadata]`. Beside them stands a hash of what of each document is encoded (`text_hash`): what was
+made of a text and is kept elsewhere, as token vectors are, can tell by it whether it is still that text.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from lsr.errors import CorpusError, CorruptIndex, DuplicateId
 from lsr.index.storage.arrays import AppendFile, write_array
 from lsr.index.storage.manifest import FileEntry
 
-__all__ = ["Ids", "IdsWriter", "Record", "Texts", "TextsWriter"]
+__all__ = ["Ids", "IdsWriter", "Record", "Texts", "TextsWriter", "text_hash"]
 
 BLOCK = 16
 _KEPT = 1 << 20  # bytes of a decompressed block that is kept for the next document; of larger ones the last alone is
@@ -38,6 +39,16 @@ class Record(NamedTuple):
     title: str
     text: str
     metadata: Mapping[str, Any]
+
+    @property
+    def content(self) -> str:
+        """Title and text as encoders read them."""
+        return Document(id="", text=self.text, title=self.title).content
+
+
+def text_hash(content: str) -> int:
+    """xxh3-64 of title and text as encoders read them; never 0, which stands for a text that is not known."""
+    return _hash(content.encode("utf-8", "surrogatepass")) or 1
 
 
 def _hash(identifier: bytes) -> int:
@@ -180,6 +191,13 @@ class Ids:
     def __len__(self) -> int:
         return len(self._offsets) - 1
 
+    def hashes(self) -> npt.NDArray[np.uint64]:
+        """The hash of each id, by row [n]."""
+        found = np.zeros(len(self), np.uint64)
+        inside = self._rows < len(self)
+        found[self._rows[inside]] = self._hashes[inside]
+        return found
+
     def __getitem__(self, row: int) -> str:
         start, end = self._offsets[row : row + 2].tolist()
         try:
@@ -234,6 +252,8 @@ class TextsWriter:
     def __init__(self, folder: Path, segment: str) -> None:
         self._folder, self._segment = folder, segment
         self._file = AppendFile(folder, f"{segment}/text_blocks")
+        self._hashes = AppendFile(folder, f"{segment}/text_hashes")
+        self._documents = 0
         self._ends = [0]
         self._lines: list[str] = []
         self._compressor = zstandard.ZstdCompressor(level=6)
@@ -251,16 +271,20 @@ class TextsWriter:
             self._lines.append(line)
             if len(self._lines) == BLOCK:
                 self._flush()
+        self._hashes.append(np.array([text_hash(document.content) for document in documents], "<u8"))
+        self._documents += len(documents)
 
     def finish(self) -> list[FileEntry]:
         self._flush()
         return [
             self._file.finish("|u1", (self._file.bytes,)),
             write_array(self._folder, f"{self._segment}/text_offsets", np.array(self._ends, np.int64)),
+            self._hashes.finish("<u8", (self._documents,)),
         ]
 
     def close(self) -> None:
         self._file.close()
+        self._hashes.close()
 
     def _flush(self) -> None:
         if self._lines:

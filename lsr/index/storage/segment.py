@@ -34,7 +34,7 @@ from lsr.index.filters.columns import TABLE, TYPES, Column, Fields, FieldTable, 
 from lsr.index.filters.strings import Strings
 from lsr.index.storage.blocks import BlockArrays, open_blocks
 from lsr.index.storage.manifest import SegmentEntry
-from lsr.index.storage.records import BLOCK, Texts
+from lsr.index.storage.records import BLOCK, Texts, text_hash
 from lsr.index.storage.segment_arrays import SegmentArrays
 from lsr.limits import MAX_DOCUMENTS
 from lsr.sparse import term_type
@@ -118,6 +118,9 @@ class Segment(SegmentArrays):
             self.blocks = open_blocks(self.take, self.check_offsets, self.corrupt, n, dim, entry.block_size)
         self.ids = self.open_ids(n)
         self.texts = self._open_texts(n) if texts else None
+        self._text_hashes: Array | None = None  # format 4.0 had none
+        if texts and "text_hashes" in self.arrays:
+            self._text_hashes = self.take("text_hashes", (n,), np.uint64)
         self.fields = self._open_fields(n)
 
     def document(self, row: int) -> tuple[Array, npt.NDArray[np.float32]]:
@@ -138,6 +141,14 @@ class Segment(SegmentArrays):
         indptr = np.concatenate([np.zeros(1, np.int64), np.cumsum(self.forward_indptr[places + 1] - starts)])
         at = np.repeat(starts - indptr[:-1], np.diff(indptr)) + np.arange(indptr[-1])
         return indptr, self.forward_terms[at], self.forward_codes[at].astype(np.float32) * np.float32(self.entry.scale)
+
+    def text_hashes(self, rows: npt.NDArray[np.int64] | slice = slice(None)) -> npt.NDArray[np.uint64]:
+        """The hash of the content of each document, or of those in some rows (`records.text_hash`); 0 without texts."""
+        if self._text_hashes is not None:
+            return self._text_hashes[rows]
+        wanted = np.arange(self.documents)[rows].tolist()
+        texts = self.texts
+        return np.array([0 if texts is None else text_hash(texts[row].content) for row in wanted], np.uint64)
 
     def lengths(self) -> npt.NDArray[np.int64]:
         """Terms of each document [documents], by row."""

@@ -19,6 +19,7 @@ from lsr.encoders.vocabulary import Vocabulary
 from lsr.errors import EncoderError, InvalidInput
 from lsr.rerank.encoders.model import MultiVectorModel
 from lsr.rerank.encoders.reading import TextReader, Texts, reader
+from lsr.rerank.encoders.spans import SpanReader, TextToken
 from lsr.rerank.token_vectors import TokenVectors
 
 __all__ = ["MultiVectorEncoder"]
@@ -43,6 +44,7 @@ class MultiVectorEncoder:
         self.model = replace(model, query=query, document=document, expansion=expansion)
         self._settings = settings
         self._readers: dict[str, TextReader] = {}
+        self._span_readers: dict[str, SpanReader] = {}
         self._engine: VectorEngine | None = None
         self._hash: str | None = None
         self._lock = Lock()
@@ -106,6 +108,14 @@ class MultiVectorEncoder:
         """The vectors of documents in input order, without those of the skiplist, and the token of each; as above."""
         return self._encode("document", texts, batch_size)
 
+    def query_tokens(self, query: str) -> list[TextToken]:
+        """What each vector of a query stands for: its token, and the token's place in the text."""
+        return self._spans("query").read(query)
+
+    def document_tokens(self, text: str) -> list[TextToken]:
+        """The same for a document."""
+        return self._spans("document").read(text)
+
     def save(self, folder: str | Path) -> None:
         """Writes the model, with its lengths, to a new folder in the layout of sentence-transformers 6 (MultiVectorEncoder).
 
@@ -118,10 +128,7 @@ class MultiVectorEncoder:
     def _encode(self, task: str, texts: Sequence[str], batch_size: int | None) -> TokenVectors:
         if batch_size is not None and batch_size < 1:
             raise InvalidInput(f"batch_size is {batch_size}: it must be 1 or more, or None")
-        with self._lock:
-            if task not in self._readers:
-                self._readers[task] = reader(self.model, task)
-            found = self._readers[task]
+        found = self._reader(task)
         read = found.read(texts)
         kept = np.concatenate([np.zeros(1, np.int64), np.cumsum(read.scored)])
         offsets = kept[read.starts]
@@ -134,6 +141,20 @@ class MultiVectorEncoder:
             raise EncoderError(
                 f"{self.source}: gives vectors that are no numbers; its weights are damaged, or need precision 'fp32'"
             ) from None
+
+    def _reader(self, task: str) -> TextReader:
+        with self._lock:
+            if task not in self._readers:
+                self._readers[task] = reader(self.model, task)
+            return self._readers[task]
+
+    def _spans(self, task: str) -> SpanReader:
+        found = self._reader(task)
+        with self._lock:
+            if task not in self._span_readers:
+                side = self.model.query if task == "query" else self.model.document
+                self._span_readers[task] = SpanReader(side, found)
+            return self._span_readers[task]
 
     def _fill(
         self,

@@ -8,14 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
 from lsr.errors import InvalidInput, StoreMismatch
 from lsr.rerank.encoders import MultiVectorEncoder, load_multivector_encoder
-from lsr.rerank.formats.layouts import open_tokens
+from lsr.rerank.formats.layouts import open_token_file
 from lsr.rerank.formats.token_file import TokenFile
+from lsr.rerank.living import store_of
 from lsr.rerank.store import IndexIdentity, StoreEncoder, TokenStore
 from lsr.rerank.token_vectors import TokenVectors
-from lsr.rerank.two_stages import store_of
 
 if TYPE_CHECKING:
     from lsr.index import Index
@@ -46,7 +47,7 @@ def import_tokens(
     index, `StoreMismatch` for a model whose vectors have another dim, `MissingExtra` for PLAID's tensors without torch, and
     as `TokenStore.build` and loading a model do.
     """
-    opened = open_tokens(source)
+    opened = open_token_file(source)
     names = _names(opened, index, ids)
     if encoder is not None and not isinstance(encoder, MultiVectorEncoder):
         encoder = load_multivector_encoder(encoder)
@@ -57,7 +58,7 @@ def import_tokens(
         )
     return TokenStore.build(
         store_of(index),
-        _batches(opened, names),
+        _batches(opened, names, index),
         codec=codec,
         encoder=None if encoder is None else StoreEncoder(encoder.name, encoder.source, encoder.fingerprint),
         index=IndexIdentity.of(index),
@@ -91,14 +92,21 @@ def _names(opened: TokenFile, index: Index, ids: Sequence[str] | None) -> Sequen
     return names
 
 
-def _batches(opened: TokenFile, names: Sequence[str | None]) -> Iterator[tuple[list[str], Callable[[], TokenVectors]]]:
+def _batches(
+    opened: TokenFile, names: Sequence[str | None], index: Index
+) -> Iterator[tuple[list[str], Callable[[], TokenVectors], npt.NDArray[np.uint64]]]:
+    """Batches of ids, what reads their vectors, and the hashes of their texts: the vectors are taken to be of the texts that
+    the index has."""
     for rows, read in opened.batches():
         some = names[rows.start : rows.stop]
         ids = [name for name in some if name is not None]
+        if not ids:
+            continue
+        hashes = index.text_hashes(np.array([index.row_of(name) for name in ids], np.int64))
         if len(ids) == len(some):
-            yield ids, read
-        elif ids:
-            yield ids, partial(_kept, read, np.array([name is not None for name in some]))
+            yield ids, read, hashes
+        else:
+            yield ids, partial(_kept, read, np.array([name is not None for name in some])), hashes
 
 
 def _kept(read: Callable[[], TokenVectors], kept: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> TokenVectors:

@@ -13,7 +13,7 @@ from lsr.rerank.formats.plaid import open_fast_plaid, open_plaid
 from lsr.rerank.formats.pylate import MAPPINGS, open_pylate
 from lsr.rerank.formats.token_file import TokenFile
 
-__all__ = ["LAYOUTS", "Layout", "open_tokens"]
+__all__ = ["LAYOUTS", "Layout", "open_token_file"]
 
 
 class Layout(NamedTuple):
@@ -33,7 +33,7 @@ LAYOUTS = (
 )
 
 
-def open_tokens(folder: str | Path) -> TokenFile:
+def open_token_file(folder: str | Path) -> TokenFile:
     """Opens a folder of token vectors, whoever stored them. What a layout has in common with another stands first.
 
     Raises `CorpusError` for a folder that is none of the known ones, or not whole, and `MissingExtra` for tensors of torch

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lsr.rerank.store.building import SAMPLE
-from lsr.rerank.store.changing import TokenAddReport
+from lsr.rerank.store.changing import TokenAddReport, TokenChange
 from lsr.rerank.store.manifest import IndexIdentity, StoreEncoder
 from lsr.rerank.store.report import CodecReport, codec_report
 from lsr.rerank.store.snapshot import Found
@@ -16,6 +16,7 @@ __all__ = [
     "IndexIdentity",
     "StoreEncoder",
     "TokenAddReport",
+    "TokenChange",
     "TokenStore",
     "codec_report",
 ]

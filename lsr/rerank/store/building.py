@@ -22,11 +22,11 @@ from lsr.index.storage.generations import manifest_name
 from lsr.index.storage.manifest import FileEntry, file_entries
 from lsr.rerank.codecs import Codec, codec_class
 from lsr.rerank.codecs.scoring import Floats
-from lsr.rerank.store.batches import Batches, Vectors, append, ids_of, made
+from lsr.rerank.store.batches import Batch, Batches, append, given, made
 from lsr.rerank.store.manifest import STORE, IndexIdentity, StoreEncoder, StoreManifest
 from lsr.rerank.store.report import DocumentSample, codec_report
 from lsr.rerank.store.segment import PARAMETERS, SegmentWriter, read_codec, write_parameters
-from lsr.rerank.token_vectors import TokenVectors
+from lsr.rerank.token_vectors import TokenVectors, check_pool
 
 if TYPE_CHECKING:
     from lsr.index.segment_writer import Progress
@@ -50,9 +50,11 @@ class BuildSettings:
     dim: int | None = None
     sample: int = SAMPLE
     seed: int = 0
+    pool: int = 1
 
     def __post_init__(self) -> None:
         codec_class(self.codec)
+        check_pool(self.pool)
         if self.sample < 1:
             raise InvalidInput(f"sample is {self.sample}: a codec is trained on at least one token")
 
@@ -95,7 +97,7 @@ class _Build:
     def __init__(self, place: Workplace, settings: BuildSettings, resume: bool, progress: Progress) -> None:
         self._place, self._settings, self._resume, self._progress = place, settings, resume, progress
         self._checkpoint = place.scratch / CHECKPOINT
-        self._content = xxhash.xxh3_128()  # of all ids so far
+        self._content = xxhash.xxh3_128()  # of all ids so far, and the hashes of their texts
         self._open: _Open | None = None
         self._sample = DocumentSample(settings.seed)  # for the report
         self._wanted = ""  # what it was when the checkpoint was written
@@ -109,8 +111,8 @@ class _Build:
         rest = self._passed_over(iter(batches), resumed)
         if self._open is None:
             rest = self._started(rest)
-        for ids, vectors, first in rest:
-            self._append(ids, vectors, first)
+        for batch, first in rest:
+            self._append(batch, first)
         self._finish()
         return resumed
 
@@ -120,41 +122,37 @@ class _Build:
 
     # -- batches -------------------------------------------------------------------------------------------------------
 
-    def _passed_over(
-        self, batches: Iterator[tuple[Any, Vectors]], done: int
-    ) -> Iterator[tuple[tuple[str, ...], TokenVectors, int]]:
+    def _passed_over(self, batches: Iterator[Any], done: int) -> Iterator[tuple[Batch, int]]:
         """Batches, checked, without those of which an interrupted run had written all, and where to begin in each."""
         left = done
-        for given, vectors in batches:
-            ids = ids_of(given)
+        for batch in batches:
+            ids, hashes, vectors = given(batch)
             first = min(left, len(ids))
             if first:
                 assert self._open is not None
                 self._open.writer.record(ids[:first])
-                self._note(ids[:first])
+                self._note(ids[:first], hashes[:first])
                 left -= first
                 if not left:
                     self._check_content()
                 self._progress("writing token vectors", done - left, None)
             if first < len(ids):
                 dim = self._settings.dim if self._open is None else self._open.codec.dim
-                yield ids, made(ids, vectors, dim), first
+                yield made(ids, hashes, vectors, dim), first
         if left:
             raise self._refusal("the interrupted build had more documents")
 
-    def _started(
-        self, batches: Iterator[tuple[tuple[str, ...], TokenVectors, int]]
-    ) -> Iterator[tuple[tuple[str, ...], TokenVectors, int]]:
+    def _started(self, batches: Iterator[tuple[Batch, int]]) -> Iterator[tuple[Batch, int]]:
         """Makes the codec, of the first batches where it has to be trained. Hands on all of them."""
-        settings, held, tokens = self._settings, [], 0
+        settings, held, tokens = self._settings, list[tuple[Batch, int]](), 0
         dim, kind, codec = settings.dim, codec_class(settings.codec), None
-        for batch in batches:
-            vectors = batch[1]
+        for batch, first in batches:
+            vectors = batch.vectors
             if dim is not None and vectors.dim != dim:
                 raise InvalidInput(f"token vectors have {vectors.dim} dimensions, those before them {dim}")
             dim = vectors.dim
             codec = _untrained(self._settings, dim)
-            held.append(batch)
+            held.append((batch, first))
             tokens += len(vectors.vectors)
             if codec is not None or tokens >= settings.sample:
                 break
@@ -165,27 +163,27 @@ class _Build:
             if tokens == 0:
                 raise InvalidInput(f"codec {kind.name} is trained on the first documents, which have no token")
             self._progress("training the codec", 0, None)
-            sample, kinds = _sample([vectors for _, vectors, _ in held], settings.sample)
+            sample, kinds = _sample([batch.vectors for batch, _ in held], settings.sample)
             codec = kind.train(sample, kinds, settings.seed, size=settings.size)
         scratch = self._place.scratch
         parameters = write_parameters(scratch, codec)
         self._open = _Open(codec, parameters, SegmentWriter(scratch, SEGMENT, codec.bytes_per_token))
         while held:
             yield held.pop(0)
-        yield from ((ids, made(ids, vectors, dim), first) for ids, vectors, first in batches)
+        yield from ((made(*batch, dim), first) for batch, first in batches)
 
-    def _append(self, ids: tuple[str, ...], vectors: TokenVectors, first: int) -> None:
+    def _append(self, batch: Batch, first: int) -> None:
         assert self._open is not None
-        append(self._open.writer, self._open.codec, ids, vectors, first)
-        self._sample.add(vectors, first)
-        self._note(ids[first:])
+        append(self._open.writer, self._open.codec, batch, first)
+        self._sample.add(batch.vectors, first)
+        self._note(batch.ids[first:], batch.hashes[first:])
         if self._resume:
             self._save()
         self._progress("writing token vectors", self._open.writer.documents, None)
 
-    def _note(self, ids: tuple[str, ...]) -> None:
-        for identifier in ids:
-            self._content.update(identifier.encode() + b"\0")
+    def _note(self, ids: tuple[str, ...], hashes: npt.NDArray[np.uint64]) -> None:
+        for identifier, hashed in zip(ids, hashes.tolist(), strict=True):
+            self._content.update(identifier.encode() + b"\0" + hashed.to_bytes(8, "little"))
 
     def _finish(self) -> None:
         assert self._open is not None
@@ -203,6 +201,7 @@ class _Build:
             index=settings.index,
             segments=(writer.finish(),) if writer.documents else (),
             report=None if sample is None else codec_report(codec, sample),
+            pool=settings.pool,
         )
         target, scratch = self._place.target, self._place.scratch
         disk.write_new(target / manifest_name(1), manifest.to_json())
@@ -233,7 +232,7 @@ class _Build:
         if facts is None:
             return 0
         if facts.get("plan") != self._settings.plan:
-            raise self._refusal("the interrupted build had another codec, encoder, index or sample")
+            raise self._refusal("the interrupted build had another codec, encoder, index, sample or pooling")
         scratch = self._place.scratch
         try:
             parameters = file_entries(facts["parameters"])

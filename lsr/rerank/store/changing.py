@@ -20,7 +20,7 @@ from lsr.index.policy import trailing
 from lsr.index.storage.commit import Commit
 from lsr.index.storage.remaining import Gone, entries
 from lsr.limits import MAX_DOCUMENTS
-from lsr.rerank.store.batches import Batches, append, ids_of, made
+from lsr.rerank.store.batches import Batches, append, given, made
 from lsr.rerank.store.manifest import STORE, IndexIdentity, StoreManifest, TokenSegmentEntry
 from lsr.rerank.store.segment import Left, SegmentWriter, TokenSegment
 from lsr.rerank.store.snapshot import StoreSnapshot, check_belongs
@@ -28,7 +28,7 @@ from lsr.rerank.store.snapshot import StoreSnapshot, check_belongs
 if TYPE_CHECKING:
     from lsr.index.segment_writer import Progress
 
-__all__ = ["TokenAddReport", "add", "compact", "delete"]
+__all__ = ["TokenAddReport", "TokenChange", "add", "compact", "delete"]
 
 SMALL = 16 << 20  # bytes of codes: what is copied while a disk syncs
 MOST = 512 << 20
@@ -37,42 +37,50 @@ _NAMED = 5  # ids in a message
 
 @dataclass(frozen=True, slots=True)
 class TokenAddReport:
-    """What an addition did: documents and tokens that came, documents of which there is no token, and how many documents
-    took the place of others."""
+    """What an addition did: documents and tokens that came, documents of which there is no token, how many documents took the
+    place of others, and how many went."""
 
     documents: int
     tokens: int
     without_tokens: int
     replaced: int
+    deleted: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenChange:
+    """What becomes of a store in one commit: documents that are added, ids of others that go, those that are not there passed
+    over, and the index that it then fits."""
+
+    batches: Batches = ()
+    delete: Sequence[str] = ()
+    index: IndexIdentity | None = None
 
 
 def add(
-    commit: Commit[StoreManifest],
-    snapshot: StoreSnapshot,
-    batches: Batches,
-    index: IndexIdentity | None,
-    replacing: bool,
-    progress: Progress,
+    commit: Commit[StoreManifest], snapshot: StoreSnapshot, change: TokenChange, replacing: bool, progress: Progress
 ) -> TokenAddReport:
-    """See `TokenStore.add` and `TokenStore.upsert`."""
+    """See `TokenStore.add`, `TokenStore.upsert` and `TokenStore.change`."""
+    index = change.index
     check_belongs(commit.folder, commit.manifest, index, None)
     place, name, codec = commit.workplace(), commit.name("segment"), snapshot.codec
     gone = Gone(snapshot.parts, replacing, STORE.noun)
-    empty = 0
+    gone.check(change.delete, ())
+    empty, deleted = 0, gone.count
     with disk.deferred() as later:
         writer = SegmentWriter(place.target, name, codec.bytes_per_token)
         try:
-            for given, makes in batches:
-                ids = ids_of(given)
-                vectors = made(ids, makes, codec.dim)
-                gone.check(ids, ())
-                append(writer, codec, ids, vectors)
-                empty += int(np.count_nonzero(np.diff(vectors.offsets) == 0))
+            for some in change.batches:
+                batch = made(*given(some), codec.dim)
+                gone.check(batch.ids, ())
+                append(writer, codec, batch)
+                empty += int(np.count_nonzero(batch.vectors.lengths == 0))
                 progress("writing token vectors", writer.documents, None)
-            report = TokenAddReport(writer.documents, writer.tokens, empty, gone.count)
+            report = TokenAddReport(writer.documents, writer.tokens, empty, gone.count - deleted, deleted)
             if not report.documents:
-                if index is not None and commit.manifest.index is not None and index != commit.manifest.index:
-                    _publish(commit, commit.manifest.segments, index)
+                newer = index is not None and commit.manifest.index is not None and index != commit.manifest.index
+                if deleted or newer:
+                    _publish(commit, entries(commit, gone.remaining()), index)
                 return report
             entry = writer.finish()
         finally:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from lsr.errors import InvalidInput
 from lsr.index.storage.generations import Form, manifest_bytes, seal, unseal
 from lsr.index.storage.manifest import FileEntry, Manifest, count, file_entries, plain, text
+from lsr.index.storage.token_files import STORE
 from lsr.rerank.store.report import CodecReport
 
 if TYPE_CHECKING:
@@ -16,15 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["REMEDY", "STORE", "IndexIdentity", "StoreEncoder", "StoreManifest", "TokenSegmentEntry"]
 
-REMEDY = "build the token store again or restore a copy"
-STORE = Form(
-    noun="token store",
-    magic="lsr-token-store",
-    version=(1, 0),
-    oldest=(1, 0),
-    made="TokenStore.build makes one",
-    remedy=REMEDY,
-)
+REMEDY = STORE.remedy
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +91,8 @@ class TokenSegmentEntry:
 @dataclass(frozen=True, slots=True)
 class StoreManifest:
     """One generation of a token store. `parameters` are the files of what the codec knows, by their
-    names; `report` is what it was found to lose when the store was built."""
+    names; `report` is what it was found to lose when the store was built. `pool` is how many tokens of a document its vectors
+    are pooled by (`TokenVectors.pooled`), as far as is known."""
 
     form: ClassVar[Form] = STORE
 
@@ -113,6 +107,7 @@ class StoreManifest:
     index: IndexIdentity | None
     segments: tuple[TokenSegmentEntry, ...]
     report: CodecReport | None = None
+    pool: int = 1
     format_version: tuple[int, int] = STORE.version
 
     def files(self) -> list[FileEntry]:
@@ -163,6 +158,7 @@ def _parse(body: dict[str, Any]) -> StoreManifest:
         index=None if index is None else _identity(index),
         segments=tuple(segments),
         report=None if body["report"] is None else CodecReport.from_json(body["report"]),
+        pool=max(1, count(body.get("pool", 1))),
         format_version=(body["format_version"][0], body["format_version"][1]),
     )
 

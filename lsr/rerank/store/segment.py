@@ -2,6 +2,7 @@
 
 offsets   <i8 [documents + 1]                  the first token of each document, and how many there are
 codes     |u1 [tokens * bytes_per_token]       as the codec made them
+hashes    <u8 [documents]                      of the texts that the vectors were made of, 0 where they are not known
 ids_*     see `lsr.index.storage.records`
 
 What a codec knows is kept once a store, in codec/, a file a parameter.
@@ -52,6 +53,9 @@ class TokenSegment(SegmentArrays):
         self.offsets = self.take("offsets", (n + 1,), np.int64)
         self.check_offsets("offsets", self.offsets, entry.tokens)
         self.codes = self.take("codes", (entry.tokens * width,), np.uint8).reshape(-1, width)
+        self.hashes = np.zeros(n, np.uint64)  # format 1.0 had none
+        if "hashes" in self.arrays:
+            self.hashes = self.take("hashes", (n,), np.uint64)
         self.ids = self.open_ids(n)
 
 
@@ -71,6 +75,7 @@ class SegmentWriter:
         self._ids = IdsWriter(folder, name, first=0)
         self._offsets = AppendFile(folder, f"{name}/offsets", keep=8 * (kept[0] + 1) if kept[0] else 0)
         self._codes = AppendFile(folder, f"{name}/codes", keep=kept[1] * width)
+        self._hashes = AppendFile(folder, f"{name}/hashes", keep=8 * kept[0])
         if not kept[0]:
             self._offsets.append(np.zeros(1, "<i8"))
 
@@ -81,20 +86,24 @@ class SegmentWriter:
 
     @property
     def digests(self) -> list[str]:
-        """Checksums of offsets and codes so far."""
-        return [self._offsets.digest, self._codes.digest]
+        """Checksums of offsets, codes and hashes so far."""
+        return [self._offsets.digest, self._codes.digest, self._hashes.digest]
 
     def record(self, ids: Sequence[str]) -> None:
         """Takes ids of documents whose codes are there. Raises `DuplicateId`."""
         self._ids.append(ids)
 
-    def append(self, ids: Sequence[str], lengths: Lengths, codes: Bytes) -> None:
-        """Documents: how many tokens each has, int64 [n], and the codes of all. Raises `DuplicateId`, `InvalidInput`."""
+    def append(self, ids: Sequence[str], hashes: npt.NDArray[np.uint64], lengths: Lengths, codes: Bytes) -> None:
+        """Documents: the hash of each text, uint64 [n], how many tokens each has, int64 [n], and the codes of all.
+
+        Raises `DuplicateId`, `InvalidInput`.
+        """
         if self.documents + len(ids) > MAX_DOCUMENTS:
             raise InvalidInput(f"a token store holds up to {MAX_DOCUMENTS:,} documents")
         self.record(ids)
         self._offsets.append((self.tokens + np.cumsum(lengths)).astype("<i8"))
         self._codes.append(np.ascontiguousarray(codes).reshape(-1))
+        self._hashes.append(hashes.astype("<u8"))
         self.documents += len(ids)
         self.tokens += int(lengths.sum())
 
@@ -103,23 +112,29 @@ class SegmentWriter:
         for rows in _runs(part, self._width):
             offsets = part.segment.offsets[rows.start : rows.stop + 1]
             ids = [part.segment.ids[row] for row in rows]
-            self.append(ids, np.diff(offsets), part.segment.codes[offsets[0] : offsets[-1]])
+            self.append(
+                ids,
+                part.segment.hashes[rows.start : rows.stop],
+                np.diff(offsets),
+                part.segment.codes[offsets[0] : offsets[-1]],
+            )
 
     def sync(self) -> None:
         """What was appended so far is on the disk when this returns."""
-        self._codes.sync()
-        self._offsets.sync()
+        for file in (self._codes, self._offsets, self._hashes):
+            file.sync()
 
     def finish(self) -> TokenSegmentEntry:
         files = (
             *self._ids.finish(),
             self._offsets.finish("<i8", (self.documents + 1,)),
             self._codes.finish("|u1", (self.tokens * self._width,)),
+            self._hashes.finish("<u8", (self.documents,)),
         )
         return TokenSegmentEntry(self.name, self.documents, self.tokens, files)
 
     def close(self) -> None:
-        for file in (self._ids, self._offsets, self._codes):
+        for file in (self._ids, self._offsets, self._codes, self._hashes):
             with suppress(OSError):
                 file.close()
 

@@ -70,6 +70,32 @@ class StoreSnapshot:
         segments, rows = self.find(ids)
         return np.where(segments >= 0, self.firsts[segments] + rows, -1)
 
+    def hashes(self, rows: Rows) -> npt.NDArray[np.uint64]:
+        """Of the documents in some rows of the store the hash of the text that their vectors are of, 0 where it is not
+        known."""
+        out = np.zeros(len(rows), np.uint64)
+        for number, places, inside in self.by_segment(rows):
+            out[places] = self.parts[number].segment.hashes[inside]
+        return out
+
+    def left(self) -> tuple[Rows, npt.NDArray[np.uint64], npt.NDArray[np.uint64]]:
+        """Of all documents: their rows in the store, rising, a hash of each id, and that of each text."""
+        parts = self.parts
+        rows = [first + np.flatnonzero(part.is_left) for first, part in zip(self.firsts[:-1], parts, strict=True)]
+        ids = [part.segment.ids.hashes()[part.is_left] for part in parts]
+        texts = [part.segment.hashes[part.is_left] for part in parts]
+        none = np.zeros(0, np.uint64)
+        return (
+            np.concatenate([np.zeros(0, np.int64), *rows]),
+            np.concatenate([none, *ids]),
+            np.concatenate([none, *texts]),
+        )
+
+    def id_of(self, row: int) -> str:
+        """The id of the document in a row of the store."""
+        number = int(np.searchsorted(self.firsts, row, side="right")) - 1
+        return self.parts[number].segment.ids[row - int(self.firsts[number])]
+
     def tokens(self, rows: Rows) -> Rows:
         """How many tokens the documents in some rows of the store have, which there must be."""
         out = np.empty(len(rows), np.int64)

@@ -18,7 +18,7 @@ from lsr.rerank.codecs import Codec
 from lsr.rerank.codecs.scoring import Floats
 from lsr.rerank.store import changing
 from lsr.rerank.store.building import SAMPLE, BuildSettings, build_store
-from lsr.rerank.store.changing import TokenAddReport
+from lsr.rerank.store.changing import TokenAddReport, TokenChange
 from lsr.rerank.store.check import check_store
 from lsr.rerank.store.manifest import IndexIdentity, StoreEncoder, StoreManifest
 from lsr.rerank.store.report import CodecReport
@@ -65,16 +65,19 @@ class TokenStore:
         resume: bool = False,
         sample: int = SAMPLE,
         seed: int = 0,
+        pool: int = 1,
         progress: Progress | None = None,
     ) -> TokenStore:
         """Builds a store at `path`, which appears whole or not at all, and opens it. Memory is bounded.
 
-        batches: (ids, token vectors) of documents; instead of vectors there may be a function that returns them, which is
-          not called for documents that an interrupted build had written.
+        batches: (ids, token vectors) of documents, or (ids, token vectors, hashes of their texts as `Index.text_hashes` gives
+          them); instead of vectors there may be a function that returns them, which is not called for documents that an
+          interrupted build had written.
         codec, size: see `CODECS` and `Codec.train`. sample: how many tokens of the first batches a codec is trained on,
           which are held in memory until then, as float32; seed: of that training.
         encoder: what made the vectors; index: that of `IndexIdentity.of`; both are compared when the store is opened.
-        dim: of the vectors; not needed unless there are none.
+        dim: of the vectors; not needed unless there are none. pool: what they were pooled by (`TokenVectors.pooled`): it is
+          noted, and the same is done to documents that come later.
         resume: go on with a build that was interrupted, if there is one, and keep what this one does if it is. The documents
           must be the same, in the same order, from the beginning.
         progress: called as progress(stage, done, total or None).
@@ -90,6 +93,7 @@ class TokenStore:
             dim=dim,
             sample=sample,
             seed=seed,
+            pool=pool,
         )
         build_store(Path(path), batches, settings, overwrite, resume, progress or _no_progress)
         return cls.open(path, index=index)
@@ -129,15 +133,18 @@ class TokenStore:
         return self._snapshot.codec.dim
 
     @property
+    def snapshot(self) -> StoreSnapshot:
+        """The generation that is open."""
+        return self._snapshot
+
+    @property
     def manifest(self) -> StoreManifest:
         return self._snapshot.manifest
 
     @property
     def unseen(self) -> int:
-        """How many documents were added to the index, or replaced in it, since the store was last brought up to it.
-
-        What they are is not known: token vectors of replaced documents are of their old texts. 0 where no index was given.
-        """
+        """How many documents were added to the index, or replaced in it, since the store was last brought up to it; `hashes`
+        tells of which of them its token vectors are. 0 where no index was given."""
         known, given = self.manifest.index, self._given_index
         return 0 if known is None or given is None else max(0, given.numbered - known.numbered)
 
@@ -161,6 +168,7 @@ class TokenStore:
             "codec": manifest.codec,
             "bytes_per_token": manifest.bytes_per_token,
             "dim": manifest.dim,
+            "pool": manifest.pool,
             "encoder": None if encoder is None else asdict(encoder),
             "index": None if index is None else asdict(index),
             "report": None if manifest.report is None else asdict(manifest.report),
@@ -187,6 +195,11 @@ class TokenStore:
     def rows(self, ids: Sequence[str]) -> Rows:
         """Rows in the store, int64 [n], -1 where a document is missing: what `scorer` takes, until `refresh` or a change."""
         return self._snapshot.rows(ids)
+
+    def hashes(self, rows: npt.ArrayLike) -> npt.NDArray[np.uint64]:
+        """Of the documents in some rows the hash of the text that their token vectors are of, as `Index.text_hashes` gives
+        it; 0 where it is not known."""
+        return self._snapshot.hashes(np.asarray(rows, np.int64))
 
     def tokens(self, rows: npt.ArrayLike) -> Rows:
         """How many tokens the documents in some rows have, int64 [n]."""
@@ -258,13 +271,18 @@ class TokenStore:
 
         Raises `InvalidInput`, `StoreMismatch`, `IndexLocked` and `StorageError`; then nothing has changed.
         """
-        return self._add(batches, index, False, progress)
+        return self._add(lambda: TokenChange(batches=batches, index=index), False, progress)
 
     def upsert(
         self, batches: Batches, *, index: IndexIdentity | None = None, progress: Progress | None = None
     ) -> TokenAddReport:
         """The same, but documents take the place of those with their ids."""
-        return self._add(batches, index, True, progress)
+        return self._add(lambda: TokenChange(batches=batches, index=index), True, progress)
+
+    def change(self, plan: Callable[[], TokenChange], *, progress: Progress | None = None) -> TokenAddReport:
+        """Deletes and upserts in one commit. `plan` says what, once nobody else can change the store, which is at its newest
+        generation then. Raises as `add` does."""
+        return self._add(plan, True, progress)
 
     def delete(self, ids: str | Iterable[str], *, missing_ok: bool = False) -> int:
         """Deletes documents, and returns how many. Raises `InvalidInput` for ids that are not there, unless `missing_ok`.
@@ -277,14 +295,14 @@ class TokenStore:
         """Writes all that is left as one segment. Returns whether there was anything to do."""
         return self._changed(lambda commit: changing.compact(commit, self._snapshot, progress or _no_progress))
 
-    def _add(
-        self, batches: Batches, index: IndexIdentity | None, replacing: bool, progress: Progress | None
-    ) -> TokenAddReport:
-        report = self._changed(
-            lambda commit: changing.add(commit, self._snapshot, batches, index, replacing, progress or _no_progress)
-        )
-        self._given_index = index or self._given_index
-        return report
+    def _add(self, plan: Callable[[], TokenChange], replacing: bool, progress: Progress | None) -> TokenAddReport:
+        def change(commit: Commit[StoreManifest]) -> TokenAddReport:
+            planned = plan()
+            report = changing.add(commit, self._snapshot, planned, replacing, progress or _no_progress)
+            self._given_index = planned.index or self._given_index
+            return report
+
+        return self._changed(change)
 
     def _changed(self, change: Callable[[Commit[StoreManifest]], Changed]) -> Changed:
         """Does a change to the newest generation, and moves on to what came of it."""

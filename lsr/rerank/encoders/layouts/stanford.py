@@ -35,8 +35,9 @@ DEFAULTS = {
 def read_stanford(folder: Path, source: str) -> MultiVectorModel:
     """The model of such a folder. Raises `EncoderError` that names what is missing."""
     config = read_config(folder)
-    named = config.get("architectures") or []
-    if ARCHITECTURE not in named and not (folder / METADATA).is_file():
+    named = config.get("architectures")
+    known = isinstance(named, list) and ARCHITECTURE in named
+    if not known and not (folder / METADATA).is_file():
         raise EncoderError(
             f"{config.path}: no multivector model: neither modules.json nor {METADATA} is beside it; give a ColBERT of "
             "Stanford, PyLate or sentence-transformers 6"

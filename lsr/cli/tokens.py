@@ -1,0 +1,104 @@
+"""What commands that change an index do about its token vectors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lsr.cli.run import fail, note
+from lsr.errors import InvalidInput, LsrError, OutputExists
+
+if TYPE_CHECKING:
+    from lsr.index import Index
+    from lsr.rerank import MultiVectorEncoder, TokenSyncReport
+
+__all__ = ["begun", "bring_up", "make_tokens", "model_of"]
+
+
+def begun(path: Path, source: str, overwrite: bool) -> Index | None:
+    """The index at `path`, where it is built and only its token vectors are missing, or not all there; None where it has to
+    be built first. With `overwrite` that is unless an interrupted run had begun with them.
+
+    Raises `OutputExists` for an index of another source.
+    """
+    from lsr.index import Index
+    from lsr.index.new_segment import name_of_source
+    from lsr.index.storage.folder import partial_of
+    from lsr.index.storage.manifest import is_index
+    from lsr.index.storage.token_files import TOKENS
+
+    if not is_index(path) or (overwrite and not partial_of(path / TOKENS).is_dir()):
+        return None
+    index = Index.open(path)
+    name = index.manifest.source.get("name")
+    if name != name_of_source(source):
+        raise OutputExists(
+            f"{path}: an index of {str(name)[:200]} is there already; give that SOURCE to go on with its token"
+            " vectors, or another output path"
+        )
+    return index
+
+
+def make_tokens(index: Index, encoder: MultiVectorEncoder, codec: str, pool: int, *, resume: bool) -> None:
+    """Makes the token vectors of an index; brings up those that it has."""
+    from lsr.cli.progress import showing_progress
+    from lsr.rerank.living import has_tokens, index_tokens, open_tokens, sync_tokens
+
+    try:
+        with showing_progress() as progress:
+            if has_tokens(index):
+                made = open_tokens(index).manifest
+                if (made.codec, made.pool) != (codec, pool):
+                    raise InvalidInput(
+                        f"{index.path}: has token vectors kept as {made.codec}, pooled by {made.pool}; give"
+                        f" --codec {made.codec} --pool-tokens {made.pool}"
+                    )
+                sync_tokens(index, encoder, progress=progress)
+            else:
+                index_tokens(index, encoder, codec=codec, pool=pool, resume=resume, progress=progress)
+    except KeyboardInterrupt:
+        note(
+            f"{index.path} is there, without all of its token vectors: the same command with --resume goes on with them"
+        )
+        raise
+    facts = open_tokens(index).info()
+    note(f"{facts['tokens']:,} token vectors of {facts['documents']:,} documents, {facts['bytes'] / 1e6:,.1f} MB")
+    note(f'Next: lsr search {index.path} "your question" --rerank maxsim')
+
+
+def model_of(index: Index, device: str | None) -> MultiVectorEncoder | None:
+    """The model that made the token vectors of an index; None where it has none."""
+    if not _has_tokens(index):
+        return None
+    from lsr.rerank.living import encoder_of, open_tokens
+
+    return encoder_of(open_tokens(index), device)
+
+
+def bring_up(
+    index: Index, what: str, encoder: MultiVectorEncoder | None = None, *, encode: bool = True
+) -> TokenSyncReport | None:
+    """Brings the token vectors of an index up to a change that is done; what: it, in words. None where there are none.
+
+    An error is one line, which also says that the index has changed.
+    """
+    if not _has_tokens(index):
+        return None
+    from lsr.cli.progress import showing_progress
+    from lsr.rerank.living import sync_tokens
+
+    try:
+        with showing_progress() as progress:
+            return sync_tokens(index, encoder, encode=encode, progress=progress)
+    except KeyboardInterrupt:
+        note(f"{what}, but not all token vectors are those of {index.path}: its next change goes on with them")
+        raise
+    except LsrError as error:
+        fail(f"{what}, but its token vectors are as they were ({error}); its next change brings them up to it", error)
+
+
+def _has_tokens(index: Index) -> bool:
+    """As `lsr.rerank.living.has_tokens`, which loads all of the second stage."""
+    from lsr.index.storage.token_files import TOKENS
+
+    return (index.path / TOKENS).is_dir()
