@@ -36,10 +36,10 @@ __all__ = [
     "TokenSyncReport",
     "check_made_by",
     "check_tokens",
-    "current",
     "encoder_of",
     "has_tokens",
     "index_tokens",
+    "located",
     "open_tokens",
     "store_of",
     "sync_tokens",
@@ -213,7 +213,24 @@ def sync_tokens(
     return TokenSyncReport(done, replaced, deleted, left[-1])
 
 
-def current(store: TokenStore, snapshot: Snapshot, rows: Rows, stored: Rows) -> npt.NDArray[np.bool_]:
+def located(store: TokenStore, snapshot: Snapshot, rows: Rows) -> Rows:
+    """Where a store has the token vectors of documents, by their rows int64 [n] in a generation of its index: rows of the
+    store, -1 for a document without any of its present text.
+
+    A store that was made of an index has its documents in the same rows until something changes, and the hash of the text
+    tells: ids are looked up, which takes as long as scoring, only where it is another.
+    """
+    found = np.where(store.snapshot.holds(rows, snapshot.text_hashes(rows)), rows, -1)
+    others = np.flatnonzero(found < 0)
+    if len(others):
+        stored = store.rows([snapshot.id_of(row) for row in rows[others].tolist()])
+        there = np.flatnonzero(stored >= 0)
+        there = there[_current(store, snapshot, rows[others[there]], stored[there])]
+        found[others[there]] = stored[there]
+    return found
+
+
+def _current(store: TokenStore, snapshot: Snapshot, rows: Rows, stored: Rows) -> npt.NDArray[np.bool_]:
     """Whether the token vectors in some rows of a store are of the texts that documents have in a generation of their index.
 
     rows int64 [n]: of the documents in the index; stored int64 [n]: of the same in the store. A text that the store does not

@@ -16,7 +16,7 @@ from lsr.errors import InvalidInput
 from lsr.hits import Hits, TokenMatches
 from lsr.index.snapshot import Snapshot
 from lsr.rerank.encoders import MultiVectorEncoder
-from lsr.rerank.living import check_made_by, current, encoder_of, open_tokens
+from lsr.rerank.living import check_made_by, encoder_of, located, open_tokens
 from lsr.rerank.matches import matches_of
 from lsr.rerank.policies import Policy, rerank
 from lsr.rerank.policy_file import saved_policy
@@ -80,18 +80,20 @@ class MaxSimReranker:
         return [self._reranked(found, queries.of(i), k) for i, found in enumerate(hits)]
 
     def _reranked(self, found: Hits, query: npt.NDArray[np.float32], k: int) -> Hits:
-        rows = self.store.rows(found.ids)
+        # Documents of an index may have other texts by now; other sources have ids alone.
+        if isinstance(found.source, Snapshot):
+            rows = located(self.store, found.source, found.rows)
+        else:
+            rows = self.store.rows(found.ids)
         there = np.flatnonzero(rows >= 0)
-        if isinstance(found.source, Snapshot):  # an index, whose documents may have other texts by now
-            there = there[current(self.store, found.source, found.rows[there], rows[there])]
         there = there[self.store.tokens(rows[there]) > 0]
         self.store.read_ahead(rows[there])
         result = rerank(self.store.scorer(query), rows[there], found.scores[there], k, self.policy)
         self.missing += len(rows) - len(there)
         self.scored += result.scored
-        order, scores = _with_missing(
-            there[result.order], result.scores, np.setdiff1d(np.arange(len(rows)), there).tolist(), k
-        )
+        lacking = np.ones(len(rows), bool)
+        lacking[there] = False
+        order, scores = _with_missing(there[result.order], result.scores, np.flatnonzero(lacking).tolist(), k)
         ranked = set(found.rows[there].tolist())
 
         def matcher(row: int) -> TokenMatches | None:

@@ -78,6 +78,15 @@ class StoreSnapshot:
             out[places] = self.parts[number].segment.hashes[inside]
         return out
 
+    def holds(self, rows: Rows, hashes: npt.NDArray[np.uint64]) -> npt.NDArray[np.bool_]:
+        """Whether a document is in each of some rows, which need not be there, whose vectors are of a text with that hash."""
+        out = np.zeros(len(rows), np.bool_)
+        there = np.flatnonzero((rows < self.firsts[-1]) & (hashes != 0))
+        for number, places, inside in self.by_segment(rows[there]):
+            part, some = self.parts[number], there[places]
+            out[some] = (part.segment.hashes[inside] == hashes[some]) & part.is_left[inside]
+        return out
+
     def left(self) -> tuple[Rows, npt.NDArray[np.uint64], npt.NDArray[np.uint64]]:
         """Of all documents: their rows in the store, rising, a hash of each id, and that of each text."""
         parts = self.parts
