@@ -14,8 +14,9 @@ import torch
 from lsr import load_encoder
 from lsr.encoders.model import NetworkSide, Side, TableSide, TokenHead, VocabularyHead
 from lsr.errors import EncoderError, InvalidInput
+from lsr.rerank import load_multivector_encoder
 from lsr.training import Recipe, read_recipe, train
-from lsr.training.recipe import Data, Evaluate, QuerySource
+from lsr.training.recipe import MULTIVECTOR, Data, Evaluate, QuerySource
 from tests.encoders import families
 from tests.training import kit
 from tests.training.test_recipe import RECIPES
@@ -55,10 +56,17 @@ def on_small(recipe: Recipe, folder: Path) -> Recipe:
         for i, teacher in enumerate(recipe.teachers)
     )  # fmt: skip
     length = min(recipe.document.max_length, kit.LONGEST)
+    imitated = [f"t{i}" for i, teacher in enumerate(recipe.teachers) if teacher.called == recipe.start.imitate]
     return replace(
         recipe,
         folder=folder,
-        start=replace(recipe.start, model="start", mlm_steps=recipe.start.mlm_steps and 2),
+        start=replace(
+            recipe.start,
+            model="start",
+            mlm_steps=recipe.start.mlm_steps and 2,
+            imitate=imitated[0] if imitated else None,
+            imitate_steps=2,
+        ),
         query=replace(recipe.query, max_length=16, idf="corpus"),
         document=replace(recipe.document, max_length=length),
         data=Data(documents=("docs.jsonl",), queries=(QuerySource(file="queries.jsonl"),), held_out=5),
@@ -69,7 +77,10 @@ def on_small(recipe: Recipe, folder: Path) -> Recipe:
     )
 
 
-@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+SPARSE = [path for path in RECIPES if read_recipe(path).document.kind != MULTIVECTOR]
+
+
+@pytest.mark.parametrize("path", SPARSE, ids=lambda path: path.stem)
 def test_a_recipe_becomes_an_encoder_of_its_kind(path: Path, small: Path, tmp_path: Path) -> None:
     recipe = on_small(read_recipe(path), small)
     train(recipe, tmp_path / "model")
@@ -89,6 +100,16 @@ def test_a_recipe_becomes_an_encoder_of_its_kind(path: Path, small: Path, tmp_pa
     if recipe.document.top_terms is not None:
         assert document.nnz <= recipe.document.top_terms
     assert (tmp_path / "model" / "training.json").is_file()
+
+
+@pytest.mark.parametrize("path", [path for path in RECIPES if path not in SPARSE], ids=lambda path: path.stem)
+def test_a_recipe_becomes_a_multivector_encoder(path: Path, small: Path, tmp_path: Path) -> None:
+    recipe = on_small(read_recipe(path), small)
+    train(recipe, tmp_path / "model")
+    assert all(line["loss"] > 0 and line["norm"] > 0 for line in kit.steps_of(tmp_path / "model"))
+    encoder = load_multivector_encoder(tmp_path / "model")
+    assert encoder.dim == recipe.document.dim
+    assert len(encoder.encode_documents([TEXT]).vectors) >= len(TEXT.split())
 
 
 def tokens_of_text(small: Path) -> set[str]:

@@ -51,7 +51,7 @@ def test_documents_alone_become_an_encoder_that_an_index_uses(documents: Path, t
     assert done.stdout == ""
     assert "2 steps in " in done.stderr
     assert "nDCG@10 " in done.stderr
-    assert " terms a document: " in done.stderr
+    assert " terms a document, FLOPS " in done.stderr
     assert f"Next: lsr index SOURCE -o INDEX --encoder {model}" in done.stderr
     assert "it/s" not in done.stderr  # bars of transformers
     assert not working_folder(model).exists()
