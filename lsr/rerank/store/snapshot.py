@@ -31,6 +31,10 @@ class Found(NamedTuple):
     rows: Rows
 
 
+# Bytes of codes that are read ahead as one. A few dozen pieces for each query take as long as scoring a dozen documents.
+WHOLE = 1 << 28
+
+
 class StoreSnapshot:
     """The documents of one generation. A document's row in the store is its segment's first row plus its row in there;
     rows of documents that were deleted stay empty."""
@@ -46,6 +50,7 @@ class StoreSnapshot:
             for entry in manifest.segments
         ]
         self._stored = [self.codec.over(part.segment.codes, part.segment.offsets) for part in self.parts]
+        self._read: set[int] = set()
         self.firsts = np.cumsum([0, *(part.entry.documents for part in self.parts)], dtype=np.int64)
 
     @property
@@ -125,10 +130,15 @@ class StoreSnapshot:
         return [self.codec.over(nothing, np.zeros(1, np.int64))]
 
     def read_ahead(self, rows: Rows) -> None:
-        """Lets the system read the codes of the documents in some rows of the store, without waiting for it."""
+        """Lets the system read the codes of the documents in some rows of the store, without waiting for it: all of a small
+        segment, the first time."""
         for number, _, inside in self.by_segment(rows):
-            segment = self.parts[number].segment
-            read_ahead(segment.codes, segment.offsets[inside], segment.offsets[inside + 1])
+            codes, offsets = self.parts[number].segment.codes, self.parts[number].segment.offsets
+            if codes.nbytes > WHOLE:
+                read_ahead(codes, offsets[inside], offsets[inside + 1])
+            elif number not in self._read:
+                self._read.add(number)
+                read_ahead(codes, offsets[:1], offsets[-1:])
 
     def codes(self, rows: Rows) -> tuple[Rows, npt.NDArray[np.uint8]]:
         """The codes of the documents in some rows of the store, in that order, and where each begins: int64 [n + 1]."""
