@@ -270,12 +270,17 @@ class Run:
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluate:
-    """Every so many steps: nDCG@10 on the development set, a checkpoint, a line of the log."""
+    """Every so many steps: nDCG@10 on the development set, a checkpoint, a line of the log.
+
+    keep: the weights of the best evaluation, or the last ones: a development set of made queries, which nearly every model
+    answers, tells little of the others.
+    """
 
     every: int = field(default=1000, metadata=between(1, 100_000_000))
     checkpoint: int = field(default=1000, metadata=between(1, 100_000_000))
     log: int = field(default=50, metadata=between(1, 1_000_000))
     documents: int = field(default=20_000, metadata=between(1, 10_000_000))
+    keep: str = field(default="best", metadata=choice("best", "last"))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -360,9 +360,12 @@ class Trainer:
                     self.start[name].copy_(tensors[f"start.{name}"])
 
     def take_best(self) -> None:
-        """The student gets the weights of the best evaluation, or the averaged ones where nothing was evaluated, and its
-        share of those it started with; then `best` is what these come to."""
-        place = checkpoint.latest(self.folder / "best")
+        """The student gets the weights of the best evaluation, or the last, averaged ones where the recipe says so or nothing
+        was evaluated, and its share of those it started with; then `best` is what these come to."""
+        last = self.recipe.evaluate.keep == "last"
+        place = None if last else checkpoint.latest(self.folder / "best")
+        if last:
+            self.best = self.last
         with torch.no_grad():
             if place is not None:
                 self._restore(checkpoint.load(place)[0], place)

@@ -344,6 +344,20 @@ def test_the_best_evaluation_is_the_model(trained: tuple[Path, Report, Recipe], 
     assert torch.equal(kit.weights_of(output)["bert.embeddings.word_embeddings.weight"], table)
 
 
+def test_the_last_weights_are_kept_where_the_recipe_says_so(small: Path, tmp_path: Path) -> None:
+    """Though an evaluation before was better: the learning rate sees to that."""
+    changes: dict[str, Any] = {"run": {"steps": 6, "learning_rate": 0.3}}
+    evaluate = {"every": 1, "checkpoint": 6, "keep": "last"}
+    report = train(kit.recipe(small, **changes, evaluate=evaluate), tmp_path / "model")
+    found = [line["evaluation"]["ndcg"] for line in kit.log_of(tmp_path / "model") if "evaluation" in line]
+    assert max(found) > found[-1]
+    assert report.outcome.best == report.outcome.last
+    assert report.outcome.best["step"] == 6
+    once = kit.recipe(small, **changes, evaluate={"every": 6, "checkpoint": 6})
+    train(once, tmp_path / "once")
+    assert same_models(tmp_path / "model", tmp_path / "once")
+
+
 def test_averaged_weights_are_evaluated_and_written(small: Path, tmp_path: Path) -> None:
     """theta_ema <- d theta_ema + (1 - d) theta, with d = min(average, (1 + t) / (10 + t))."""
     recipe = kit.recipe(small, run={"steps": 5, "average": 0.3, "learning_rate": 0.05}, data={"held_out": 0})
