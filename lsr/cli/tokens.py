@@ -67,9 +67,11 @@ def make_tokens(index: Index, encoder: MultiVectorEncoder, codec: str, pool: int
 
 
 def model_of(index: Index, device: str | None) -> MultiVectorEncoder | None:
-    """The model that made the token vectors of an index; None where it has none."""
+    """The model that made the token vectors of an index, to make those of more texts; None where it has none."""
     if not _has_tokens(index):
         return None
+    if not index.manifest.texts:
+        raise InvalidInput(f"{index.path}: keeps no texts, of which token vectors are made")
     from lsr.rerank.living import encoder_of, open_tokens
 
     return encoder_of(open_tokens(index), device)

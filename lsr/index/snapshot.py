@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -146,14 +146,27 @@ class Snapshot:
 
     def text_hashes(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.uint64]:
         """A hash of the content of each document in some rows (`records.text_hash`); 0 where texts are not kept."""
-        if self._only is not None:
-            return self._only.segment.text_hashes(rows)
         out = np.zeros(len(rows), np.uint64)
+        for part, places, inside in self._by_part(rows):
+            out[places] = part.segment.text_hashes(inside)
+        return out
+
+    def encoded_ids(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.object_]:
+        """The ids in some rows as bytes, which are quick to compare with those of another store."""
+        out = np.empty(len(rows), object)
+        for part, places, inside in self._by_part(rows):
+            out[places] = part.segment.ids.encoded(inside)
+        return out
+
+    def _by_part(self, rows: npt.NDArray[np.int64]) -> Iterator[tuple[Part, Any, npt.NDArray[np.int64]]]:
+        """For each part that some rows are in: it, their places among `rows`, and their rows in there."""
+        if self._only is not None:
+            yield self._only, slice(None), rows
+            return
         numbers = np.searchsorted(self._firsts, rows, side="right") - 1
         for number in np.unique(numbers).tolist():
             part, places = self.parts[number], np.flatnonzero(numbers == number)
-            out[places] = part.segment.text_hashes(part.left(rows[places] - part.first))
-        return out
+            yield part, places, part.left(rows[places] - part.first)
 
     def hashes(self) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64]]:
         """Of each document, by row, a hash of its id and one of its content, as `text_hashes` has it."""

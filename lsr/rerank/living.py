@@ -117,14 +117,15 @@ def index_tokens(
     Raises `InvalidInput` for an index that keeps no texts, and as `TokenStore.build` and encoders do.
     """
     check_pool(pool)
-    if len(index):
-        content_of(index, 0)  # an index without texts is told before a folder is made
+    snapshot = index.snapshot  # of one generation, whatever becomes of the index meanwhile
+    if snapshot.documents:
+        content_of(snapshot, 0)  # an index without texts is told before a folder is made
     return TokenStore.build(
         store_of(index),
-        _encoded(index, encoder, pool, np.arange(len(index)), progress),
+        _encoded(snapshot, encoder, pool, np.arange(snapshot.documents), progress),
         codec=codec,
         encoder=StoreEncoder(encoder.name, encoder.source, encoder.fingerprint),
-        index=IndexIdentity.of(index),
+        index=IndexIdentity.of(snapshot.manifest),
         dim=encoder.dim,
         overwrite=overwrite,
         resume=resume,
@@ -133,20 +134,20 @@ def index_tokens(
 
 
 def _encoded(
-    index: Index, encoder: MultiVectorEncoder, pool: int, rows: Rows, progress: Progress | None
+    snapshot: Snapshot, encoder: MultiVectorEncoder, pool: int, rows: Rows, progress: Progress | None
 ) -> Iterator[tuple[list[str], Callable[[], TokenVectors], npt.NDArray[np.uint64]]]:
     """Batches of ids, what encodes their texts, and the hashes of these: what an interrupted run had written is not encoded
     again."""
     for first in range(0, len(rows), DOCUMENTS):
         some = rows[first : first + DOCUMENTS]
-        ids = [index.id_of(row) for row in some.tolist()]
-        yield ids, partial(_encode, index, encoder, pool, some.tolist()), index.text_hashes(some)
+        ids = [snapshot.id_of(row) for row in some.tolist()]
+        yield ids, partial(_encode, snapshot, encoder, pool, some.tolist()), snapshot.text_hashes(some)
         if progress is not None:
             progress("encoding token vectors", first + len(some), len(rows))
 
 
-def _encode(index: Index, encoder: MultiVectorEncoder, pool: int, rows: Sequence[int]) -> TokenVectors:
-    return encoder.encode_documents([content_of(index, row) for row in rows]).pooled(pool)
+def _encode(snapshot: Snapshot, encoder: MultiVectorEncoder, pool: int, rows: Sequence[int]) -> TokenVectors:
+    return encoder.encode_documents([content_of(snapshot, row) for row in rows]).pooled(pool)
 
 
 # -- keeping up --------------------------------------------------------------------------------------------------------
@@ -192,7 +193,8 @@ def sync_tokens(
     def plan() -> TokenChange:
         nonlocal encoder
         index.refresh()  # under the lock: whoever is the last to bring a store up to its index does so to the newest
-        lacking, gone = _difference(index, store)
+        snapshot = index.snapshot
+        lacking, gone = _difference(snapshot, store)
         some = lacking[:ROUND] if encode else lacking[:0]
         left.append(len(lacking) - len(some))
         if len(some) and encoder is None:
@@ -203,8 +205,9 @@ def sync_tokens(
             if progress is not None:
                 progress(stage, done + so_far, total)
 
-        batches = () if encoder is None else _encoded(index, encoder, store.manifest.pool, some, told)
-        return TokenChange(batches=batches, delete=gone, index=IndexIdentity.of(index) if not left[-1] else None)
+        batches = () if encoder is None else _encoded(snapshot, encoder, store.manifest.pool, some, told)
+        seen = None if left[-1] else IndexIdentity.of(snapshot.manifest)
+        return TokenChange(batches=batches, delete=gone, index=seen)
 
     replaced = deleted = 0
     while not left or (encode and left[-1]):
@@ -217,27 +220,28 @@ def located(store: TokenStore, snapshot: Snapshot, rows: Rows) -> Rows:
     """Where a store has the token vectors of documents, by their rows int64 [n] in a generation of its index: rows of the
     store, -1 for a document without any of its present text.
 
-    A store that was made of an index has its documents in the same rows until something changes, and the hash of the text
-    tells: ids are looked up, which takes as long as scoring, only where it is another.
+    A store that was made of an index has its documents in the same rows until something changes: ids are looked up, which
+    takes as long as scoring, only where another one stands there. The text alone does not tell: others may have the same, or
+    an empty one, and vectors that came from elsewhere.
     """
-    found = np.where(store.snapshot.holds(rows, snapshot.text_hashes(rows)), rows, -1)
+    found = np.where(store.snapshot.holds(rows, snapshot.encoded_ids(rows)), rows, -1)
     others = np.flatnonzero(found < 0)
     if len(others):
-        stored = store.rows([snapshot.id_of(row) for row in rows[others].tolist()])
-        there = np.flatnonzero(stored >= 0)
-        there = there[_current(store, snapshot, rows[others[there]], stored[there])]
-        found[others[there]] = stored[there]
+        found[others] = store.rows([snapshot.id_of(row) for row in rows[others].tolist()])
+    there = np.flatnonzero(found >= 0)
+    stale = there[~_current(store, snapshot, rows[there], found[there])]
+    found[stale] = -1
     return found
 
 
 def _current(store: TokenStore, snapshot: Snapshot, rows: Rows, stored: Rows) -> npt.NDArray[np.bool_]:
     """Whether the token vectors in some rows of a store are of the texts that documents have in a generation of their index.
 
-    rows int64 [n]: of the documents in the index; stored int64 [n]: of the same in the store. A text that the store does not
-    know the hash of is taken for the same, unless the document came to the index after the store was brought up to it.
+    rows int64 [n]: of the documents in the index; stored int64 [n]: of the same in the store. A text that one of them does
+    not know the hash of is taken for the same, unless the document came to the index after the store was brought up to it.
     """
     known, now = store.hashes(stored), snapshot.text_hashes(rows)
-    return np.where(known == 0, rows < _seen(store, snapshot), (known == now) | (now == 0))
+    return np.where((known == 0) | (now == 0), rows < _seen(store, snapshot), known == now)
 
 
 def _seen(store: TokenStore, snapshot: Snapshot) -> int:
@@ -248,16 +252,16 @@ def _seen(store: TokenStore, snapshot: Snapshot) -> int:
     return max(0, snapshot.documents - later)
 
 
-def _difference(index: Index, store: TokenStore) -> tuple[Rows, list[str]]:
-    """The rows of documents of the index that have no current token vectors, rising, and the ids of documents that only the
-    store has."""
-    snapshot = index.snapshot
+def _difference(snapshot: Snapshot, store: TokenStore) -> tuple[Rows, list[str]]:
+    """The rows of documents of a generation that have no current token vectors, rising, and the ids of documents that only
+    the store has."""
     ids, texts = snapshot.hashes()
     rows, stored_ids, stored_texts = store.snapshot.left()
-    there = np.isin(_both(ids, texts), _both(stored_ids, stored_texts))
-    unknown = stored_texts == 0
-    if unknown.any():
-        there[: _seen(store, snapshot)] |= np.isin(ids[: _seen(store, snapshot)], stored_ids[unknown])
+    there = np.isin(_both(ids, texts), _both(stored_ids, stored_texts)) & (texts != 0)
+    seen, unknown = _seen(store, snapshot), stored_texts == 0
+    if unknown.any() or not texts[:seen].all():  # as `_current` has it
+        untold = texts[:seen] == 0
+        there[:seen] |= np.isin(ids[:seen], stored_ids[unknown]) | (untold & np.isin(ids[:seen], stored_ids))
     gone = rows[~np.isin(stored_ids, ids)]
     return np.flatnonzero(~there), [store.snapshot.id_of(row) for row in gone.tolist()]
 
@@ -275,5 +279,5 @@ def check_tokens(index: Index, full: bool) -> Iterator[str]:
     store = open_tokens(index)
     for line in store.check(full):
         yield f"token vectors: {line.removeprefix('token vectors: ')}"
-    lacking, _ = _difference(index, store)
+    lacking, _ = _difference(index.snapshot, store)
     yield f"token vectors: {len(index) - len(lacking):,} of {len(index):,} documents have those of their text"

@@ -21,10 +21,12 @@ def matches_of(
     store: TokenStore, encoder: MultiVectorEncoder, source: HitSource, query: str, row: int
 ) -> TokenMatches | None:
     """The matches of a query with the document in a row of an index, from the encoder's own vectors of both texts, which are
-    encoded for it; None where the document has no vector.
+    encoded for it; None where the document has no vector, or the index keeps no texts.
 
     store: says what the score is by the vectors that it keeps.
     """
+    if source.record_of(row) is None:
+        return None
     text = valid_text(content_of(source, row))
     asked, document = encoder.encode_queries([query]).of(0), encoder.encode_documents([text]).of(0)
     if not len(document):

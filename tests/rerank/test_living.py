@@ -22,7 +22,7 @@ from lsr.rerank import (
     living,
     sync_tokens,
 )
-from lsr.rerank.store import IndexIdentity
+from lsr.rerank.store import IndexIdentity, StoreEncoder
 from tests.cli import commands
 from tests.rerank.living_index import NEW, QUERY, TEXTS, encoded, lines, maxsim, search, stored, written
 
@@ -181,6 +181,63 @@ def test_a_store_that_knows_no_texts_is_trusted_for_the_documents_that_were_ther
     assert stored(index) == encoded(encoder, {**TEXTS, "a": NEW})
 
 
+def test_documents_of_the_same_text_keep_the_vectors_that_came_with_their_ids(
+    index: lsr.Index, encoder: MultiVectorEncoder, tmp_path: Path
+) -> None:
+    """Vectors from elsewhere may say more than the stored text: equal texts are no proof of equal vectors."""
+    alike = lsr.Index.build([{"_id": name, "text": QUERY} for name in TEXTS], tmp_path / "alike.idx")
+    vectors = encoder.encode_documents([f"{name.upper()} {text}" for name, text in TEXTS.items()])
+    made = StoreEncoder(encoder.name, encoder.source, encoder.fingerprint)
+    TokenStore.build(
+        living.store_of(alike),
+        [(list(TEXTS), vectors, alike.text_hashes(range(5)))],
+        codec="f32",
+        encoder=made,
+        index=IndexIdentity.of(alike),
+    )
+    alike.delete("b")
+    stage = MaxSimReranker.of(alike, encoder=encoder)
+    wanted = maxsim(encoder, {name: text for name, text in TEXTS.items() if name != "b"})
+    assert search(alike, stage) == pytest.approx(wanted)
+    assert stage.missing == 0
+
+
+def test_without_texts_documents_that_came_later_have_no_vectors_whatever_went(
+    encoder: MultiVectorEncoder, tmp_path: Path
+) -> None:
+    bare = lsr.Index.build(lines(TEXTS), tmp_path / "bare.idx", keep_text=False)
+    vectors = encoder.encode_documents([f"{name.upper()} {text}" for name, text in TEXTS.items()])
+    TokenStore.build(living.store_of(bare), [(list(TEXTS), vectors)], codec="f32", index=IndexIdentity.of(bare))
+    stage = MaxSimReranker.of(bare, encoder=encoder)
+    assert search(bare, stage) == pytest.approx(maxsim(encoder, {n: TEXTS[n] for n in bare.search(QUERY, 50).ids}))
+    explained = bare.search(QUERY, 1, rerank=stage)[0].explain()
+    assert explained.terms
+    assert explained.matches is None, "there is no text to encode"
+    bare.upsert(lines({"a": NEW}))
+    bare.delete("b")
+    report = sync_tokens(bare, encode=False)
+    assert (report.deleted, report.missing) == (1, 1)
+    assert list(check_tokens(bare, full=False))[-1] == "token vectors: 3 of 4 documents have those of their text"
+    stage = MaxSimReranker.of(bare, encoder=encoder)
+    search(bare, stage)
+    assert stage.missing == 1, "the vectors of a are those of its earlier text"
+
+
+def test_an_index_that_changes_meanwhile_has_the_vectors_of_its_texts(
+    index: lsr.Index, encoder: MultiVectorEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(living, "DOCUMENTS", 2)
+
+    def change(stage: str, done: int, total: int | None) -> None:
+        if "a" in index.search(QUERY, 9).ids:
+            index.delete("a")
+
+    living.index_tokens(index, encoder, codec="f32", overwrite=True, progress=change)
+    assert stored(index) == encoded(encoder, TEXTS)
+    report = sync_tokens(index)
+    assert (report.encoded, report.deleted) == (0, 1)
+
+
 def test_an_index_without_token_vectors_has_none_to_bring_up(tmp_path: Path) -> None:
     bare = lsr.Index.build(lines(TEXTS), tmp_path / "bare.idx")
     with pytest.raises(InvalidInput, match="has no token vectors; lsr index SOURCE"):
@@ -236,6 +293,20 @@ def test_a_model_that_is_gone_is_told_before_anything_is_written(tmp_path: Path,
     assert commands.lsr("add", path, more, "--no-multivector").returncode == 0
     assert commands.lsr("delete", path, "a").returncode == 0, "needs no model"
     assert lsr.Index.open(path).generation == 3
+
+
+def test_token_vectors_of_an_index_without_texts_are_told_before_anything_is_written(
+    tmp_path: Path, encoder: MultiVectorEncoder
+) -> None:
+    bare = lsr.Index.build(lines(TEXTS), tmp_path / "bare.idx", keep_text=False)
+    vectors = encoder.encode_documents(list(TEXTS.values()))
+    made = StoreEncoder(encoder.name, encoder.source, encoder.fingerprint)
+    TokenStore.build(living.store_of(bare), [(list(TEXTS), vectors)], encoder=made, index=IndexIdentity.of(bare))
+    more = written(tmp_path / "more.jsonl", {"f": NEW})
+    line = commands.one_line(commands.lsr("add", bare.path, more))
+    assert "bare.idx: keeps no texts, of which token vectors are made (--no-multivector adds without" in line
+    assert lsr.Index.open(bare.path).generation == 1
+    assert commands.lsr("add", bare.path, more, "--no-multivector").returncode == 0
 
 
 def test_an_error_after_the_index_changed_says_so(

@@ -83,13 +83,15 @@ class StoreSnapshot:
             out[places] = self.parts[number].segment.hashes[inside]
         return out
 
-    def holds(self, rows: Rows, hashes: npt.NDArray[np.uint64]) -> npt.NDArray[np.bool_]:
-        """Whether a document is in each of some rows, which need not be there, whose vectors are of a text with that hash."""
+    def holds(self, rows: Rows, ids: npt.NDArray[np.object_]) -> npt.NDArray[np.bool_]:
+        """Whether the document in each of some rows, which need not be there, is the one with that id, as bytes."""
         out = np.zeros(len(rows), np.bool_)
-        there = np.flatnonzero((rows < self.firsts[-1]) & (hashes != 0))
+        there = np.flatnonzero(rows < self.firsts[-1])
         for number, places, inside in self.by_segment(rows[there]):
             part, some = self.parts[number], there[places]
-            out[some] = (part.segment.hashes[inside] == hashes[some]) & part.is_left[inside]
+            out[some] = np.array(part.segment.ids.encoded(inside), object) == ids[some]
+            if part.entry.deleted:
+                out[some] &= part.is_left[inside]
         return out
 
     def left(self) -> tuple[Rows, npt.NDArray[np.uint64], npt.NDArray[np.uint64]]:
