@@ -97,8 +97,9 @@ def index(
     from lsr.index import Index
 
     tokens = None
-    if multivector is None and pool_tokens > 1:
-        raise typer.BadParameter("only with --multivector MODEL", param_hint="--pool-tokens")
+    if multivector is None and (codec, pool_tokens) != ("int8", 1):
+        hint = "--pool-tokens" if codec == "int8" else "--codec"
+        raise typer.BadParameter("only with --multivector MODEL", param_hint=hint)
     if multivector is not None:  # before anything is built
         if not keep_text:
             raise typer.BadParameter("token vectors are made of the stored texts: leave --no-keep-text out")
@@ -106,7 +107,7 @@ def index(
 
         codec_class(codec)
         tokens = load_multivector_encoder(multivector, device=device)
-    if tokens is not None and resume and (built := begun(output, source, overwrite)) is not None:
+    if tokens is not None and resume and (built := begun(output, source, encoder, overwrite)) is not None:
         note(f"{output} is built: going on with its token vectors")
         make_tokens(built, tokens, codec, pool_tokens, resume=True)
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,11 +16,11 @@ if TYPE_CHECKING:
 __all__ = ["begun", "bring_up", "make_tokens", "model_of"]
 
 
-def begun(path: Path, source: str, overwrite: bool) -> Index | None:
+def begun(path: Path, source: str, encoder: str | None, overwrite: bool) -> Index | None:
     """The index at `path`, where it is built and only its token vectors are missing, or not all there; None where it has to
     be built first. With `overwrite` that is unless an interrupted run had begun with them.
 
-    Raises `OutputExists` for an index of another source.
+    Raises `OutputExists` for an index of another source, or of another encoder than the one that is asked for.
     """
     from lsr.index import Index
     from lsr.index.new_segment import name_of_source
@@ -36,7 +37,21 @@ def begun(path: Path, source: str, overwrite: bool) -> Index | None:
             f"{path}: an index of {str(name)[:200]} is there already; give that SOURCE to go on with its token"
             " vectors, or another output path"
         )
+    made = index.manifest.encoder
+    if encoder is not None and made is not None and not _is_named(encoder, made.source):
+        raise OutputExists(
+            f"{path}: an index made with {made.source[:200]} is there already; give that --encoder to go on with its token"
+            " vectors, or another output path"
+        )
     return index
+
+
+def _is_named(encoder: str, source: str) -> bool:
+    """Whether the source of an encoder is what somebody typed: a bundled one, a folder, or a hub id of any commit."""
+    folder = Path(encoder)
+    with suppress(RuntimeError):  # ~somebody who is not known here
+        folder = folder.expanduser()
+    return source in (encoder, str(folder.absolute())) or source.partition("@")[0] == encoder.partition("@")[0]
 
 
 def make_tokens(index: Index, encoder: MultiVectorEncoder, codec: str, pool: int, *, resume: bool) -> None:

@@ -394,7 +394,9 @@ def test_an_index_that_is_there_gets_its_token_vectors(
     other = written(tmp_path / "other.jsonl", TEXTS)
     line = commands.one_line(commands.lsr("index", other, "-o", path, "--multivector", colbert, "--resume"))
     assert f"an index of {source} is there already" in line
-    assert commands.lsr(*asked, "--resume").returncode == 0
+    line = commands.one_line(commands.lsr(*asked, "--resume", "--encoder", "bm25"))
+    assert "an index made with lsr-tiny is there already; give that --encoder" in line
+    assert commands.lsr(*asked, "--resume", "--encoder", "lsr-tiny").returncode == 0
     index = lsr.Index.open(path)
     assert sorted(stored(index)) == [*TEXTS, "f"]
     index.upsert(lines({"a": NEW}))

@@ -110,7 +110,8 @@ def test_the_command_line_pools(tmp_path: Path, colbert: Path) -> None:
     assert TokenStore.open(path / "multivector").manifest.pool == 2
     none = commands.lsr("index", source, "-o", tmp_path / "x.idx", "--multivector", colbert, "--pool-tokens", 0)
     assert none.returncode == 2
-    without = commands.lsr("index", source, "-o", tmp_path / "x.idx", "--pool-tokens", 2)
-    assert without.returncode == 2
-    assert "--multivector" in without.stderr
+    for option in (("--pool-tokens", 2), ("--codec", "int4")):
+        without = commands.lsr("index", source, "-o", tmp_path / "x.idx", *option)
+        assert without.returncode == 2
+        assert "only with --multivector" in without.stderr
     assert not (tmp_path / "x.idx").exists()
