@@ -25,6 +25,7 @@ from lsr.index.storage.token_files import TOKENS
 from lsr.rerank.encoders import MultiVectorEncoder, load_multivector_encoder
 from lsr.rerank.stage import content_of
 from lsr.rerank.store import IndexIdentity, StoreEncoder, TokenChange, TokenStore
+from lsr.rerank.store.snapshot import StoreSnapshot
 from lsr.rerank.token_vectors import TokenVectors, check_pool
 
 if TYPE_CHECKING:
@@ -194,7 +195,7 @@ def sync_tokens(
         nonlocal encoder
         index.refresh()  # under the lock: whoever is the last to bring a store up to its index does so to the newest
         snapshot = index.snapshot
-        lacking, gone = _difference(snapshot, store)
+        lacking, gone = _difference(snapshot, store.snapshot)
         some = lacking[:ROUND] if encode else lacking[:0]
         left.append(len(lacking) - len(some))
         if len(some) and encoder is None:
@@ -216,7 +217,7 @@ def sync_tokens(
     return TokenSyncReport(done, replaced, deleted, left[-1])
 
 
-def located(store: TokenStore, snapshot: Snapshot, rows: Rows) -> Rows:
+def located(store: StoreSnapshot, snapshot: Snapshot, rows: Rows) -> Rows:
     """Where a store has the token vectors of documents, by their rows int64 [n] in a generation of its index: rows of the
     store, -1 for a document without any of its present text.
 
@@ -224,7 +225,7 @@ def located(store: TokenStore, snapshot: Snapshot, rows: Rows) -> Rows:
     takes as long as scoring, only where another one stands there. The text alone does not tell: others may have the same, or
     an empty one, and vectors that came from elsewhere.
     """
-    found = np.where(store.snapshot.holds(rows, snapshot.encoded_ids(rows)), rows, -1)
+    found = np.where(store.holds(rows, snapshot.encoded_ids(rows)), rows, -1)
     others = np.flatnonzero(found < 0)
     if len(others):
         found[others] = store.rows([snapshot.id_of(row) for row in rows[others].tolist()])
@@ -234,7 +235,7 @@ def located(store: TokenStore, snapshot: Snapshot, rows: Rows) -> Rows:
     return found
 
 
-def _current(store: TokenStore, snapshot: Snapshot, rows: Rows, stored: Rows) -> npt.NDArray[np.bool_]:
+def _current(store: StoreSnapshot, snapshot: Snapshot, rows: Rows, stored: Rows) -> npt.NDArray[np.bool_]:
     """Whether the token vectors in some rows of a store are of the texts that documents have in a generation of their index.
 
     rows int64 [n]: of the documents in the index; stored int64 [n]: of the same in the store. A text that one of them does
@@ -244,7 +245,7 @@ def _current(store: TokenStore, snapshot: Snapshot, rows: Rows, stored: Rows) ->
     return np.where((known == 0) | (now == 0), rows < _seen(store, snapshot), known == now)
 
 
-def _seen(store: TokenStore, snapshot: Snapshot) -> int:
+def _seen(store: StoreSnapshot, snapshot: Snapshot) -> int:
     """The row before which all documents were in the index when its store was brought up to it; later ones stand at the
     end."""
     index = store.manifest.index
@@ -252,18 +253,18 @@ def _seen(store: TokenStore, snapshot: Snapshot) -> int:
     return max(0, snapshot.documents - later)
 
 
-def _difference(snapshot: Snapshot, store: TokenStore) -> tuple[Rows, list[str]]:
+def _difference(snapshot: Snapshot, store: StoreSnapshot) -> tuple[Rows, list[str]]:
     """The rows of documents of a generation that have no current token vectors, rising, and the ids of documents that only
     the store has."""
     ids, texts = snapshot.hashes()
-    rows, stored_ids, stored_texts = store.snapshot.left()
+    rows, stored_ids, stored_texts = store.left()
     there = np.isin(_both(ids, texts), _both(stored_ids, stored_texts)) & (texts != 0)
     seen, unknown = _seen(store, snapshot), stored_texts == 0
     if unknown.any() or not texts[:seen].all():  # as `_current` has it
         untold = texts[:seen] == 0
         there[:seen] |= np.isin(ids[:seen], stored_ids[unknown]) | (untold & np.isin(ids[:seen], stored_ids))
     gone = rows[~np.isin(stored_ids, ids)]
-    return np.flatnonzero(~there), [store.snapshot.id_of(row) for row in gone.tolist()]
+    return np.flatnonzero(~there), [store.id_of(row) for row in gone.tolist()]
 
 
 def _both(ids: npt.NDArray[np.uint64], texts: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
@@ -279,5 +280,5 @@ def check_tokens(index: Index, full: bool) -> Iterator[str]:
     store = open_tokens(index)
     for line in store.check(full):
         yield f"token vectors: {line.removeprefix('token vectors: ')}"
-    lacking, _ = _difference(index.snapshot, store)
+    lacking, _ = _difference(index.snapshot, store.snapshot)
     yield f"token vectors: {len(index) - len(lacking):,} of {len(index):,} documents have those of their text"

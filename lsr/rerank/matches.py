@@ -12,18 +12,18 @@ from lsr.rerank.stage import content_of
 
 if TYPE_CHECKING:
     from lsr.rerank.encoders import MultiVectorEncoder
-    from lsr.rerank.store import TokenStore
+    from lsr.rerank.store.snapshot import StoreSnapshot
 
 __all__ = ["matches_of"]
 
 
 def matches_of(
-    store: TokenStore, encoder: MultiVectorEncoder, source: HitSource, query: str, row: int
+    store: StoreSnapshot, encoder: MultiVectorEncoder, source: HitSource, query: str, row: int
 ) -> TokenMatches | None:
     """The matches of a query with the document in a row of an index, from the encoder's own vectors of both texts, which are
     encoded for it; None where the document has no vector, or the index keeps no texts.
 
-    store: says what the score is by the vectors that it keeps.
+    store: says what the score is by the vectors that it keeps, which must be those of this document.
     """
     if source.record_of(row) is None:
         return None
@@ -38,5 +38,5 @@ def matches_of(
         TokenMatch(token.token, read[place].token, float(products[i, place]), token.span, read[place].span)
         for i, (token, place) in enumerate(zip(told, best.tolist(), strict=True))
     ]
-    stored = store.score(asked, [source.id_of(row)])[0]
+    stored = store.scorer(asked)(store.rows([source.id_of(row)]))[0]
     return TokenMatches(text, tuple(matches), float(stored), store.manifest.codec)

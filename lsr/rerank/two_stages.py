@@ -80,15 +80,16 @@ class MaxSimReranker:
         return [self._reranked(found, queries.of(i), k) for i, found in enumerate(hits)]
 
     def _reranked(self, found: Hits, query: npt.NDArray[np.float32], k: int) -> Hits:
+        store = self.store.snapshot  # of one generation, whatever becomes of the store meanwhile
         # Documents of an index may have other texts by now; other sources have ids alone.
         if isinstance(found.source, Snapshot):
-            rows = located(self.store, found.source, found.rows)
+            rows = located(store, found.source, found.rows)
         else:
-            rows = self.store.rows(found.ids)
+            rows = store.rows(found.ids)
         there = np.flatnonzero(rows >= 0)
-        there = there[self.store.tokens(rows[there]) > 0]
-        self.store.read_ahead(rows[there])
-        result = rerank(self.store.scorer(query), rows[there], found.scores[there], k, self.policy)
+        there = there[store.tokens(rows[there]) > 0]
+        store.read_ahead(rows[there])
+        result = rerank(store.scorer(query), rows[there], found.scores[there], k, self.policy)
         self.missing += len(rows) - len(there)
         self.scored += result.scored
         lacking = np.ones(len(rows), bool)
@@ -99,7 +100,7 @@ class MaxSimReranker:
         def matcher(row: int) -> TokenMatches | None:
             if row not in ranked:
                 return None
-            return matches_of(self.store, self.encoder, found.source, found.query or "", row)
+            return matches_of(store, self.encoder, found.source, found.query or "", row)
 
         return found.reordered(order, scores, matcher)
 

@@ -113,6 +113,31 @@ def test_hits_of_an_earlier_generation_are_not_scored_by_the_vectors_of_a_later_
     assert stage.missing == 1
 
 
+def test_a_query_is_answered_by_one_generation_of_the_store(
+    index: lsr.Index, encoder: MultiVectorEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where a server brings the store of its stage up to another one in the midst of a query, and rows move."""
+    stage = MaxSimReranker.of(index, encoder=encoder)
+    before = search(index, stage)
+    real = living.located
+
+    def located(*arguments: Any) -> Any:
+        rows = real(*arguments)
+        other = living.open_tokens(index)
+        other.delete("b")
+        other.compact()
+        stage.store.refresh()
+        return rows
+
+    monkeypatch.setattr("lsr.rerank.two_stages.located", located)
+    hits = index.search(QUERY, k=50, rerank=stage)
+    assert dict(zip(hits.ids, hits.scores.tolist(), strict=True)) == before
+    for hit in hits:
+        found = hit.explain().matches
+        assert found is not None
+        assert found.stored == pytest.approx(hit.score)
+
+
 def test_an_interrupted_run_is_gone_on_with(
     index: lsr.Index, encoder: MultiVectorEncoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
