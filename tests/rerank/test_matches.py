@@ -68,7 +68,13 @@ def test_sparse_terms_are_explained_as_before_and_only_maxsim_has_matches(
 def test_what_a_codec_changes_is_said(tmp_path: Path, encoder: MultiVectorEncoder) -> None:
     index = lsr.Index.build(lines(TEXTS), tmp_path / "my.idx")
     index_tokens(index, encoder, codec="int4")
-    hit = index.search(QUERY, k=1, rerank=MaxSimReranker.of(index, encoder=encoder))[0]
+    hits = index.search(QUERY, k=5, rerank=MaxSimReranker.of(index, encoder=encoder))
+
+    def change(hit: lsr.Hit) -> float:
+        matches = hit.explain().matches
+        return 0.0 if matches is None else abs(matches.score - hit.score)
+
+    hit = max(hits, key=change)  # of the model, which is another in each run, one document may be kept nearly as it was
     explanation = hit.explain()
     found = explanation.matches
     assert found is not None
