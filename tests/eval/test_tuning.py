@@ -14,6 +14,7 @@ import pytest
 from lsr.errors import InvalidInput
 from lsr.eval import evaluate, tune
 from lsr.eval.measures import Measure
+from lsr.eval.significance import holm
 from lsr.eval.tuning import Configuration, Grid, Tuned
 from lsr.eval.tuning.choosing import best_unpruned, chosen, front
 from lsr.index import Index
@@ -104,6 +105,8 @@ def test_the_choice_is_checked_on_queries_that_had_no_part_in_it(
         assert comparison.interval[0] <= comparison.difference <= comparison.interval[1]
     assert held.over_sparse.difference > 0.1  # judgments are MaxSim's own
     assert held.over_unpruned.difference < 0
+    tests = (held.over_sparse, held.over_unpruned)
+    assert [test.p_holm for test in tests] == holm([test.p for test in tests])  # two at once
 
 
 def test_the_cheapest_is_chosen_that_loses_no_more_than_is_allowed(
