@@ -24,6 +24,8 @@ from tests.cli import commands
 from tests.eval.reranking import DEPTH, build, judged_by_maxsim
 
 SMALL = Grid(kappas=(5, 10, 20, DEPTH), alphas=(None, 0.05, 0.2), betas=(None, 2), weights=(None, 0.3))
+# 20 candidates lose about .25 with the random weights: the tokenizer, and so these, differ a little each time.
+LOSS = 0.45
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +50,7 @@ def tuned(index: Index, judged: Any, encoder: MultiVectorEncoder) -> Tuned:
 
 @pytest.fixture(scope="module")
 def cheap(index: Index, judged: Any, encoder: MultiVectorEncoder) -> Tuned:
-    return tune(index, *judged, k=5, grid=SMALL, max_loss=0.3, encoder=encoder)
+    return tune(index, *judged, k=5, grid=SMALL, max_loss=LOSS, encoder=encoder)
 
 
 def searched(
@@ -114,7 +116,7 @@ def test_the_cheapest_is_chosen_that_loses_no_more_than_is_allowed(
 ) -> None:
     best = best_unpruned(tuned.table)
     assert best == pytest.approx(1)
-    for loss, found in ((0.0, tuned), (0.3, cheap)):
+    for loss, found in ((0.0, tuned), (LOSS, cheap)):
         assert found.chosen in found.table
         assert found.chosen.quality >= best - loss - 1e-9
         assert found.chosen.scored == min(row.scored for row in found.table if row.quality >= best - loss - 1e-9)
