@@ -80,6 +80,8 @@ class Evaluation:
             raise InvalidInput("--resume keeps what is there and --overwrite removes it: give one of them")
         if self.candidates is not None and self.rerank is None:
             raise InvalidInput("candidates are those of a second stage: name one with --rerank")
+        if self.candidates is not None and not 1 <= self.candidates <= Limits.default().k:
+            raise InvalidInput(f"candidates are {self.candidates}: they must be 1 to {Limits.default().k:,}")
         most = Limits.default().k - 1  # one hit more is asked for than is kept
         if self.depth is not None and not 1 <= self.depth <= most:
             raise InvalidInput(f"the depth is {self.depth}: it must be 1 to {most:,}")

@@ -84,9 +84,10 @@ def readme(card: dict[str, Any]) -> str:
         *(f"| {kind} | {found['queries']:,} | {found['share']:.3f} |" for kind, found in kinds.items()),
     ]
     if best:
+        kept = "The last weights" if recipe["evaluate"]["keep"] == "last" else "Best"
         lines += [
             "",
-            f"Best on the development set at step {best['step']:,}: {in_words(best)}.",
+            f"{kept} on the development set at step {best['step']:,}: {in_words(best)}.",
         ]
     lines += ["", "training.json has the recipe, hashes and all figures, training_log.jsonl the log."]
     return "\n".join(lines) + "\n"

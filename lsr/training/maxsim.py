@@ -42,7 +42,7 @@ class _MaxSim(torch.autograd.Function):
             products = (flat @ part.flatten(0, 1).T).view(len(flat), *part.shape[:2])
             products.masked_fill_(~there[first : first + len(part)], -torch.inf)
             values, places = products.max(2)
-            values = torch.where(values.isfinite(), values, 0.0)
+            values = values.masked_fill(~there[first : first + len(part)].any(1), 0.0)  # what is no number stays none
             scores.append(values.view(*queries.shape[:2], len(part)).sum(1))
             best.append(places)
         ctx.save_for_backward(queries, documents, torch.cat(best, 1))

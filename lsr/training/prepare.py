@@ -148,7 +148,7 @@ def _tokens(
         texts = [prompt + text for text in texts]
     key = {
         "what": "tokens",
-        "tokenizer": student.vocabulary.hash,
+        "tokenizer": texts_hash([student.tokenizer_json]),  # its vocabulary says nothing of how it cuts texts
         "texts": texts_hash(texts),
         "max_length": max_length,
     }

@@ -37,8 +37,12 @@ __all__ = [
 
 
 MULTIVECTOR = "multivector"  # the kind of both sides, or of none
-# What documents are told that is about terms.
-OF_TERMS = ("pooling", "activation", "top_terms", "top_terms_in_training", "importance", "quality")
+# What sides and the start are told that is about terms.
+OF_TERMS = {
+    "start": ("rescale", "terms"),
+    "query": ("idf", "train", "learning_rate", "shared", "activation", "top_terms"),
+    "document": ("pooling", "activation", "top_terms", "top_terms_in_training", "importance", "quality"),
+}
 MATRIX = ("dense", "sparse", "bm25")  # kinds of teachers that score whole batches
 
 
@@ -334,9 +338,10 @@ class Recipe:
                 raise InvalidInput(
                     f"start.imitate: no sparse teacher is called {wanted!r}; name one, with weight 0 if need be"
                 )
-            if self.document.kind != "mlm" or self.document.pooling != "max" or self.document.importance:
+            document = self.document
+            if document.kind != "mlm" or document.pooling != "max" or document.importance or document.quality:
                 raise InvalidInput(
-                    "start.imitate: is for documents of kind mlm with max pooling and no importance head"
+                    "start.imitate: is for documents of kind mlm with max pooling, without importance or quality"
                 )
         for first, last, count in self.candidates.strata:
             if not 1 <= first <= last <= self.candidates.depth or not 0 <= count <= last - first + 1:
@@ -353,11 +358,17 @@ class Recipe:
             return
         if not all(several):
             raise InvalidInput("query.kind and document.kind: multivector must be both or none")
-        for name in OF_TERMS:
-            if getattr(self.document, name) != getattr(DocumentSide(), name):
-                raise InvalidInput(
-                    f"document.{name}: is about terms, which a multivector model has none of; leave it out"
-                )
+        for part, names in OF_TERMS.items():
+            told = getattr(self, part)
+            for name in names:
+                if getattr(told, name) != getattr(type(told)(), name):
+                    raise InvalidInput(
+                        f"{part}.{name}: is about terms, which a multivector model has none of; leave it out"
+                    )
+        if self.start.mlm_steps:
+            raise InvalidInput(
+                "start.mlm_steps: trains a vocabulary head, which a multivector model has not; leave it out"
+            )
         if self.regularizers:
             raise InvalidInput("regularizers: are about terms; for a multivector model write regularizers: []")
         if self.loss.term_recall:

@@ -113,24 +113,23 @@ class TokenStudent(Student):
         project = nn.Linear(self._layer.weight.shape[1], len(self._layer.weight), bias=False)
         with torch.no_grad():
             project.weight.copy_(torch.from_numpy(self._layer.weight))
-        everything = torch.ones(self.vocabulary.dim)
-        read = min(recipe.run.max_length or recipe.document.max_length, recipe.document.max_length)
         # An evaluation reads documents as the model will, training perhaps less of them.
-        places = max(read, recipe.document.max_length)
-        self.documents = TokenNetwork(transformer, project, places, self._left())
-        self.queries = TokenNetwork(transformer, project, recipe.query.max_length, everything)
+        self.documents = TokenNetwork(transformer, project, recipe.document.max_length, self._left("document"))
+        self.queries = TokenNetwork(transformer, project, recipe.query.max_length, self._left("query"))
         self.sharpness = nn.Parameter(torch.tensor(math.log(SHARPNESS)))
-        self.idf = everything
+        self.idf = torch.ones(self.vocabulary.dim)
         self._set_mode()
 
-    def _left(self) -> Tensor:
-        """1 for tokens whose vectors stay in documents, float32 [V]."""
+    def _left(self, side: str) -> Tensor:
+        """1 for tokens whose vectors stay on a side, float32 [V], as the model will read it."""
         skiplist, tokenizer = self._said.skiplist, load_tokenizer(self.tokenizer_json)
         keep = torch.ones(self.vocabulary.dim)
-        if "document" in skiplist.tasks:
+        if side in skiplist.tasks:
             keep[[i for word in skiplist.words if (i := tokenizer.token_to_id(word)) is not None]] = 0
-        if skiplist.only:
-            keep *= torch.zeros_like(keep).index_fill_(0, torch.tensor(skiplist.only), 1)
+        if side == "document" and skiplist.only is not None:
+            only = torch.zeros_like(keep)
+            only[[i for i in skiplist.only if i < len(only)]] = 1
+            keep *= only
         return keep
 
     def prompt(self, side: str) -> str:
@@ -165,7 +164,11 @@ class TokenStudent(Student):
         best = scores.topk(min(DEPTH, development.count), dim=1).indices
         ndcg, kinds = development.measured(best.tolist())
         spread = float(scores.std(1).mean() / scores.mean(1).abs().mean().clamp(min=1e-9))
-        warnings = () if spread > COLLAPSED else (f"all documents score nearly the same (spread {spread:.4f})",)
+        warnings = (
+            ()
+            if spread > COLLAPSED or development.count == 1
+            else (f"all documents score nearly the same (spread {spread:.4f})",)
+        )
         return TokensFound(ndcg=ndcg, kinds=kinds, warnings=warnings, vectors=vectors / max(development.count, 1))
 
     def save(self, scratch: Path, folder: Path) -> None:

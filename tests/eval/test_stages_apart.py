@@ -177,7 +177,8 @@ def test_what_does_not_fit_is_said_before_anything_is_run(collection: Path, tmp_
     for options, error, message in (
         ({"systems": ["bm25"]}, InvalidInput, r"of the systems \(bm25\) none is one"),
         ({"rerank": None, "candidates": 5}, InvalidInput, "name one with --rerank"),
-        ({"candidates": 0}, InvalidInput, "kappa is 0"),
+        ({"candidates": 0}, InvalidInput, "candidates are 0: they must be 1 to 10,000"),
+        ({"candidates": 10_001}, InvalidInput, "candidates are 10001: they must be 1 to 10,000"),
         ({"rerank": "nowhere"}, EncoderNotFound, "no model 'nowhere'"),
         ({"systems": [str(index.path)] * 2}, InvalidInput, "two systems are called 'my.idx'"),
     ):

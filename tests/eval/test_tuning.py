@@ -14,6 +14,7 @@ import pytest
 from lsr.errors import InvalidInput
 from lsr.eval import evaluate, tune
 from lsr.eval.measures import Measure
+from lsr.eval.significance import holm
 from lsr.eval.tuning import Configuration, Grid, Tuned
 from lsr.eval.tuning.choosing import best_unpruned, chosen, front
 from lsr.index import Index
@@ -23,6 +24,8 @@ from tests.cli import commands
 from tests.eval.reranking import DEPTH, build, judged_by_maxsim
 
 SMALL = Grid(kappas=(5, 10, 20, DEPTH), alphas=(None, 0.05, 0.2), betas=(None, 2), weights=(None, 0.3))
+# 20 candidates lose about .25 with the random weights: the tokenizer, and so these, differ a little each time.
+LOSS = 0.45
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +50,7 @@ def tuned(index: Index, judged: Any, encoder: MultiVectorEncoder) -> Tuned:
 
 @pytest.fixture(scope="module")
 def cheap(index: Index, judged: Any, encoder: MultiVectorEncoder) -> Tuned:
-    return tune(index, *judged, k=5, grid=SMALL, max_loss=0.3, encoder=encoder)
+    return tune(index, *judged, k=5, grid=SMALL, max_loss=LOSS, encoder=encoder)
 
 
 def searched(
@@ -104,6 +107,8 @@ def test_the_choice_is_checked_on_queries_that_had_no_part_in_it(
         assert comparison.interval[0] <= comparison.difference <= comparison.interval[1]
     assert held.over_sparse.difference > 0.1  # judgments are MaxSim's own
     assert held.over_unpruned.difference < 0
+    tests = (held.over_sparse, held.over_unpruned)
+    assert [test.p_holm for test in tests] == holm([test.p for test in tests])  # two at once
 
 
 def test_the_cheapest_is_chosen_that_loses_no_more_than_is_allowed(
@@ -111,7 +116,7 @@ def test_the_cheapest_is_chosen_that_loses_no_more_than_is_allowed(
 ) -> None:
     best = best_unpruned(tuned.table)
     assert best == pytest.approx(1)
-    for loss, found in ((0.0, tuned), (0.3, cheap)):
+    for loss, found in ((0.0, tuned), (LOSS, cheap)):
         assert found.chosen in found.table
         assert found.chosen.quality >= best - loss - 1e-9
         assert found.chosen.scored == min(row.scored for row in found.table if row.quality >= best - loss - 1e-9)

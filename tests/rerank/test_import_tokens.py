@@ -6,10 +6,12 @@ The folders in tests/rerank/stores were written by the programs themselves, and 
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import shutil
 import sqlite3
 import sys
+import zipfile
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -201,6 +203,30 @@ def test_ids_in_the_sqlite_tables_of_older_pylates(tmp_path: Path, copied: Calla
     assert open_token_file(folder).ids == [f"old-{row}" for row in range(58)]
 
 
+@pytest.mark.parametrize(
+    ("made", "told"),
+    [
+        (
+            "CREATE VIEW unnamed AS WITH RECURSIVE n(key) AS (SELECT 0 UNION ALL SELECT key + 1 FROM n) "
+            "SELECT key, x'80042e' AS value FROM n",
+            "no table unnamed",
+        ),
+        ("CREATE TABLE unnamed AS SELECT 0 AS key, 9 AS value", "a value is no blob"),
+        ("CREATE TABLE named AS SELECT 0 AS key, 9 AS value", "no table unnamed"),
+    ],
+    ids=["rows without end", "a number", "another name"],
+)
+def test_other_tables_than_those_of_pylate_are_refused(
+    tmp_path: Path, copied: Callable[[str], Path], made: str, told: str
+) -> None:
+    folder = copied("pylate-fast")
+    (folder / "plaid_ids_to_documents_ids.pkl").unlink()
+    with closing(sqlite3.connect(folder / "plaid_ids_to_documents_ids.sqlite")) as database, database:
+        database.execute(made)
+    with pytest.raises(CorpusError, match=told):
+        open_token_file(folder)
+
+
 def test_search_after_an_import(tmp_path: Path) -> None:
     """What the model encodes is given to kANNolo's form, comes back, and reranks as if it had been encoded here."""
     texts = ["rotate the log file", "a log in the river", "night falls"]
@@ -293,6 +319,22 @@ def saved(name: str, change: Callable[[Any], Any]) -> Callable[[Path], None]:
     return lambda folder: np.save(folder / name, change(np.load(folder / name)))
 
 
+def archived(folder: Path) -> None:
+    np.savez(folder / "found.npz", centroids=np.load(folder / "centroids.npy"))
+    (folder / "found.npz").rename(folder / "centroids.npy")
+
+
+def headed(header: str) -> Callable[[Path], object]:
+    """Centroids whose file begins so, and has 64 bytes of numbers."""
+    start = np.lib.format.MAGIC_PREFIX + b"\x01\x00" + (len(header) + 1).to_bytes(2, "little")
+    return lambda folder: (folder / "centroids.npy").write_bytes(start + header.encode() + b"\n" + bytes(64))
+
+
+def piped(folder: Path) -> None:
+    (folder / "0.codes.npy").unlink()
+    os.mkfifo(folder / "0.codes.npy")
+
+
 DAMAGE: dict[str, tuple[Callable[[Path], Any], str]] = {
     "metadata cut": (lambda folder: cut(folder / "metadata.json"), r"metadata\.json: cannot be read as JSON"),
     "no chunks": (edit("metadata.json", num_chunks="many"), "num_chunks"),
@@ -316,6 +358,26 @@ DAMAGE: dict[str, tuple[Callable[[Path], Any], str]] = {
     "residuals short": (saved("0.residuals.npy", lambda a: a[1:]), "chunk 0: residuals of 3 tokens, and doclens of 4"),
     "residuals narrow": (saved("0.residuals.npy", lambda a: a[:, 1:]), r"residuals are uint8 \[\.\., 3\]"),
     "centroids": (saved("centroids.npy", lambda a: a * np.nan), "no finite number"),
+    "nbits real": (edit("metadata.json", nbits=2.0), "nbits is 2.0: it must be 1, 2, 4 or 8"),
+    "centroids in an archive": (
+        archived,
+        r"centroids\.npy: cannot be read as an array of numpy \(it does not begin as",
+    ),
+    "archive cut": (lambda folder: (folder / "centroids.npy").write_bytes(b"PK\x03\x04"), "cannot be read as an array"),
+    "header cut": (headed("{'descr': '<f4', 'fortran_order': False, 'shape': (2, "), "cannot be read as an array"),
+    "header of bools": (
+        headed("{'descr': '<f4', 'fortran_order': False, 'shape': (True, 16)}"),
+        "cannot be read as an",
+    ),
+    "header too large": (
+        headed(f"{{'descr': '<f4', 'fortran_order': False, 'shape': ({1 << 33}, {1 << 33})}}"),
+        "too big",
+    ),
+    "vectors too large": (
+        headed(f"{{'descr': '<f4', 'fortran_order': False, 'shape': (0, {1 << 40})}}"),
+        "no store of",
+    ),
+    "pipe": (piped, r"0\.codes\.npy: is no regular file"),
     "pickled centroids": (saved("centroids.npy", lambda a: a.astype(object)), r"centroids\.npy: cannot be read"),
 }
 
@@ -393,6 +455,42 @@ def test_ids_of_documents_that_are_not_there_are_refused(copied: Callable[[str],
     (folder / "plaid_ids_to_documents_ids.pkl").write_bytes(pickle.dumps({58: "one more"}))
     with pytest.raises(CorpusError, match="has an id for document 58, and the store has 58 documents"):
         open_token_file(folder)
+
+
+def test_an_id_that_is_a_dict_is_refused(copied: Callable[[str], Path]) -> None:
+    """Dicts of dicts, each named twice: a few hundred bytes, and a text of millions."""
+    nested: Any = "x"
+    for _ in range(24):
+        nested = {0: nested, 1: nested}
+    folder = copied("pylate-fast")
+    (folder / "plaid_ids_to_documents_ids.pkl").write_bytes(pickle.dumps({0: nested}))
+    with pytest.raises(CorpusError, match="the id of document 0 is no string"):
+        open_token_file(folder)
+
+
+def test_tensors_that_are_packed_are_refused_before_they_are_unpacked(
+    copied: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    path = copied("pylate-stanford") / "centroids.pt"
+    torch.save(torch.zeros(1 << 16, 16), path)
+    with zipfile.ZipFile(path) as plain:
+        parts = {name: plain.read(name) for name in plain.namelist()}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as packed:
+        for name, data in parts.items():
+            packed.writestr(name, data)
+    monkeypatch.setattr(torch, "load", None)
+    with pytest.raises(CorpusError, match=r"centroids\.pt: .*its parts claim more bytes than it has"):
+        open_token_file(path.parent)
+
+
+def test_wide_vectors_are_decoded_in_smaller_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted = plaid(tmp_path / "store", 2, [[3, 1], [4]])
+    monkeypatch.setattr(token_file, "NUMBERS", 4 * DIM)
+    parts = [read().vectors for _, read in open_token_file(tmp_path / "store").batches()]
+    assert [len(part) for part in parts] == [4, 4]
+    np.testing.assert_allclose(np.concatenate(parts), wanted, atol=1e-6)
 
 
 def test_what_is_read_is_a_validated_batch() -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +95,13 @@ def test_maxsim_of_no_vectors_is_nothing() -> None:
     assert queries.grad is not None
 
 
+def test_a_number_that_is_none_stays_none() -> None:
+    """A loss that is no number must be seen."""
+    queries, documents = ragged(2, 3, 4, 1), ragged(3, 3, 4, 2, empty=1)
+    documents[2, 0, 0] = torch.nan
+    assert torch.isnan(maxsim(queries, documents)).tolist() == [[False, False, True]] * 2
+
+
 # -- what is written ---------------------------------------------------------------------------------------------------
 
 
@@ -159,6 +168,25 @@ def test_a_start_that_is_a_multivector_model_keeps_its_weights(small: Path, trai
         np.testing.assert_array_equal(first.vectors, second.vectors)
 
 
+def test_the_skiplist_of_a_start_stays_as_its_model_reads_it(small: Path, trained: Path, tmp_path: Path) -> None:
+    """On both sides where it says so, and with ids that the vocabulary does not have."""
+    start = Path(shutil.copytree(trained, tmp_path / "start"))
+    (path,) = (file for file in start.glob("*/config.json") if "skiplist_words" in file.read_text())
+    told = {"skiplist_words": [".", "the"], "skiplist_tasks": ["query", "document"]}
+    only = [*range(5), *range(6, 200), 10**6]
+    path.write_text(json.dumps({**json.loads(path.read_text()), **told, "keep_only_token_ids": only}))
+    made, documents, queries = student(
+        recipe(small, start={"model": str(start)}, document={"dim": None, "drop": []}), tmp_path
+    )
+    encoder = load_multivector_encoder(start)
+    rows = np.arange(len(families.SENTENCES))
+    with torch.no_grad():
+        found = made.documents(*documents.to("cpu").batch(rows)), made.queries(*queries.to("cpu").batch(rows))
+    read = encoder.encode_documents(families.SENTENCES), encoder.encode_queries(families.SENTENCES)
+    for trained_, written in zip(found, read, strict=True):
+        assert made.sizes(trained_).tolist() == written.lengths.tolist()
+
+
 def test_a_trained_model_reranks_an_index(trained: Path, tmp_path: Path) -> None:
     card = (trained / "README.md").read_text(encoding="utf-8")
     assert re.search(
@@ -207,6 +235,10 @@ def test_chunks_do_not_change_the_model_and_a_resumed_training_is_the_same(small
         ({"document": {"kind": "mlm"}}, "multivector must be both or none"),
         ({"query": {"kind": "idf"}, "document": {"kind": "mlm"}}, "document.dim: is for multivector"),
         ({"document": {"pooling": "sum"}}, "document.pooling: is about terms"),
+        ({"query": {"shared": False}}, "query.shared: is about terms"),
+        ({"query": {"idf": "start"}}, "query.idf: is about terms"),
+        ({"start": {"rescale": 0.5}}, "start.rescale: is about terms"),
+        ({"start": {"mlm_steps": 9}}, "start.mlm_steps: trains a vocabulary head"),
         ({"regularizers": [{"kind": "l1"}]}, "write regularizers: []"),
         ({"loss": {"term_recall": 1}}, "loss.term_recall: is about terms"),
     ],

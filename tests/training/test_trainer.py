@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -344,6 +345,20 @@ def test_the_best_evaluation_is_the_model(trained: tuple[Path, Report, Recipe], 
     assert torch.equal(kit.weights_of(output)["bert.embeddings.word_embeddings.weight"], table)
 
 
+def test_a_cache_tells_tokenizers_of_one_vocabulary_apart(small: Path, tmp_path: Path) -> None:
+    other = Path(shutil.copytree(small / "start", tmp_path / "start"))
+    tokenizer = json.loads((other / "tokenizer.json").read_text(encoding="utf-8"))
+    tokenizer["normalizer"]["lowercase"] = False
+    (other / "tokenizer.json").write_text(json.dumps(tokenizer), encoding="utf-8")
+    changes: dict[str, Any] = {"run": {"steps": 1}, "data": {"held_out": 0}}
+    kept = tmp_path / "cache"
+    train(kit.recipe(small, **changes), tmp_path / "first", cache=kept)
+    recipe = kit.recipe(small, **changes, start={"model": str(other)})
+    train(recipe, tmp_path / "cached", cache=kept)
+    train(recipe, tmp_path / "anew")
+    assert same_models(tmp_path / "cached", tmp_path / "anew")
+
+
 def test_the_last_weights_are_kept_where_the_recipe_says_so(small: Path, tmp_path: Path) -> None:
     """Though an evaluation before was better: the learning rate sees to that."""
     changes: dict[str, Any] = {"run": {"steps": 6, "learning_rate": 0.3}}
@@ -353,6 +368,7 @@ def test_the_last_weights_are_kept_where_the_recipe_says_so(small: Path, tmp_pat
     assert max(found) > found[-1]
     assert report.outcome.best == report.outcome.last
     assert report.outcome.best["step"] == 6
+    assert "The last weights on the development set at step 6" in (tmp_path / "model/README.md").read_text()
     once = kit.recipe(small, **changes, evaluate={"every": 6, "checkpoint": 6})
     train(once, tmp_path / "once")
     assert same_models(tmp_path / "model", tmp_path / "once")

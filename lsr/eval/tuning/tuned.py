@@ -10,7 +10,7 @@ import numpy as np
 
 from lsr.errors import InvalidInput
 from lsr.eval.measures import Measure, evaluate, mean
-from lsr.eval.significance import Comparison, compare
+from lsr.eval.significance import Comparison, compare, with_holm
 from lsr.eval.timing import time_stages
 from lsr.eval.tuning.candidates import (
     Asked,
@@ -212,10 +212,12 @@ class _Trial:
             self._values([self._asked[at].ids[: self._k] for at in places], places),
             self.run(scores, unpruned, places)[0],
         )
-        against = [
-            compare(values[0], theirs, system="chosen", baseline=name, measure=str(self._measure), seed=seed)
-            for name, theirs in zip(names[1:], values[1:], strict=True)
-        ]
+        against = with_holm(
+            [
+                compare(values[0], theirs, system="chosen", baseline=name, measure=str(self._measure), seed=seed)
+                for name, theirs in zip(names[1:], values[1:], strict=True)
+            ]
+        )
         means = [mean(each) for each in values]
         return HeldOut(tuple(self._names[at] for at in places), means[0], means[1], means[2], *against)
 

@@ -118,7 +118,7 @@ class _Decoder:
     """Codes and residuals to vectors."""
 
     def __init__(self, folder: Path, centroids: Array, weights: Array, bits: Any) -> None:
-        if bits not in (1, 2, 4, 8):
+        if type(bits) is not int or bits not in (1, 2, 4, 8):
             raise CorpusError(f"{shown(folder / 'metadata.json')}: nbits is {bits!r}: it must be 1, 2, 4 or 8")
         self.dim = int(centroids.shape[1])
         self.width = self.dim * bits // 8

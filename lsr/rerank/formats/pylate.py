@@ -20,7 +20,7 @@ from typing import Any, cast
 from lsr.corpus.streams import reason, shown
 from lsr.errors import CorpusError
 from lsr.rerank.formats.plaid import open_fast_plaid, open_plaid
-from lsr.rerank.formats.token_file import TokenFile
+from lsr.rerank.formats.token_file import TokenFile, check_regular
 
 __all__ = ["MAPPINGS", "open_pylate", "plain_object"]
 
@@ -35,12 +35,16 @@ def open_pylate(folder: Path) -> TokenFile:
     """A store that PyLate made: one of the others, with ids. Needs torch where the store does."""
     opened = open_fast_plaid(folder / FAST) if (folder / FAST).is_dir() else open_plaid(folder)
     path = next(folder / name for name in MAPPINGS if (folder / name).exists())
-    mapping = _pickled(path) if path.suffix == ".pkl" else _in_sqlite(path)
+    check_regular(path)
+    mapping = _pickled(path) if path.suffix == ".pkl" else _in_sqlite(path, len(opened))
     wrong = next((key for key in mapping if type(key) is not int or not 0 <= key < len(opened)), None)
     if wrong is not None:
         raise CorpusError(
             f"{shown(path)}: has an id for document {wrong!r}, and the store has {len(opened):,} documents"
         )
+    odd = next((key for key, value in mapping.items() if type(value) not in (str, int)), None)
+    if odd is not None:
+        raise CorpusError(f"{shown(path)}: the id of document {odd} is no string; give the ids in a file (--ids)")
     ids = [None if (found := mapping.get(row)) is None else str(found) for row in range(len(opened))]
     return replace(opened, name=shown(folder), layout=f"PyLate, {opened.layout}", ids=ids)
 
@@ -56,14 +60,25 @@ def _pickled(path: Path) -> Mapping[Any, Any]:
     return found
 
 
-def _in_sqlite(path: Path) -> Mapping[Any, Any]:
-    """The table of a SqliteDict: keys are text, values are pickled."""
+def _in_sqlite(path: Path, most: int) -> Mapping[Any, Any]:
+    """The table of a SqliteDict: keys are text, values are pickled. No more than `most` rows are read, and one."""
     try:
         with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as database:
-            rows = database.execute("SELECT key, value FROM unnamed").fetchall()
-        return {int(key): plain_object(bytes(value), shown(path)) for key, value in rows}
+            database.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, max(1 << 16, path.stat().st_size))
+            # A view could have rows without end.
+            kind = database.execute("SELECT type FROM sqlite_schema WHERE name = 'unnamed'").fetchone()
+            if kind != ("table",):
+                raise ValueError("it has no table unnamed")
+            rows = database.execute("SELECT key, value FROM unnamed LIMIT ?", (most + 1,))
+            return {int(key): plain_object(_blob(value), shown(path)) for key, value in rows}
     except (sqlite3.Error, ValueError, TypeError) as error:
         raise CorpusError(f"{shown(path)}: cannot be read as a table of ids ({reason(error)})") from None
+
+
+def _blob(value: object) -> bytes:
+    if not isinstance(value, bytes):  # bytes() of a number are as many zeros
+        raise TypeError("a value is no blob")
+    return value
 
 
 def plain_object(data: bytes, where: str) -> object:
