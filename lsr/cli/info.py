@@ -13,10 +13,14 @@ __all__ = ["info"]
 
 
 def info(index: IndexPath, as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False) -> None:
-    """Show what an index holds: documents, sizes, encoder, versions."""
+    """Show what an index holds: documents, sizes, encoder, token vectors, versions."""
+    from lsr.cli.tokens import token_facts
     from lsr.index import Index
 
-    facts = Index.open(index).info()
+    opened = Index.open(index)
+    facts = opened.info()
+    if (tokens := token_facts(opened)) is not None:
+        facts["multivector"] = tokens
     if as_json:
         typer.echo(json.dumps(facts, ensure_ascii=False))
         return

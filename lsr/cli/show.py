@@ -149,7 +149,7 @@ def facts_table(facts: Mapping[str, Any]) -> None:
         if isinstance(value, Mapping):
             for inner, part in value.items():
                 label = inner if name == "fields" else inner.replace("_", " ")  # fields are called what they are
-                shown = size(part) if name == "bytes" else _plain(part)
+                shown = size(part) if "bytes" in (name, inner) else _plain(part)
                 table.add_row(Text(f"{name} {label}"), Text(shown))  # Text: brackets in names are no markup
         else:
             table.add_row(name.replace("_", " "), Text(_plain(value)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lsr.cli.run import fail, note
 from lsr.errors import InvalidInput, LsrError, OutputExists
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from lsr.index import Index
     from lsr.rerank import MultiVectorEncoder, TokenSyncReport
 
-__all__ = ["begun", "bring_up", "make_tokens", "model_of"]
+__all__ = ["begun", "bring_up", "make_tokens", "model_of", "token_facts"]
 
 
 def begun(path: Path, source: str, encoder: str | None, overwrite: bool) -> Index | None:
@@ -79,6 +79,17 @@ def make_tokens(index: Index, encoder: MultiVectorEncoder, codec: str, pool: int
     facts = open_tokens(index).info()
     note(f"{facts['tokens']:,} token vectors of {facts['documents']:,} documents, {facts['bytes'] / 1e6:,.1f} MB")
     note(f'Next: lsr search {index.path} "your question" --rerank maxsim')
+
+
+def token_facts(index: Index) -> dict[str, Any] | None:
+    """What `lsr info` says of the token vectors of an index; None where it has none."""
+    if not _has_tokens(index):
+        return None
+    from lsr.rerank.living import open_tokens
+
+    facts = open_tokens(index).info()
+    kept = {name: facts[name] for name in ("documents", "tokens", "bytes", "codec", "dim", "pool")}
+    return {**kept, "encoder": None if facts["encoder"] is None else facts["encoder"]["name"]}
 
 
 def model_of(index: Index, device: str | None) -> MultiVectorEncoder | None:

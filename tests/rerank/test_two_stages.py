@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -163,7 +164,14 @@ def test_the_command_line_does_both(tmp_path: Path, colbert: Path) -> None:
         "index", written(tmp_path), "-o", tmp_path / "y.idx", "--multivector", colbert, "--codec", "int4"
     )
     assert small.returncode == 0, small.stderr
-    assert TokenStore.open(tmp_path / "y.idx" / "multivector").codec.name == "int4"
+    store = TokenStore.open(tmp_path / "y.idx" / "multivector")
+    assert store.codec.name == "int4"
+    told = json.loads(commands.lsr("info", tmp_path / "y.idx", "--json").stdout)["multivector"]
+    assert told.pop("encoder") == colbert.name
+    assert told == {name: store.info()[name] for name in ("documents", "tokens", "bytes", "codec", "dim", "pool")}
+    assert re.search(r"multivector codec +int4 ", commands.lsr("info", tmp_path / "y.idx").stdout)
+    lsr.Index.build(written(tmp_path), tmp_path / "z.idx")
+    assert "multivector" not in json.loads(commands.lsr("info", tmp_path / "z.idx", "--json").stdout)
     other = commands.lsr(
         "index", written(tmp_path), "-o", tmp_path / "x.idx", "--multivector", colbert, "--codec", "int3"
     )
