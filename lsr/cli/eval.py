@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lsr.cli.options import MaxLength
+from lsr.cli.options import Candidates, MaxLength
 from lsr.cli.run import command_typed, fail, note
 
 if TYPE_CHECKING:
@@ -48,14 +48,7 @@ def evaluate(
             help="Also a second stage of each index, apart and with it: maxsim, or a cross-encoder; see lsr search.",
         ),
     ] = "none",
-    candidates: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N",
-            help="With --rerank: hits of the index that are ordered anew. (default: what lsr tune --save has left, or 50)",
-            show_default=False,
-        ),
-    ] = None,
+    candidates: Candidates = None,
     measure: Annotated[
         list[str] | None,
         typer.Option(

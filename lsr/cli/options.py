@@ -9,6 +9,7 @@ import typer
 
 __all__ = [
     "BatchSize",
+    "Candidates",
     "Device",
     "EncoderName",
     "Engine",
@@ -110,6 +111,15 @@ TextField = Annotated[
         "--text-field",
         metavar="F",
         help="Field that holds text; may be repeated. (default: text, ...)",
+        show_default=False,
+    ),
+]
+Candidates = Annotated[
+    int | None,
+    typer.Option(
+        "--candidates",
+        metavar="N",
+        help="With --rerank: hits of the index that are ordered anew. (default: what lsr tune --save has left, or 50)",
         show_default=False,
     ),
 ]

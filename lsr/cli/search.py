@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lsr.cli.options import IndexPath
+from lsr.cli.options import Candidates, IndexPath
 from lsr.cli.run import note
 
 if TYPE_CHECKING:
@@ -54,14 +54,7 @@ def search(
             " stored texts: a cross-encoder (a folder or a hub id), or flashrank:NAME.",
         ),
     ] = "none",
-    candidates: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N",
-            help="With --rerank: hits of the index that are ordered anew. (default: what lsr tune --save has left, or 50)",
-            show_default=False,
-        ),
-    ] = None,
+    candidates: Candidates = None,
     explain: Annotated[
         bool,
         typer.Option("--explain", help="Show matched terms and their weights, or with --rerank maxsim matched tokens."),
