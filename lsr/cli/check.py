@@ -17,11 +17,11 @@ def check(
 ) -> None:
     """Verify an index. Exit status 1 when something is wrong."""
     from lsr.index.storage.check import check_index
-    from lsr.index.storage.token_files import TOKENS
+    from lsr.index.storage.token_files import has_tokens
 
     for line in check_index(index, full):
         typer.echo(f"ok  {line}")
-    if (index / TOKENS).is_dir():
+    if has_tokens(index):
         from lsr.index import Index
         from lsr.rerank import check_tokens
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from lsr.cli.options import IndexPath
-from lsr.cli.run import note
+from lsr.cli.tokens import say_made
 
 __all__ = ["import_tokens"]
 
@@ -59,9 +59,7 @@ def import_tokens(
             overwrite=overwrite,
             progress=progress,
         )
-    facts = store.info()
-    note(f"{facts['tokens']:,} token vectors of {facts['documents']:,} documents, {facts['bytes'] / 1e6:,.1f} MB")
-    note(f'Next: lsr search {index} "your question" --rerank maxsim')
+    say_made(opened, store)
 
 
 def _lines(file: str) -> list[str]:

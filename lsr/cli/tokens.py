@@ -11,9 +11,9 @@ from lsr.errors import InvalidInput, LsrError, OutputExists
 
 if TYPE_CHECKING:
     from lsr.index import Index
-    from lsr.rerank import MultiVectorEncoder, TokenSyncReport
+    from lsr.rerank import MultiVectorEncoder, TokenStore, TokenSyncReport
 
-__all__ = ["begun", "bring_up", "make_tokens", "model_of", "token_facts"]
+__all__ = ["begun", "bring_up", "make_tokens", "model_of", "say_made", "token_facts"]
 
 
 def begun(path: Path, source: str, encoder: str | None, overwrite: bool) -> Index | None:
@@ -57,11 +57,11 @@ def _is_named(encoder: str, source: str) -> bool:
 def make_tokens(index: Index, encoder: MultiVectorEncoder, codec: str, pool: int, *, resume: bool) -> None:
     """Makes the token vectors of an index; brings up those that it has."""
     from lsr.cli.progress import showing_progress
-    from lsr.rerank.living import has_tokens, index_tokens, open_tokens, sync_tokens
+    from lsr.rerank.living import index_tokens, open_tokens, sync_tokens
 
     try:
         with showing_progress() as progress:
-            if has_tokens(index):
+            if _has_tokens(index):
                 made = open_tokens(index).manifest
                 if (made.codec, made.pool) != (codec, pool):
                     raise InvalidInput(
@@ -76,7 +76,12 @@ def make_tokens(index: Index, encoder: MultiVectorEncoder, codec: str, pool: int
             f"{index.path} is there, without all of its token vectors: the same command with --resume goes on with them"
         )
         raise
-    facts = open_tokens(index).info()
+    say_made(index, open_tokens(index))
+
+
+def say_made(index: Index, store: TokenStore) -> None:
+    """What there is now, and what to do with it."""
+    facts = store.info()
     note(f"{facts['tokens']:,} token vectors of {facts['documents']:,} documents, {facts['bytes'] / 1e6:,.1f} MB")
     note(f'Next: lsr search {index.path} "your question" --rerank maxsim')
 
@@ -126,7 +131,6 @@ def bring_up(
 
 
 def _has_tokens(index: Index) -> bool:
-    """As `lsr.rerank.living.has_tokens`, which loads all of the second stage."""
-    from lsr.index.storage.token_files import TOKENS
+    from lsr.index.storage.token_files import has_tokens  # storage takes long to load, and lsr --help loads this file
 
-    return (index.path / TOKENS).is_dir()
+    return has_tokens(index.path)

@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lsr.errors import InvalidInput, StoreMismatch
-from lsr.index.storage.token_files import TOKENS
+from lsr.index.storage.token_files import TOKENS, has_tokens
 from lsr.rerank.encoders import MultiVectorEncoder, load_multivector_encoder
 from lsr.rerank.stage import content_of
 from lsr.rerank.store import IndexIdentity, StoreEncoder, TokenChange, TokenStore
@@ -38,7 +38,6 @@ __all__ = [
     "check_made_by",
     "check_tokens",
     "encoder_of",
-    "has_tokens",
     "index_tokens",
     "located",
     "open_tokens",
@@ -57,14 +56,9 @@ def store_of(index: Index) -> Path:
     return Path(index.path) / TOKENS
 
 
-def has_tokens(index: Index) -> bool:
-    """Whether an index has token vectors."""
-    return store_of(index).is_dir()
-
-
 def open_tokens(index: Index) -> TokenStore:
     """The token vectors of an index. Raises `InvalidInput` where it has none, `StoreMismatch` for those of another index."""
-    if not has_tokens(index):
+    if not has_tokens(index.path):
         raise InvalidInput(
             f"{index.path}: has no token vectors; lsr index SOURCE -o {index.path} --multivector MODEL --resume makes them"
         )
@@ -275,7 +269,7 @@ def _both(ids: npt.NDArray[np.uint64], texts: npt.NDArray[np.uint64]) -> npt.NDA
 def check_tokens(index: Index, full: bool) -> Iterator[str]:
     """Verifies the token vectors of an index, if it has some: yields a line for each thing checked, and raises the error of
     the first that is wrong. Documents without token vectors are counted; they are no error."""
-    if not has_tokens(index):
+    if not has_tokens(index.path):
         return
     store = open_tokens(index)
     for line in store.check(full):

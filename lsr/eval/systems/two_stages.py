@@ -22,13 +22,11 @@ from lsr.rerank import (
     FlashRankReranker,
     MaxSimReranker,
     Policy,
-    TokenStore,
     load_multivector_encoder,
     text_reranker,
 )
-from lsr.rerank.living import store_of
+from lsr.rerank.living import open_tokens
 from lsr.rerank.stage import content_of
-from lsr.rerank.store import IndexIdentity
 from lsr.run_file import Ranking
 
 __all__ = ["EXHAUSTIVE", "ExhaustiveSystem", "TwoStageSystem", "with_second_stage"]
@@ -67,9 +65,8 @@ def with_second_stage(
 
 
 def _maxsim(index: Index, candidates: int | None, local_files_only: bool) -> _Parts:
-    path = store_of(index)
     policy = None if candidates is None else Policy(kappa=candidates)
-    made = TokenStore.open(path, index=IndexIdentity.of(index)).manifest.encoder if path.is_dir() else None
+    made = open_tokens(index).manifest.encoder
     encoder = None if made is None else load_multivector_encoder(made.source, local_files_only=local_files_only)
     return _Parts.of(index, policy, encoder=encoder)
 

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 from lsr.index.storage.generations import Form, manifest_bytes, unseal
 from lsr.index.storage.manifest import FileEntry, count, file_entries
 
-__all__ = ["STORE", "TOKENS", "TokenFiles"]
+__all__ = ["STORE", "TOKENS", "TokenFiles", "has_tokens"]
 
 TOKENS = "multivector"  # their folder, in that of the index
 STORE = Form(
@@ -24,6 +24,11 @@ STORE = Form(
     made="TokenStore.build makes one",
     remedy="build the token store again or restore a copy",
 )
+
+
+def has_tokens(index: Path) -> bool:
+    """Whether the index in a folder has token vectors."""
+    return (index / TOKENS).is_dir()
 
 
 @dataclass(frozen=True, slots=True)
