@@ -14,7 +14,7 @@ from typing import Any
 from lsr.encoders.loading import BUNDLED
 from lsr.encoders.model import ACTIVATIONS
 from lsr.errors import InvalidInput
-from lsr.training.schema import between, choice, from_mapping, read_yaml
+from lsr.schema import between, choice, from_mapping, read_yaml
 
 __all__ = [
     "MULTIVECTOR",

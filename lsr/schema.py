@@ -27,17 +27,17 @@ def choice(*names: str) -> dict[str, Any]:
     return {"choice": names}
 
 
-def read_yaml(path: Path) -> Any:
-    """What a YAML file holds. Raises `InvalidInput` with file and line, `MissingExtra` without PyYAML."""
+def read_yaml(path: Path, what: str = "recipe", extra: str = "train") -> Any:
+    """What a YAML file holds. Raises `InvalidInput` with file and line, `MissingExtra` of that extra without PyYAML."""
     try:
         import yaml
     except ImportError:
-        raise MissingExtra("pyyaml", "train", "reading recipes") from None
+        raise MissingExtra("pyyaml", extra, f"reading a {what}") from None
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not UTF-8"
-        raise InvalidInput(f"{path}: the recipe cannot be read ({reason})") from None
+        raise InvalidInput(f"{path}: the {what} cannot be read ({reason})") from None
 
     class Loader(yaml.SafeLoader):
         """Refuses a key that stands twice in a mapping: the last would win without a word."""
