@@ -192,7 +192,7 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An answer, and which pieces of the prompt's context it rests on: numbers from 1, in the order in which it cites them."""
+    """An answer, and which pieces of the prompt's context it rests on: numbers from 1, as they are cited."""
 
     text: str
     citations: tuple[int, ...] = ()
