@@ -13,6 +13,7 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from lsr.corpus import Document
 from lsr.errors import InvalidInput
 
 __all__ = [
@@ -99,12 +100,13 @@ class Passage:
 class Passages(Sequence[Passage]):
     """The passages of a corpus in the order of documents and of places in them.
 
-    key: a hash of all that they depend on (documents, and the stages that made them): equal keys are equal passages.
-    Raises `InvalidInput` for two passages of one id.
+    documents: what they are pieces of, by id. key: a hash of all that they depend on (documents, and the stages that made
+    them): equal keys are equal passages. Raises `InvalidInput` for two passages of one id.
     """
 
-    def __init__(self, passages: Iterable[Passage], key: str) -> None:
+    def __init__(self, passages: Iterable[Passage], documents: Mapping[str, Document], key: str) -> None:
         self._passages = tuple(passages)
+        self.documents = documents
         self.key = key
         self._at = {passage.id: at for at, passage in enumerate(self._passages)}
         if len(self._at) != len(self._passages):
@@ -127,6 +129,10 @@ class Passages(Sequence[Passage]):
     def place(self, id: str) -> int:
         """The number of a passage, from 0. Raises `KeyError`."""
         return self._at[id]
+
+    def text_of(self, spans: Sequence[Span]) -> str:
+        """The characters of spans; what does not follow on each other in a document is parted by " … "."""
+        return " … ".join(self.documents[span.document].text[span.start : span.end] for span in spans)
 
     def beside(self, id: str, offset: int) -> Passage | None:
         """The passage `offset` places further in the same document; None where it ends."""

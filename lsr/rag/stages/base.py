@@ -105,7 +105,7 @@ class Preparation(Stage):
     family = "prepare"
 
     @abstractmethod
-    def prepare(self, passages: Passages, documents: Mapping[str, Document], resources: Resources) -> list[Passage]: ...
+    def prepare(self, passages: Passages, resources: Resources) -> list[Passage]: ...
 
 
 class QueryTransform(Stage):
