@@ -1,7 +1,7 @@
 """Questions drafted from a corpus, for when nobody has asked any yet: by a generator, or without one by cloze.
 
-What is drafted from a passage has that passage as gold. It says less than questions that somebody asked: whoever drafts from a
-passage uses its words, which favours what matches words, and does not know which other passages answer too.
+What is drafted from a passage has that passage as gold. It says less than questions that somebody asked: whoever drafts from
+a passage uses its words, which favours what matches words, and does not know which other passages answer too.
 """
 
 from __future__ import annotations
@@ -31,13 +31,14 @@ PASSAGE = (80, 1500)  # characters of a passage that questions are drafted from
 SENTENCE = (8, 40)  # words of a sentence that becomes a cloze
 _TRIES = 2  # passages that a generator is shown for each question, at most
 _BLANK = re.compile(r"\n[ \t]*\n\s*")
-_WORD = re.compile(r"\w+(?:[-'’]\w+)*")
+_WORD = re.compile(r"\d+(?:[.,]\d+)*|\w+(?:[-'’]\w+)*")
 # A sentence that points at something outside it cannot be asked alone.
 _POINTING = re.compile(
     r"^(?:it|its|he|she|his|her|they|their|that|this|these|those|such|and|but|or|so|also|then|thus|however|therefore|here|there"
     r"|you|we|our|i|if|otherwise)\b|\b(?:this|these|following|above|below|previous)\b",
     re.IGNORECASE,
 )
+_WHOLE = re.compile(r"[A-Z0-9].*[.!?][\"')\]]*")
 _DRAFT = re.compile(r"\s*QUESTION:[ \t]*(?P<question>\S.*?)\s*\n\s*ANSWER:[ \t]*(?P<answer>\S.*?)\s*", re.IGNORECASE)
 
 
@@ -62,8 +63,8 @@ def draft_questions(
     """At most n questions, each of another passage drawn at random; fewer where the corpus or the generator gives no more.
 
     generator: is shown a passage and writes question and answer (template draft-question); replies in another form are passed
-    over, and at most twice as many passages are tried as there are questions. Without one, a sentence becomes a cloze: the
-    rarest word of it, with the capitalised words beside it, is the answer, and a gap in its place. `Question.drafted` is the
+    over, and at most twice as many passages are tried as there are questions. Without one, a sentence becomes a cloze: its
+    rarest name, number or else word is the answer, and a gap in its place. `Question.drafted` is the
     name of the generator, or "cloze". The same seed gives the same passages.
 
     Raises `InvalidInput` for n below 1, `EvaluationError` when no question could be made, with the reason.
@@ -150,27 +151,30 @@ def _clozes(pieces: Sequence[_Piece], n: int) -> Iterator[Question]:
             return
 
 
-def _gaps(text: str, passages: Counter[str], total: int) -> Iterator[tuple[float, str, str]]:
-    """(rarity, sentence with a gap, what stood there) for each sentence that can be asked alone."""
+def _gaps(text: str, passages: Counter[str], total: int) -> Iterator[tuple[tuple[bool, float], str, str]]:
+    """(how good it is, sentence with a gap, what stood there) for each sentence that can be asked alone.
+
+    Names and numbers are better than other words, then rare words than frequent ones.
+    """
     for start, end in sentence_places(text):
         sentence = " ".join(text[start:end].split())
         words = list(_WORD.finditer(sentence))
-        if not SENTENCE[0] <= len(words) <= SENTENCE[1] or _POINTING.search(sentence) or not sentence[0].isalnum():
+        if not SENTENCE[0] <= len(words) <= SENTENCE[1] or _POINTING.search(sentence) or not _WHOLE.fullmatch(sentence):
             continue
-        rare = [(log(total / passages[w[0].casefold()]), -i) for i, w in enumerate(words) if _is_key(w[0])]
-        if not rare:
+        keys = [
+            ((i > 0 and not w[0][0].islower(), log(total / passages[w[0].casefold()])), -i)
+            for i, w in enumerate(words)
+            if len(w[0]) > 2 and w[0].casefold() not in STOP_WORDS
+        ]
+        if not keys:
             continue
-        rarity, at = max(rare)
+        worth, at = max(keys)
         first, last = _named(sentence, words, -at)
         answer = sentence[words[first].start() : words[last].end()]
         # Elsewhere in the sentence it would give itself away.
         asked = re.sub(rf"\b{re.escape(answer)}\b", GAP, sentence, flags=re.IGNORECASE)
         if len(_WORD.findall(asked.replace(GAP, ""))) >= SENTENCE[0] // 2:
-            yield rarity, asked, answer
-
-
-def _is_key(word: str) -> bool:
-    return len(word) > 2 and word.casefold() not in STOP_WORDS
+            yield worth, asked, answer
 
 
 def _named(sentence: str, words: Sequence[re.Match[str]], at: int) -> tuple[int, int]:
