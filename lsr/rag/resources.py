@@ -18,7 +18,7 @@ from lsr.errors import InvalidInput, MissingExtra
 from lsr.rag.generators.base import Generator, Reply, Request
 from lsr.rag.searching import Bm25Keys, DenseKeys, SparseKeys
 from lsr.rag.templates import Templates
-from lsr.rag.types import Failure, Passages
+from lsr.rag.types import Failure, Passages, Usage
 
 if TYPE_CHECKING:
     from lsr.encoders import Encoder
@@ -50,6 +50,7 @@ class Resources(AbstractContextManager["Resources"]):
     ) -> None:
         self.generator = generator
         self.prompts = prompts or Templates()
+        self.consumed = Usage()  # by all that was asked of the generator
         self._device = device
         self._temporary = None
         if folder is None:
@@ -75,6 +76,8 @@ class Resources(AbstractContextManager["Resources"]):
         if self.generator is None:
             raise InvalidInput(f"{stage.name} needs a generator: name one (generator: in the YAML)")
         replies = self.generator.generate(requests)
+        with self._lock:
+            self.consumed = sum((reply.usage for reply in replies), self.consumed)
         return [replace(reply, stage=stage.name) if isinstance(reply, Failure) else reply for reply in replies]
 
     def generator_identity(self) -> Mapping[str, Any] | None:

@@ -224,6 +224,9 @@ class Usage:
             self.seconds + other.seconds,
         )
 
+    def __sub__(self, other: Usage) -> Usage:
+        return self + Usage(-other.calls, -other.tokens_in, -other.tokens_out, -other.cost, -other.seconds)
+
 
 @dataclass(frozen=True, slots=True)
 class Made(Generic[T]):
