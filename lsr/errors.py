@@ -17,6 +17,7 @@
     │   └── CorruptIndex           files are missing, truncated, altered, or contradict each other
     ├── EvaluationError            a collection, judgments or a run cannot be evaluated; names file and line
     │   └── DatasetNotFound        no collection by that name or at that path (also a FileNotFoundError)
+    ├── GeneratorError             what is to write text cannot: an endpoint is down or refuses, a local model cannot be opened
     └── MissingExtra               an optional package is not installed; names the pip command (also an ImportError)
 
 Callers that want to catch everything catch `LsrError`. The message of each is one line and fit to be shown to a person as
@@ -36,6 +37,7 @@ __all__ = [
     "EncoderMismatch",
     "EncoderNotFound",
     "EvaluationError",
+    "GeneratorError",
     "IndexLocked",
     "IndexNotFound",
     "InvalidInput",
@@ -121,6 +123,10 @@ class EvaluationError(LsrError):
 
 class DatasetNotFound(EvaluationError, FileNotFoundError):
     """There is no collection by that name or at that path, or its files are not on this machine."""
+
+
+class GeneratorError(LsrError):
+    """What is to write text cannot do it: an endpoint is down or refuses, or a local model cannot be opened."""
 
 
 class MissingExtra(LsrError, ImportError):

@@ -24,7 +24,7 @@ from lsr.corpus.tables import csv_records, tsv_records
 from lsr.errors import CorpusError, DuplicateId, InvalidInput
 from lsr.limits import Limits
 
-__all__ = ["read_documents", "read_queries"]
+__all__ = ["query_records", "read_documents", "read_queries"]
 
 RECORD_KINDS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
 READABLE = (
@@ -84,6 +84,26 @@ def read_queries(source: str | os.PathLike[str] | ByteReader, *, limits: Limits 
     """
     name, found = _queries(source, limits or Limits.default())
     return _distinct(_not_empty(found, name))
+
+
+def query_records(source: str | os.PathLike[str], *, limits: Limits | None = None) -> Iterator[Record]:
+    """The records that `read_queries` would read, as they stand, each with its place: for who wants more of their fields.
+
+    A BEIR folder or zip (queries.jsonl), .jsonl, .ndjson, .json, .csv, .tsv or .parquet. Raises as `read_queries` does, and
+    `CorpusError` for a file without records.
+    """
+    path, kind = _located(source, "queries.jsonl")
+    if path.is_dir() or kind not in (*RECORD_KINDS, ".zip", ""):
+        raise CorpusError(
+            f"{shown(path)}: questions are read from .jsonl, .json, .csv, .tsv or .parquet; give such a file"
+        )
+    given = limits or Limits.default()
+    if kind:
+        return _not_empty(_records(path, kind, "queries.jsonl", (), given), shown(path))
+    records, _ = _sniffed(file_source(path, given))
+    if records is None:
+        raise CorpusError(f"{shown(path)}: no objects in it; write one question a line as JSON, in a file named .jsonl")
+    return _not_empty(records, shown(path))
 
 
 def _documents(
