@@ -77,13 +77,14 @@ class Replies:
         with self._lock:
             for _ in range(2):
                 try:
-                    return work(self._open())
+                    work(self._open())
                 except sqlite3.Error as error:
                     if getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGED and self._set_aside(error):
                         continue
-                    return self._warn(what, str(error))
+                    self._warn(what, str(error))
                 except OSError as error:
-                    return self._warn(what, str(error.strerror or error))
+                    self._warn(what, str(error.strerror or error))
+                return
 
     def _open(self) -> sqlite3.Connection:
         if self._file is not None and self._of is not None and self._of[0] == os.getpid():
