@@ -18,7 +18,7 @@ HEAVY = ["numpy", "numba", "torch", "onnxruntime", "scipy"]
 
 # The floors of the house, lowest first. A room imports from floors below its own, and from itself.
 FLOORS = [
-    {"disk", "errors", "limits", "npz", "processors", "schema", "sparse", "sparse_rules", "torch_tensors"},
+    {"bm25", "disk", "errors", "limits", "npz", "processors", "schema", "sparse", "sparse_rules", "torch_tensors"},
     {"hits"},
     {"corpus", "run_file"},
     {"encoders"},

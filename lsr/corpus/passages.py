@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from lsr.corpus.blocks import Block
 
-__all__ = ["Passage", "passages"]
+__all__ = ["Passage", "passages", "sentence_places"]
 
 # In words. A passage takes paragraphs up to FULL; code may fill it up to MOST, because code belongs to the text before
 # it; a last piece under SMALL joins the passage before it.
@@ -150,6 +150,18 @@ def _cut(text: str, most: int, borders: tuple[re.Pattern[str], ...]) -> Iterator
         end = part_end
     if size:
         yield text[start:end].lstrip("\n").rstrip()
+
+
+def sentence_places(text: str) -> list[tuple[int, int]]:
+    """[start, end) of each sentence, and of each item of a list, without the white space around it."""
+    places = []
+    for start, end in _parts(text, _SENTENCES):
+        piece = text[start:end]
+        start += len(piece) - len(piece.lstrip())
+        end = start + len(piece.strip())
+        if end > start:
+            places.append((start, end))
+    return places
 
 
 def _parts(text: str, border: re.Pattern[str]) -> Iterator[tuple[int, int]]:

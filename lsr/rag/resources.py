@@ -2,42 +2,264 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import tempfile
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from lsr.errors import InvalidInput
+import numpy as np
+import numpy.typing as npt
+import xxhash
+
+from lsr.errors import InvalidInput, MissingExtra
 from lsr.rag.generators.base import Generator, Reply, Request
+from lsr.rag.searching import Bm25Keys, DenseKeys, SparseKeys
 from lsr.rag.templates import Templates
-from lsr.rag.types import Failure
+from lsr.rag.types import Failure, Passages, Usage
 
 if TYPE_CHECKING:
+    from lsr.encoders import Encoder
     from lsr.rag.stages.base import Stage
+    from lsr.rerank import MultiVectorEncoder, TextReranker
 
-__all__ = ["Resources"]
+__all__ = ["BUNDLED", "Resources"]
+
+BUNDLED = "lsr-tiny"
+Floats = npt.NDArray[np.float64]
+T = TypeVar("T")
 
 
-class Resources:
-    """Models are opened when they are first used, once each."""
+class Resources(AbstractContextManager["Resources"]):
+    """Models and indexes, opened when they are first used, once each. May be shared between threads.
 
-    def __init__(self, *, generator: Generator | None = None, prompts: Templates | None = None) -> None:
+    generator: what writes text; without one, stages that need it are refused. prompts: templates, the built-in ones by
+    default. folder: where indexes of passages are kept; a temporary one by default, which `close` removes.
+    device: of models that torch runs.
+    """
+
+    def __init__(
+        self,
+        *,
+        generator: Generator | None = None,
+        prompts: Templates | None = None,
+        folder: str | Path | None = None,
+        device: str | None = None,
+    ) -> None:
         self.generator = generator
         self.prompts = prompts or Templates()
+        self.consumed = Usage()  # by all that was asked of the generator
+        self._device = device
+        self._temporary = None
+        if folder is None:
+            self._temporary = tempfile.TemporaryDirectory(prefix="lsr-rag-")
+            folder = self._temporary.name
+        self._folder = Path(folder)
+        self._made: dict[tuple[Any, ...], Any] = {}
+        self._locks: dict[tuple[Any, ...], threading.Lock] = {}
+        self._lock = threading.Lock()
+
+    def close(self) -> None:
+        self._made.clear()
+        if self._temporary is not None:
+            self._temporary.cleanup()
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    # -- text generation -----------------------------------------------------------------------------------------------
 
     def ask(self, stage: Stage, requests: Sequence[Request]) -> list[Reply | Failure]:
         """What the generator writes. Raises `InvalidInput` where there is none."""
         if self.generator is None:
             raise InvalidInput(f"{stage.name} needs a generator: name one (generator: in the YAML)")
         replies = self.generator.generate(requests)
+        with self._lock:
+            self.consumed = sum((reply.usage for reply in replies), self.consumed)
         return [replace(reply, stage=stage.name) if isinstance(reply, Failure) else reply for reply in replies]
 
     def generator_identity(self) -> Mapping[str, Any] | None:
         return None if self.generator is None else self.generator.identity()
 
-    def count_tokens(self, texts: Sequence[str]) -> list[int]:
-        """Sizes of texts in tokens of the bundled encoder's tokenizer."""
-        raise NotImplementedError
+    # -- models --------------------------------------------------------------------------------------------------------
 
-    def fingerprint(self, stage: Stage, field: str) -> str:
-        """A hash of the model that a field of a stage names."""
-        raise NotImplementedError
+    def encoder(self, name: str = BUNDLED) -> Encoder:
+        """A sparse encoder by name or folder; see `lsr.load_encoder`."""
+        from lsr.encoders import load_encoder
+
+        return self._once(("encoder", name), lambda: load_encoder(name))
+
+    def multivector(self, name: str) -> MultiVectorEncoder:
+        from lsr.rerank import load_multivector_encoder
+
+        return self._once(("multivector", name), lambda: load_multivector_encoder(name, device=self._device))
+
+    def text_reranker(self, name: str) -> TextReranker:
+        from lsr.rerank import text_reranker
+
+        return self._once(("text reranker", name), lambda: text_reranker(name))
+
+    def dense_model(self, name: str) -> DenseModel:
+        return self._once(("dense", name), lambda: DenseModel(name, self._device))
+
+    def fingerprint(self, stage: Stage, field: str) -> str | None:
+        """A hash of the model that a field of a stage names, None where it names none."""
+        name = getattr(stage, field)
+        if name is None:
+            return None
+        kind = "maxsim" if field == "maxsim" else stage.kind
+        if field == "encoder":
+            return self.encoder(name).hash
+        if kind == "maxsim":
+            return self.multivector(name).fingerprint
+        if stage.family == "rerank":
+            return str(self.text_reranker(name).fingerprint)  # type: ignore[attr-defined]
+        return self.dense_model(name).fingerprint
+
+    # -- indexes of passages -------------------------------------------------------------------------------------------
+
+    def sparse(self, passages: Passages, encoder: str) -> SparseKeys:
+        """The passages' keys as a sparse index, kept in the folder."""
+        opened = self.encoder(encoder)
+        name = xxhash.xxh3_128_hexdigest(f"{passages.key} {opened.hash} {opened.reading}".encode())
+        folder = self._folder / f"{name}.idx"
+        return self._once(("sparse", name), lambda: SparseKeys(passages, folder, opened))
+
+    def bm25(self, passages: Passages, k1: float, b: float) -> Bm25Keys:
+        return self._once(("bm25", passages.key, k1, b), lambda: Bm25Keys(passages, k1, b))
+
+    def dense(self, passages: Passages, model: str) -> DenseKeys:
+        return self._once(
+            ("dense keys", passages.key, model), lambda: DenseKeys(passages, self.dense_model(model).encode)
+        )
+
+    # -- scores of texts -----------------------------------------------------------------------------------------------
+
+    def maxsim(self, model: str, questions: Sequence[str], texts: Sequence[Sequence[str]]) -> list[Floats]:
+        """MaxSim of each question with its own texts: the best product of each of its tokens, summed."""
+        encoder = self.multivector(model)
+        vectors = self._vectors_of(("token vectors", model), texts, encoder.encode_documents)
+        queries = encoder.encode_queries(list(questions))
+        return [
+            np.array([_maxsim(queries.of(at), vectors[text]) for text in mine], np.float64)
+            for at, mine in enumerate(texts)
+        ]
+
+    def cross_encoder(self, model: str, questions: Sequence[str], texts: Sequence[Sequence[str]]) -> list[Floats]:
+        """The scores of a cross-encoder for each question with its own texts."""
+        pairs = [(question, text) for question, mine in zip(questions, texts, strict=True) for text in mine]
+        return _split(self.text_reranker(model).scores(pairs) if pairs else np.zeros(0), texts)
+
+    def relevance(self, questions: Sequence[str], texts: Sequence[Sequence[str]]) -> list[Floats]:
+        """Scores of the bundled encoder for each question with its own texts."""
+        encoder = self.encoder()
+        rows = self._vectors_of(("sparse vectors", BUNDLED), texts, encoder.encode_documents)
+        asked = encoder.encode_query(list(questions)).to_scipy()
+        return [
+            np.array([float((asked[[at]] @ rows[text].T).sum()) for text in mine], np.float64)
+            for at, mine in enumerate(texts)
+        ]
+
+    def likeness(self, texts: Sequence[str]) -> Floats:
+        """Cosines [n, n] of texts as sparse vectors of the bundled encoder."""
+        from scipy.sparse import vstack
+
+        rows = self._vectors_of(("sparse vectors", BUNDLED), [texts], self.encoder().encode_documents)
+        matrix = vstack([rows[text] for text in texts]).tocsr()
+        norms = np.sqrt(np.asarray(matrix.multiply(matrix).sum(axis=1)).ravel())
+        cosines: Floats = (matrix @ matrix.T).toarray() / np.maximum(np.outer(norms, norms), 1e-12)
+        return cosines
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """Sizes of texts in tokens of the bundled encoder's tokenizer; other models' tokenizers give others, roughly
+        alike."""
+        from lsr.encoders.tokenizer import load_tokenizer, tokenizing, valid_text
+
+        tokenizer = self._once(("tokenizer",), lambda: load_tokenizer(self.encoder().document_side.tokenizer_json))
+        with tokenizing:
+            found = tokenizer.encode_batch_fast([valid_text(text) for text in texts], add_special_tokens=False)
+        return [len(encoding.ids) for encoding in found]
+
+    # -- keeping -------------------------------------------------------------------------------------------------------
+
+    def _once(self, key: tuple[Any, ...], make: Callable[[], T]) -> T:
+        """What `make` returns, made once; others who want it meanwhile wait, those who want something else do not."""
+        with self._lock:
+            lock = self._locks.setdefault(key, threading.Lock())
+        with lock:
+            if key not in self._made:
+                self._made[key] = make()
+            made: T = self._made[key]
+            return made
+
+    def _vectors_of(
+        self, key: tuple[str, str], texts: Sequence[Sequence[str]], encode: Callable[[list[str]], Any]
+    ) -> dict[str, Any]:
+        """The vectors of texts, each text encoded once as long as the memory of them is not full."""
+        memory = self._once(key, TextMemory)
+        return memory.of({text for mine in texts for text in mine}, encode)
+
+
+class TextMemory:
+    """Vectors by text. Holds a bounded number; the oldest half is forgotten then."""
+
+    def __init__(self, most: int = 1 << 16) -> None:
+        self._most, self._held = most, dict[str, Any]()
+        self._lock = threading.Lock()
+
+    def of(self, texts: Iterable[str], encode: Callable[[list[str]], Any]) -> dict[str, Any]:
+        with self._lock:
+            wanted = list(texts)
+            new = sorted({text for text in wanted if text not in self._held}, key=lambda text: (len(text), text))
+            if new:
+                made = encode(new)
+                rows = _rows_of(made)
+                self._held.update(zip(new, rows, strict=True))
+            found = {text: self._held[text] for text in wanted}
+            if len(self._held) > self._most:
+                for text in list(self._held)[: self._most // 2]:
+                    del self._held[text]
+            return found
+
+
+class DenseModel:
+    """A dense model of sentence-transformers. Raises as `lsr.encoders.libraries.open_model` does, and `MissingExtra`."""
+
+    def __init__(self, name: str, device: str | None) -> None:
+        try:
+            import torch
+
+            from lsr.encoders.libraries import fingerprint, named, open_model
+        except ImportError:
+            raise MissingExtra("torch", "rerank", "a dense model") from None
+        where = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        folder, self.name, there, dtype = named(name, where, None, 32, None, trust_remote_code=False)
+        self._model = open_model("SentenceTransformer", folder, there, dtype, extra="rerank")
+        self.fingerprint = fingerprint(folder)
+
+    def encode(self, side: str, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        """Vectors float32 [n, dim] of length 1; side: "query" or "document", whose prompts the model may have."""
+        encode = self._model.encode_query if side == "query" else self._model.encode_document
+        found = encode(list(texts), normalize_embeddings=True, show_progress_bar=False, convert_to_numpy=True)
+        return np.asarray(found, np.float32)
+
+
+def _rows_of(made: Any) -> list[Any]:
+    """A thing for each text: a row of a sparse matrix, or the token vectors of a text."""
+    from lsr.sparse import SparseVectors
+
+    if isinstance(made, SparseVectors):
+        matrix = made.to_scipy()
+        return [matrix[[at]] for at in range(len(made))]
+    return [np.array(made.of(at)) for at in range(len(made))]
+
+
+def _maxsim(query: npt.NDArray[np.float32], document: npt.NDArray[np.float32]) -> float:
+    return float((query @ document.T).max(axis=1).sum()) if len(query) and len(document) else 0.0
+
+
+def _split(scores: npt.NDArray[Any], texts: Sequence[Sequence[str]]) -> list[Floats]:
+    edges = np.cumsum([len(mine) for mine in texts])[:-1]
+    return [np.asarray(part, np.float64) for part in np.split(scores, edges)]

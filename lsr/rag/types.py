@@ -158,8 +158,8 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Queries:
-    """The searches made for one question, and how what they find becomes one list: "rrf" (reciprocal ranks), "convex" (scores
-    brought to 0 ... 1, weighted sum), "borda" (points by rank), or "max"."""
+    """The searches made for one question, and how what they find becomes one list: "rrf" (reciprocal ranks), "convex"
+    (scores brought to 0 ... 1, weighted sum), "borda" (points by rank), or "max"."""
 
     items: tuple[Query, ...]
     fusion: str = "rrf"
@@ -206,7 +206,8 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What generators consumed: calls, tokens in and out, money in the unit of the user's price list, seconds of waiting."""
+    """What generators consumed: calls, tokens in and out, money in the unit of the user's price list, seconds of
+    waiting."""
 
     calls: int = 0
     tokens_in: int = 0
@@ -222,6 +223,9 @@ class Usage:
             self.cost + other.cost,
             self.seconds + other.seconds,
         )
+
+    def __sub__(self, other: Usage) -> Usage:
+        return self + Usage(-other.calls, -other.tokens_in, -other.tokens_out, -other.cost, -other.seconds)
 
 
 @dataclass(frozen=True, slots=True)

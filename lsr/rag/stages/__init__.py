@@ -1,0 +1,14 @@
+"""The stages that there are: importing this gives them their names (`lsr.rag.stages.base.stage`)."""
+
+from lsr.rag.stages import (  # noqa: F401
+    augmenting,
+    chunking,
+    extracting,
+    filtering,
+    packing,
+    preparing,
+    prf,
+    reading,
+    reranking,
+    retrieval,
+)

@@ -1,9 +1,9 @@
 """What a stage is: one class a technique, one base class a family.
 
 A stage is a frozen dataclass. Its fields are the parameters that a pipeline's YAML may set, checked by the metadata of
-`lsr.schema` (`between`, `choice`). The base class of its family says what it is given and what it gives. Stages of questions
-work on a batch of questions at a time, since generators and encoders are faster so, and give one result for each: the value,
-`Made` with what it consumed, or a `Failure`, which ends that question and no other.
+`lsr.schema` (`between`, `choice`). The base class of its family says what it is given and what it gives. Stages of
+questions work on a batch of questions at a time, since generators and encoders are faster so, and give one result for
+each: the value, `Made` with what it consumed, or a `Failure`, which ends that question and no other.
 
     @stage("filter", "top-k")
     @dataclass(frozen=True)
@@ -27,6 +27,7 @@ from lsr.errors import InvalidInput
 from lsr.rag.types import Answer, Failure, Found, Made, Passage, Passages, Prompt, Queries, Query
 
 if TYPE_CHECKING:
+    from lsr.rag.pipeline import Pipeline
     from lsr.rag.resources import Resources
 
 __all__ = [
@@ -60,9 +61,8 @@ NONE = "none"
 class Stage(ABC):
     """A technique with its parameters.
 
-    family, kind: its names in YAML. needs: what of the resources must be there: "generator" is one of text. prompts: names of
-    the prompt templates that it uses. models: names of its fields that name a model.
-    """
+    family, kind: its names in YAML. needs: what of the resources must be there: "generator" is one of text. prompts:
+    names of the prompt templates that it uses. models: names of its fields that name a model."""
 
     family: ClassVar[str]
     kind: ClassVar[str]
@@ -73,6 +73,12 @@ class Stage(ABC):
     @property
     def name(self) -> str:
         return f"{self.family}: {self.kind}"
+
+    def __rshift__(self, other: Stage | Pipeline) -> Pipeline:
+        """A pipeline of both."""
+        from lsr.rag.pipeline import Pipeline
+
+        return Pipeline.of(self) >> other
 
     def parameters(self) -> dict[str, Any]:
         """Its parameters, as JSON can say them."""
