@@ -26,7 +26,7 @@ import xxhash
 
 from lsr.errors import InvalidInput
 from lsr.rag.generators.base import Message
-from lsr.rag.types import Found
+from lsr.rag.types import Found, Passage
 
 __all__ = ["Templates", "as_data"]
 
@@ -38,7 +38,7 @@ BLOCKS = ("document", "passage", "answer", "review")
 _DELIMITER = re.compile(rf"[<＜﹤](?=[\s/\u200b\\]*(?:{'|'.join(BLOCKS)})\b)", re.IGNORECASE)
 
 
-def as_data(pieces: Iterable[Found | str], block: str = "document") -> str:
+def as_data(pieces: Iterable[Found | Passage | str], block: str = "document") -> str:
     """Texts that others wrote, as numbered blocks: `<document 1> ... </document 1>`. The system message calls them data.
 
     block: one of `BLOCKS`. A "<" in a text or title that stands before such a name becomes "‹", so that no text can close its
@@ -48,7 +48,7 @@ def as_data(pieces: Iterable[Found | str], block: str = "document") -> str:
         raise InvalidInput(f"there is no block {block!r}: there are {', '.join(BLOCKS)}")
     blocks = []
     for number, piece in enumerate(pieces, 1):
-        title, text = (piece.title, piece.text) if isinstance(piece, Found) else ("", piece)
+        title, text = ("", piece) if isinstance(piece, str) else (piece.title, piece.text)
         inside = f"{' '.join(title.split())}\n{text.strip()}" if title else text.strip()
         blocks.append(f"<{block} {number}>\n{_DELIMITER.sub('‹', inside)}\n</{block} {number}>")
     return "\n".join(blocks)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lsr.rag.generators.accounting import Budget, Budgeted, Prices
+    from lsr.rag.generators.accounting import Adjusted, Budget, Budgeted, Prices
     from lsr.rag.generators.base import Generator, Message, Reply, Request
     from lsr.rag.generators.config import GeneratorConfig, open_generator
     from lsr.rag.generators.endpoint import Endpoint
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from lsr.rag.generators.replies import CachedGenerator, Replies
 
 __all__ = [
+    "Adjusted",
     "Budget",
     "Budgeted",
     "CachedGenerator",
@@ -32,6 +33,7 @@ __all__ = [
 
 # Names are handed on lazily: what one generator needs is not loaded for another.
 _HOME = {
+    "Adjusted": "accounting",
     "Budget": "accounting",
     "Budgeted": "accounting",
     "CachedGenerator": "replies",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from lsr.errors import InvalidInput
@@ -12,7 +12,7 @@ from lsr.rag.generators.base import Generator, Reply, Request
 from lsr.rag.generators.texts import TokenCounter, sizes
 from lsr.rag.types import Failure, Usage
 
-__all__ = ["OVER_BUDGET", "Budget", "Budgeted", "Prices", "Wrapper"]
+__all__ = ["OVER_BUDGET", "Adjusted", "Budget", "Budgeted", "Prices", "Wrapper"]
 
 # How the message of a `Failure` begins where a budget was used up.
 OVER_BUDGET = "budget"
@@ -51,6 +51,31 @@ class Wrapper:
         check = getattr(self.generator, "check", None)
         if check is not None:
             check()
+
+
+class Adjusted(Wrapper):
+    """A generator whose requests have another temperature (where it is given), and room for thoughts: so many tokens more than
+    they ask for, which a reasoning model spends before it writes."""
+
+    def __init__(self, generator: Generator, *, temperature: float | None = None, thinking_tokens: int = 0) -> None:
+        super().__init__(generator)
+        self._temperature, self._room = temperature, thinking_tokens
+
+    def identity(self) -> Mapping[str, Any]:
+        heat = {} if self._temperature is None else {"temperature": self._temperature}
+        return {**self.generator.identity(), **heat, **({"thinking_tokens": self._room} if self._room else {})}
+
+    def generate(self, requests: Sequence[Request]) -> list[Reply | Failure]:
+        return self.generator.generate(
+            [
+                replace(
+                    request,
+                    max_tokens=request.max_tokens + self._room,
+                    temperature=request.temperature if self._temperature is None else self._temperature,
+                )
+                for request in requests
+            ]
+        )
 
 
 class Budget:

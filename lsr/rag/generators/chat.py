@@ -99,7 +99,7 @@ def _said(content: str, finish: Any, usage: Any) -> Said:
     if finish == "content_filter":
         raise Trouble("its content filter held the reply back", works=True, said=said)
     if not said.text:
-        remedy = "; raise max_tokens: all were spent on thoughts" if said.cut else ""
+        remedy = "; a model that thinks needs thinking_tokens beside" if said.cut else ""
         raise Trouble(f"it wrote no text (finish_reason {finish!r}){remedy}", works=True, said=said)
     return said
 

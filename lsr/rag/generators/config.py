@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from lsr.errors import InvalidInput
-from lsr.rag.generators.accounting import Budget, Budgeted, Prices
+from lsr.rag.generators.accounting import Adjusted, Budget, Budgeted, Prices
 from lsr.rag.generators.base import Generator
 from lsr.rag.generators.texts import TokenCounter
 from lsr.schema import between, choice
@@ -29,8 +29,8 @@ class GeneratorConfig:
     """kind "endpoint": url and the name of its model; "local": model is the folder of one of transformers.
 
     What else there is, is described at `Endpoint` and `LocalModel`. price_in, price_out: of a million tokens. max_context:
-    tokens that the model reads. temperature: in place of what stages ask for. cache_sampled: keep replies of a temperature
-    above 0 too. budget_tokens, budget_cost: what all calls may take together.
+    tokens that the model reads. temperature: in place of what stages ask for. thinking_tokens: what a reasoning model may
+    write beside what stages ask for. cache_sampled: keep replies of a temperature above 0 too. budget_tokens, budget_cost: what all calls may take together.
     Raises `InvalidInput` where a value is of the other kind.
     """
 
@@ -52,6 +52,7 @@ class GeneratorConfig:
     batch: int = field(default=4, metadata=between(1, 4096))
     max_context: int | None = field(default=None, metadata=between(16, 1e9))
     temperature: float | None = field(default=None, metadata=between(0, 10))
+    thinking_tokens: int = field(default=0, metadata=between(0, 1e6))
     seed: int | None = field(default=None, metadata=between(0, 2**31))
     cache_sampled: bool = True
     budget_tokens: int | None = field(default=None, metadata=between(0, 1e15))
@@ -95,7 +96,6 @@ def open_generator(
             config.model,
             prices=config.prices,
             context=config.max_context,
-            temperature=config.temperature,
             seed=config.seed,
             counter=counter,
             **same,
@@ -104,17 +104,13 @@ def open_generator(
         from lsr.rag.generators.local import LocalModel
 
         same = {name: getattr(config, name) for name in _LOCAL}
-        generator = LocalModel(
-            config.model,
-            context=config.max_context,
-            temperature=config.temperature,
-            seed=config.seed or 0,
-            **same,
-        )
+        generator = LocalModel(config.model, context=config.max_context, seed=config.seed or 0, **same)
     if budget is None and (config.budget_tokens is not None or config.budget_cost is not None):
         budget = Budget(config.budget_tokens, config.budget_cost)
     if budget is not None:
         generator = Budgeted(generator, budget, prices=config.prices, counter=counter)
+    if config.temperature is not None or config.thinking_tokens:
+        generator = Adjusted(generator, temperature=config.temperature, thinking_tokens=config.thinking_tokens)
     if cache_folder is not None:
         from lsr.rag.generators.replies import CachedGenerator, Replies
 

@@ -42,8 +42,7 @@ class Endpoint:
     must also end within it. retries: further tries after 408, 409, 425, 429, 5xx, time-outs, lost connections and replies
     that are no JSON, with waits of backoff_s, doubled each time, times a random 0.5 to 1, or as long as Retry-After says.
     concurrency: calls at a time. stream: take the reply in parts, for gateways that drop silent connections. prices: of
-    a million tokens. context: tokens that the model reads. temperature: in place of that of all requests. tokens_field: some
-    models want "max_completion_tokens". counter: counts tokens where the endpoint does not (else they are estimated).
+    a million tokens. context: tokens that the model reads. tokens_field: some models want "max_completion_tokens". counter: counts tokens where the endpoint does not (else they are estimated).
 
     Raises `InvalidInput` for a url that is none, or holds a password or a query, and for values out of range.
     """
@@ -61,7 +60,6 @@ class Endpoint:
         stream: bool = False,
         prices: Prices | None = None,
         context: int | None = None,
-        temperature: float | None = None,
         seed: int | None = None,
         tokens_field: str = "max_tokens",
         counter: TokenCounter | None = None,
@@ -78,7 +76,7 @@ class Endpoint:
             raise InvalidInput(f"timeout_s is {timeout_s}: it must be above 0")
         self.name, self.context = model, context
         self.timeout_s, self.retries, self.backoff_s, self.concurrency = timeout_s, retries, backoff_s, concurrency
-        self.stream, self.prices, self.temperature, self.seed = stream, prices or Prices(), temperature, seed
+        self.stream, self.prices, self.seed = stream, prices or Prices(), seed
         self._tokens_field, self._counter = tokens_field, counter
         self._slots = threading.BoundedSemaphore(concurrency)
         self._down = False
@@ -88,11 +86,8 @@ class Endpoint:
         return f"Endpoint({self.url!r}, {self.model!r})"
 
     def identity(self) -> Mapping[str, Any]:
-        about: dict[str, Any] = {"kind": "endpoint", "url": self.url, "model": self.model}
-        for name in ("temperature", "seed"):
-            if (value := getattr(self, name)) is not None:
-                about[name] = value
-        return about
+        seed = {} if self.seed is None else {"seed": self.seed}
+        return {"kind": "endpoint", "url": self.url, "model": self.model, **seed}
 
     def check(self) -> None:
         """Asks for a few tokens, before a long run. Raises `GeneratorError` that says what to do where none come."""
@@ -161,7 +156,7 @@ class Endpoint:
         body: dict[str, Any] = {
             "model": self.model,
             "messages": [{"role": message.role, "content": message.content} for message in request.messages],
-            "temperature": request.temperature if self.temperature is None else self.temperature,
+            "temperature": request.temperature,
             self._tokens_field: request.max_tokens,
         }
         body |= {"stop": list(request.stop)} if request.stop else {}

@@ -28,7 +28,7 @@ class LocalModel:
     numbers are expanded to float32). device: "cpu", "cuda", ...; None takes a GPU if there is one. precision: "fp32", "bf16"
     or "fp16"; None is fp32 on the CPU, bf16 on a GPU. batch: requests of temperature 0 at a time. Others are written one by
     one, each from a state of chance that `seed` and the request give, so that no text depends on its company. context:
-    tokens that it reads and writes at most; what its settings say when None. temperature: in place of that of all requests.
+    tokens that it reads and writes at most; what its settings say when None.
 
     The model is opened when it is first used. Names of special tokens in messages, with which a text could end its message
     and begin another, are broken up by a character of no width.
@@ -43,7 +43,6 @@ class LocalModel:
         precision: str | None = None,
         batch: int = 4,
         context: int | None = None,
-        temperature: float | None = None,
         seed: int = 0,
     ) -> None:
         self.folder, self.gguf_file = Path(folder), gguf_file
@@ -54,7 +53,7 @@ class LocalModel:
         if batch < 1:
             raise InvalidInput(f"batch is {batch}: it must be 1 or more")
         self.name = gguf_file or self.folder.resolve().name
-        self.temperature, self.seed, self.batch = temperature, seed, batch
+        self.seed, self.batch = seed, batch
         self._device, self._precision, self._context = device, precision, context
         self._turn = threading.RLock()
         self._model: tuple[Any, Any, int | None] | None = None
@@ -64,8 +63,7 @@ class LocalModel:
         return self._context if self._context is not None else self._opened[2]
 
     def identity(self) -> Mapping[str, Any]:
-        about = {"kind": "local", "model": self._fingerprint, "seed": self.seed, "precision": self._precision}
-        return about | ({} if self.temperature is None else {"temperature": self.temperature})
+        return {"kind": "local", "model": self._fingerprint, "seed": self.seed, "precision": self._precision}
 
     def check(self) -> None:
         """Opens the model. Raises `GeneratorError`, `MissingExtra`."""
@@ -89,8 +87,7 @@ class LocalModel:
                 results[at] = Failure("", message)
             else:
                 room = request.max_tokens if self.context is None else min(request.max_tokens, self.context - length)
-                heat = request.temperature if self.temperature is None else self.temperature
-                fitting.append((at, replace(request, max_tokens=room, temperature=heat), texts[at]))
+                fitting.append((at, replace(request, max_tokens=room), texts[at]))
         for group in _batches(fitting, lengths, self.batch):
             replies = self._batch([request for _, request, _ in group], [text for _, _, text in group])
             results.update((at, reply) for (at, _, _), reply in zip(group, replies, strict=True))
