@@ -18,9 +18,9 @@ __all__ = ["Budget", "Estimate", "estimate"]
 
 @dataclass(frozen=True)
 class Budget:
-    """When a search ends. pipelines: evaluated, with the baseline; seconds: of evaluating, added up over workers; tokens, cost: of
-    generators. Nothing is started that would exceed them by what is known of earlier pipelines. stale: batches of the algorithm
-    without a better pipeline; None is no limit.
+    """When a search ends. pipelines: evaluated, with the baseline; seconds: of evaluating, added up over workers; tokens,
+    cost: of generators. Nothing is started that would exceed them by what is known of earlier pipelines. stale: batches of
+    the algorithm without a better pipeline; None is no limit.
     """
 
     pipelines: int | None = field(default=100, metadata=between(1, 1_000_000))
@@ -34,9 +34,10 @@ class Budget:
 class Estimate:
     """What a search would take when every pipeline were evaluated on all questions, and like the one that was measured.
 
-    pipelines: as many as the budget lets be evaluated; legal: as many as there are. stages_asking: stages that ask the generator, mean over
-    all legal pipelines (each asks once a question or more often), and those of the measured pipeline. For one pipeline:
-    seconds, tokens, cost. Tokens are scaled by the stages that ask; None where the measured pipeline had none of them and others have.
+    pipelines: as many as the budget lets be evaluated; legal: as many as there are. stages_asking: stages that ask the
+    generator, mean over all legal pipelines (each asks once a question or more often), and those of the measured pipeline.
+    For one pipeline: seconds, tokens, cost. Tokens are scaled by the stages that ask; None where the measured pipeline had
+    none of them and others have.
     """
 
     legal: int

@@ -7,9 +7,9 @@ counted without listing them (`space.Space.count`). Some follow from what stages
       - when: {rerank: llm, filter: {kind: top-k, k: [50, 100]}}
         reason: too many calls
 
-A pattern is "none", "any" (anything but none), the kind of a stage, a mapping of a kind and values of its parameters (several in a
-list are each a match; for a parameter that is a list itself, a list of lists), {not: PATTERN}, or a list of patterns of which one
-must match.
+A pattern is "none", "any" (anything but none), the kind of a stage, a mapping of a kind and values of its parameters
+(several in a list are each a match; for a parameter that is a list itself, a list of lists), {not: PATTERN}, or a list of
+patterns of which one must match.
 """
 
 from __future__ import annotations
@@ -145,7 +145,9 @@ def _pattern(data: Any, where: str, family: str, options: Sequence[Technique | N
         return lambda technique: not inner(technique)
     if isinstance(data, Mapping) and isinstance(data.get("kind"), str):
         return _of_kind(data, where, family, options, known)
-    raise InvalidInput(f"{where}: must be none, any, a kind, a mapping with kind, a list of these, or not: one of these")
+    raise InvalidInput(
+        f"{where}: must be none, any, a kind, a mapping with kind, a list of these, or not: one of these"
+    )
 
 
 def _of_kind(

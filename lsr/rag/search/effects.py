@@ -1,9 +1,10 @@
 """What each family contributes: effects of its options over all pipelines that were evaluated.
 
-A search does not evaluate pipelines at random, so options stand in unlike company. Their effects are those of a linear model of all
-families at once, fitted to each question by least squares: quality = mean + a term for each option. An effect is the mean over questions
-of an option's term less that of the family's reference (none, or the most frequent option). Its interval is a bootstrap over questions;
-it says nothing about pipelines that were not evaluated. What the evaluated pipelines cannot tell apart has no effect here, not one of 0.
+A search does not evaluate pipelines at random, so options stand in unlike company. Their effects are those of a linear
+model of all families at once, fitted to each question by least squares: the quality is a mean and a term for each option.
+An effect is the mean over questions of an option's term less that of the family's reference (none, or the most frequent
+option). Its interval is a bootstrap over questions; it says nothing about pipelines that were not evaluated. What the
+evaluated pipelines cannot tell apart has no effect here, not one of 0.
 
 Pipelines that were raced out count on the questions that they answered.
 """
@@ -98,7 +99,8 @@ def interactions(
     families: int = 3,
     seed: int = 0,
 ) -> list[Interaction]:
-    """Interactions of the options of the families whose effects differ most, as far as they can be told; the largest first."""
+    """Interactions of the options of the families whose effects differ most, as far as they can be told; the largest
+    first."""
     spread: dict[str, list[float]] = {}
     for effect in effects(records, objectives, questions, seed=seed):
         if effect.difference is not None:

@@ -1,5 +1,5 @@
-"""What evaluating a pipeline gives: of each question its metrics with what answering it took, or a failure; and the objectives
-that are made of that.
+"""What evaluating a pipeline gives: of each question its metrics with what answering it took, or a failure; and the
+objectives that are made of that.
 
 A failed question has no score: it counts neither as 0 nor as anything else, and is listed.
 """
@@ -131,7 +131,8 @@ class Objectives:
 
 
 def checked(evaluated: Evaluated, question_ids: Sequence[str]) -> Outcomes:
-    """What was evaluated, in the order asked. Raises `EvaluationError` for other questions, or metrics that are not finite."""
+    """What was evaluated, in the order asked. Raises `EvaluationError` for other questions, or metrics that are not
+    finite."""
     if set(evaluated.outcomes) != set(question_ids):
         raise EvaluationError("the evaluator answered other questions than it was asked")
     for question, outcome in evaluated.outcomes.items():

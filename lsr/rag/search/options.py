@@ -5,9 +5,10 @@
       - maxsim
       - {kind: cross-encoder, model: a-model, candidates: [20, 50, 100]}
 
-A list is a list of choices, and every combination is an option of its own. A parameter that is a list itself (of a tuple type) has
-its value written as a list, and choices as a list of such lists: `weights: [0.7, 0.3]` is one value, `weights: [[0.7, 0.3],
-[0.5, 0.5]]` two. Combinations that a stage refuses are left out, with the reason, as long as each value is in one that it accepts.
+A list is a list of choices, and every combination is an option of its own. A parameter that is a list itself (of a tuple
+type) has its value written as a list, and choices as a list of such lists: `weights: [0.7, 0.3]` is one value, `weights:
+[[0.7, 0.3], [0.5, 0.5]]` two. Combinations that a stage refuses are left out, with the reason, as long as each value is in
+one that it accepts.
 """
 
 from __future__ import annotations
@@ -119,11 +120,11 @@ def _combined(
             variants[digits] = from_mapping(made, {**fixed, **values}, where)
         except InvalidInput as error:
             refused[digits] = error
-    for digits, error in refused.items():
+    for digits, reason in refused.items():
         # A value that no combination takes is a mistake; a combination that cannot be is only no option.
         if any(all(other[i] != at for other in variants) for i, at in enumerate(digits)) or not variants:
-            raise error
-    return Option(kind, grid, variants, {digits: str(error) for digits, error in refused.items()})
+            raise reason
+    return Option(kind, grid, variants, {digits: str(reason) for digits, reason in refused.items()})
 
 
 def _depth(value: Any) -> int:

@@ -1,10 +1,11 @@
 """Evaluating a pipeline block of questions by block, and giving up one that is worse.
 
-After each block but the last a pipeline is compared with the incumbent, the best that was evaluated on all questions before, on the
-questions that both answered: Wilcoxon's signed-rank test, one-sided, differences of 0 ranked with the others (Pratt 1959). It is raced
-out when the test says that it is worse and its mean is lower too. The chance that a pipeline as good as the incumbent is lost is at most
-alpha for all looks together, since each look gets alpha / looks (Bonferroni), which holds however dependent they are.
-A pipeline that no other beats in all objectives stays: it may belong to the Pareto front.
+After each block but the last a pipeline is compared with the incumbent, the best that was evaluated on all questions
+before, on the questions that both answered: Wilcoxon's signed-rank test, one-sided, differences of 0 ranked with the others
+(Pratt 1959). It is raced out when the test says that it is worse and its mean is lower too. The chance that a pipeline as
+good as the incumbent is lost is at most alpha for all looks together, since each look gets alpha / looks (Bonferroni),
+which holds however dependent they are. A pipeline that no other beats in all objectives stays: it may belong to the Pareto
+front.
 """
 
 from __future__ import annotations

@@ -2,8 +2,9 @@
 
 Its options' product is 4 x 10 x 6 x 4 x 2 x 3 x 3 x 3 x 2 = 103,680. The paper speaks of 46,080 feasible pipelines, 4/9 of
 that, and gives no rule that would make the others infeasible, so no constraint is made up here. Counts of options that give
-46,080 are found by `readings`: two of the three families of three options (augmentation, compression, prompt) counted with two; or all
-three with two, and retrieval with nine, which is what the reports have when the three retrievals with a hypergraph are among them.
+46,080 are found by `readings`: two of the three families of three options (augmentation, compression, prompt) counted with
+two; or all three with two, and retrieval with nine, which is what the reports have when the three retrievals with a
+hypergraph are among them.
 """
 
 from __future__ import annotations
@@ -79,8 +80,8 @@ def ragsmith_space(*, hypergraph: bool = False) -> Space:
 
 
 def readings(total: int = 46_080) -> Iterator[dict[str, int]]:
-    """Numbers of options a family whose product is `total`, when retrieval has six or nine and any of the families of three options
-    is counted with two."""
+    """Numbers of options a family whose product is `total`, when retrieval has six or nine and any of the families of three
+    options is counted with two."""
     sizes = {family: (len(kinds),) if len(kinds) != 3 else (3, 2) for family, kinds in RAGSMITH.items()}
     sizes["retrieval"] = (6, 9)
     for counts in product(*sizes.values()):

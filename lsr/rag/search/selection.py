@@ -1,9 +1,10 @@
 """What a search found, said so that it can be believed.
 
-The winner is chosen on the search questions and compared with the baseline on the holdout questions, which nothing was chosen by.
-The best of many looks better on the questions it was chosen by than it is (the winner's curse), so the difference on the search
-questions is corrected: in each of many resamples the winner is chosen anew among all pipelines, and measured on the questions that
-the resample left out (bootstrap bias correction, Tsamardinos, Greasidou and Borboudakis 2018).
+The winner is chosen on the search questions and compared with the baseline on the holdout questions, which nothing was
+chosen by. The best of many looks better on the questions it was chosen by than it is (the winner's curse), so the
+difference on the search questions is corrected: in each of many resamples the winner is chosen anew among all pipelines,
+and measured on the questions that the resample left out (bootstrap bias correction, Tsamardinos, Greasidou and Borboudakis
+2018).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import numpy.typing as npt
 
 from lsr.errors import EvaluationError, InvalidInput
 from lsr.eval.significance import Comparison, compare, detectable_difference
+from lsr.rag.search.algorithms import fitness
 from lsr.rag.search.evaluated import Evaluator, Objectives, Outcomes, checked
 from lsr.rag.search.racing import COMPLETE, dominates
 from lsr.rag.search.store import Record
@@ -49,7 +51,8 @@ _RESAMPLED = 1 << 22  # counts of questions at a time
 
 @dataclass(frozen=True)
 class Split:
-    """Ids of questions: those that pipelines are chosen by, in the order they are asked, and those that nothing is chosen by."""
+    """Ids of questions: those that pipelines are chosen by, in the order they are asked, and those that nothing is chosen
+    by."""
 
     search: tuple[str, ...]
     holdout: tuple[str, ...]
@@ -58,8 +61,8 @@ class Split:
 def split(questions: Mapping[str, str | None] | Sequence[str], *, holdout: float = 0.5, seed: int = 0) -> Split:
     """Questions in two, at random. questions: ids with their type (of which both parts get their share), or ids alone.
 
-    Every block of the search questions is a random sample of them, so racing sees no order. Raises `InvalidInput` where a part
-    would be empty.
+    Every block of the search questions is a random sample of them, so racing sees no order. Raises `InvalidInput` where a
+    part would be empty.
     """
     if not 0 < holdout < 1:
         raise InvalidInput(f"holdout is {holdout!r}: it must be a share between 0 and 1")
@@ -86,7 +89,8 @@ def split(questions: Mapping[str, str | None] | Sequence[str], *, holdout: float
 
 def detectable(n: int, sd: float = 0.25) -> float:
     """The smallest difference that n holdout questions show with a power of .8 at .05, two-sided, when paired differences
-    have this standard deviation. Before a search nobody knows it: .25 is usual for measures of one question between 0 and 1."""
+    have this standard deviation. Before a search nobody knows it: .25 is usual for measures of one question between 0 and
+    1."""
     return detectable_difference(n, sd=sd)
 
 
@@ -94,9 +98,9 @@ def detectable(n: int, sd: float = 0.25) -> float:
 class Verdict:
     """The winner beside the baseline on the holdout questions.
 
-    statement: by the interval of the difference, which holds 0 or does not. comparison: None where the winner is the baseline.
-    detectable: the smallest difference that would have been found, by the spread that was measured. failed: holdout questions
-    without a score, of the winner and of the baseline; they are in no pair. outcomes: of both.
+    statement: by the interval of the difference, which holds 0 or does not. comparison: None where the winner is the
+    baseline. detectable: the smallest difference that would have been found, by the spread that was measured. failed:
+    holdout questions without a score, of the winner and of the baseline; they are in no pair. outcomes: of both.
     """
 
     statement: str
@@ -118,8 +122,8 @@ def verdict(
     confidence: float = 0.95,
     seed: int = 0,
 ) -> Verdict:
-    """Runs both pipelines (stages by family) on the holdout questions. Raises `EvaluationError` where one cannot be run, or they have
-    no question in common that both answered."""
+    """Runs both pipelines (stages by family) on the holdout questions. Raises `EvaluationError` where one cannot be run, or
+    they have no question in common that both answered."""
     same = {f: s for f, s in winner.items() if s is not None} == {f: s for f, s in baseline.items() if s is not None}
     base = _outcomes(evaluator, baseline, questions, "baseline")
     best = base if same else _outcomes(evaluator, winner, questions, "winner")
@@ -172,8 +176,9 @@ def qualities(records: Sequence[Record], objectives: Objectives, questions: Sequ
 
 @dataclass(frozen=True)
 class Corrected:
-    """The winner's difference to the baseline on the search questions. naive: as it looks; corrected: as the same way of choosing
-    does on questions that it has not seen, with its interval. The interval is wide: a resample leaves out 37 % of the questions.
+    """The winner's difference to the baseline on the search questions. naive: as it looks; corrected: as the same way of
+    choosing does on questions that it has not seen, with its interval. The interval is wide: a resample leaves out 37 % of
+    the questions.
     """
 
     naive: float
@@ -208,7 +213,8 @@ def corrected_difference(
     drawn = np.concatenate(found)
     if len(drawn) == 0:
         raise InvalidInput("no question was answered by winner and baseline alike")
-    best = int(np.nanargmax(np.where(there.any(axis=1), np.nansum(filled, axis=1) / np.maximum(there.sum(axis=1), 1), np.nan)))
+    means = np.where(there.any(axis=1), filled.sum(axis=1) / np.maximum(there.sum(axis=1), 1), -np.inf)
+    best = int(means.argmax())
     both = there[best] & there[baseline]
     naive = float((y[best] - y[baseline])[both].mean()) if both.any() else float("nan")
     low, high = np.quantile(drawn, [(1 - confidence) / 2, (1 + confidence) / 2])
@@ -230,7 +236,8 @@ def front(records: Sequence[Record]) -> list[Record]:
 
 @dataclass(frozen=True)
 class Simplest:
-    """The pipeline of fewest stages that is within noise of the best, and how it compares; None where it is the best itself."""
+    """The pipeline of fewest stages that is within noise of the best, and how it compares; None where it is the best
+    itself."""
 
     record: Record
     stages: int
@@ -247,11 +254,12 @@ def simplest(
     seed: int = 0,
 ) -> Simplest:
     """Of the complete pipelines that with fewest stages whose difference to the best is not significant at alpha, and whose
-    interval does not go below -epsilon: that few questions show nothing is not enough. Of several, the cheaper, then the better."""
+    interval does not go below -epsilon: that few questions show nothing is not enough. Of several, the cheaper, then the
+    better."""
     complete = [record for record in records if record.state == COMPLETE and record.values is not None]
     if not complete:
         raise InvalidInput("no pipeline was evaluated on all questions")
-    best = max(complete, key=lambda record: ((record.values or ())[0], -record.number))
+    best = max(complete, key=lambda record: (*fitness(record.values or (0.0,)), -record.number))
     reference = objectives.qualities(best.outcomes, questions)
 
     def order(record: Record) -> tuple[Any, ...]:

@@ -4,8 +4,9 @@
     space.count()                 # 6: exact, without listing them
     for choice in space.pipelines(): ...
 
-Legal pipelines are counted family by family. What matters of the families before is which constraints still match; so the state is
-a set of constraints, and its continuations are counted once. The same counts draw a pipeline uniformly, or find the n-th.
+Legal pipelines are counted family by family. What matters of the families before is which constraints still match; so the
+state is a set of constraints, and its continuations are counted once. The same counts draw a pipeline uniformly, or find
+the n-th.
 """
 
 from __future__ import annotations
@@ -275,7 +276,8 @@ def read_space(
     kinds: Kinds | None = None,
     where: str = "space",
 ) -> Space:
-    """A space from what YAML holds: families with lists of options (`lsr.rag.search.options`). A family that is not named is none.
+    """A space from what YAML holds: families with lists of options (`lsr.rag.search.options`). A family that is not named
+    is none.
 
     forbid: constraints of the user (`lsr.rag.search.constraints`). available: what stages may need, as "generator". kinds:
     classes of stages by family and kind, instead of all that there are.
@@ -293,7 +295,7 @@ def read_space(
         if family not in FAMILIES:
             raise InvalidInput(f"{where}: {unknown('family', family, FAMILIES)}")
     families = [read_family(f, data[f], find, f"{where}.{f}") for f in FAMILIES if f in data]
-    options: dict[str, Sequence[Technique | None]] = {family: (None,) for family in FAMILIES}
+    options: dict[str, Sequence[Technique | None]] = dict.fromkeys(FAMILIES, (None,))
     options.update({family.name: family.techniques for family in families})
     needs = {need for family in families for t in family.techniques if t is not None for need in t.needs}
     constraints = built_in([f.name for f in families], needs, frozenset(available))

@@ -3,8 +3,8 @@
     study.sqlite    config (JSON), candidates in the order asked with what came of each question, and what was spent
     LOCK            held by the process that searches
 
-A candidate is written when it is finished, in one transaction; what its questions consumed is written block by block, so that a
-killed study has lost time but no account.
+A candidate is written when it is finished, in one transaction; what its questions consumed is written block by block, so
+that a killed study has lost time but no account.
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ create table spent (seconds real not null, tokens integer not null, cost real no
 @dataclass(frozen=True)
 class Record:
     """A candidate that was evaluated. number: in the order asked, 0 is the baseline; choice: stages as JSON by family; state:
-    "complete", "raced out" or "failed", with its reason; values: quality and costs as told to the algorithm, of a failed one None.
+    "complete", "raced out" or "failed", with its reason; values: quality and costs as told to the algorithm, of a failed
+    one None.
     """
 
     number: int
@@ -198,7 +199,9 @@ def differences(before: Any, now: Any, where: str = "") -> list[str]:
     if isinstance(before, list) and isinstance(now, list) and before != now:
         if len(before) != len(now):
             return [f"{where} has {len(now)} entries, it had {len(before)}"]
-        return [line for i, pair in enumerate(zip(before, now, strict=True)) for line in differences(*pair, f"{where}[{i}]")]
+        return [
+            line for i, pair in enumerate(zip(before, now, strict=True)) for line in differences(*pair, f"{where}[{i}]")
+        ]
     return [] if before == now else [f"{where} is {_short(now)}, it was {_short(before)}"]
 
 

@@ -1,8 +1,9 @@
 """A search: an algorithm is asked for pipelines, they are raced, and it is told what came of them.
 
-Everything that decides is fixed before a batch of pipelines begins, and they are told in the order they were asked. So neither the
-number of workers nor their speed changes the result, and a study that was killed goes on by asking the algorithm the same again, with
-the answers that it has on disk. What may change it are limits in seconds, and latency as an objective: they are measured.
+Everything that decides is fixed before a batch of pipelines begins, and they are told in the order they were asked. So
+neither the number of workers nor their speed changes the result, and a study that was killed goes on by asking the
+algorithm the same again, with the answers that it has on disk. What may change it are limits in seconds, and latency as an
+objective: they are measured.
 """
 
 from __future__ import annotations
@@ -45,8 +46,9 @@ class Ended:
 class Study:
     """One search in a folder.
 
-    questions: ids, in the order in which they are asked; baseline: the pipeline that all is compared with, of the space or not; known:
-    good pipelines of the space, tried first; about: what results depend on beside all this (corpus, models), as JSON.
+    questions: ids, in the order in which they are asked; baseline: the pipeline that all is compared with, of the space or
+    not; known: good pipelines of the space, tried first; about: what results depend on beside all this (corpus, models), as
+    JSON.
     """
 
     def __init__(
@@ -100,12 +102,12 @@ class Study:
     ) -> Ended:
         """Searches until the budget or the space is at its end.
 
-        workers: pipelines evaluated at the same time, each in a thread. progress: called with each candidate that is finished.
-        On KeyboardInterrupt all that is finished is kept, and the error goes on.
+        workers: pipelines evaluated at the same time, each in a thread. progress: called with each candidate that is
+        finished. On KeyboardInterrupt all that is finished is kept, and the error goes on.
 
-        Raises `OutputExists` for a folder that holds a study, unless it is resumed; `InvalidInput` for one of another configuration, or
-        a budget too small for one pipeline; `EvaluationError` where the baseline fails; `IndexLocked` where another
-        process searches there.
+        Raises `OutputExists` for a folder that holds a study, unless it is resumed; `InvalidInput` for one of another
+        configuration, or a budget too small for one pipeline; `EvaluationError` where the baseline fails; `IndexLocked`
+        where another process searches there.
         """
         if workers < 1:
             raise InvalidInput(f"workers is {workers}: it must be 1 or more")
@@ -121,9 +123,7 @@ class Study:
             finally:
                 self.store.close()
 
-    def _search(
-        self, algorithm: Algorithm, budget: Budget, workers: int, progress: Callable[[Record], None]
-    ) -> Ended:
+    def _search(self, algorithm: Algorithm, budget: Budget, workers: int, progress: Callable[[Record], None]) -> Ended:
         self._stop.clear()
         records = self.store.records()
         history: list[Record] = []
@@ -259,7 +259,7 @@ class Study:
             for name in LIMITS
             if count and getattr(budget, name) is not None
         }
-        return {number: allowed for number in todo[:count]}, reason
+        return dict.fromkeys(todo[:count], allowed), reason
 
     def _rate(self, history: Sequence[Record], spent: Spent, name: str) -> float:
         """What a question of the dearest pipeline took; seconds are the mean, since the first to use a model waits for it."""
@@ -334,11 +334,9 @@ class Study:
         self.store.add(record)
         return record
 
-    def _extrapolated(
-        self, outcomes: Outcomes, incumbent: Outcomes, values: tuple[float, ...]
-    ) -> tuple[float, ...]:
-        """What a pipeline that was raced out would have had on all questions: the incumbent's quality and the difference so far.
-        Its own mean is one of other questions."""
+    def _extrapolated(self, outcomes: Outcomes, incumbent: Outcomes, values: tuple[float, ...]) -> tuple[float, ...]:
+        """What a pipeline that was raced out would have had on all questions: the incumbent's quality and the difference so
+        far. Its own mean is one of other questions."""
         asked = list(outcomes)
         differences = self.objectives.qualities(outcomes, asked) - self.objectives.qualities(incumbent, asked)
         return (values[0] + float(np.nanmean(differences)), *self.objectives.values(outcomes)[1:])

@@ -1,7 +1,7 @@
 """What a search algorithm is: asked for pipelines, told what came of them.
 
-It depends on its seed and on what it was asked and told alone, in that order: who repeats both has it in the same state. So a study
-keeps no state of an algorithm, and replays its history instead.
+It depends on its seed and on what it was asked and told alone, in that order: who repeats both has it in the same state. So
+a study keeps no state of an algorithm, and replays its history instead.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ class Settings:
 
 
 class Algorithm(ABC):
-    """space: where pipelines come from. known: good ones, which are proposed first. costs: how many values follow the quality.
+    """space: where pipelines come from. known: good ones, which are proposed first. costs: how many values follow the
+    quality.
 
     It proposes legal pipelines that it was not told of and did not propose before, as long as there are any.
     """
@@ -55,7 +56,7 @@ class Algorithm(ABC):
 
     def ask(self, n: int) -> list[Choice]:
         """Up to n pipelines to evaluate; fewer where the space has no more."""
-        result = []
+        result: list[Choice] = []
         while len(result) < n:
             genome = self._next()
             if genome is None:

@@ -1,7 +1,8 @@
 """The genetic algorithm of RAGSmith (2025): a pipeline is a genome with a gene for each family.
 
-The first generation is known-good pipelines and random ones. Each further one keeps the elite as it is, and fills up with children of
-two selected parents: crossed, mutated, and moved to the nearest legal pipeline that was not evaluated yet. What failed is no parent.
+The first generation is known-good pipelines and random ones. Each further one keeps the elite as it is, and fills up with
+children of two selected parents: crossed, mutated, and moved to the nearest legal pipeline that was not evaluated yet. What
+failed is no parent.
 """
 
 from __future__ import annotations
@@ -21,9 +22,10 @@ class GeneticSettings(Settings):
     """batch: children of a generation; population: those among whom parents are selected, the best of all so far and of the
     generation before. elite: how many of the population are kept whatever the children are.
 
-    selection: "tournament" (of `tournament` drawn the best), "roulette" (by quality above the worst), "rank" (by rank), "elite"
-    (of the better half). crossover: "uniform" (each gene of either parent), "single" or "multi" (cut at one place, or
-    two). mutation: "random" (each gene with `rate`) or "adaptive" (`rate` grows up to fourfold while nothing better is found).
+    selection: "tournament" (of `tournament` drawn the best), "roulette" (by quality above the worst), "rank" (by rank),
+    "elite" (of the better half). crossover: "uniform" (each gene of either parent), "single" or "multi" (cut at one place, or
+    two). mutation: "random" (each gene with `rate`) or "adaptive" (`rate` grows up to fourfold while nothing better is
+    found).
     """
 
     batch: int = field(default=16, metadata=between(1, 10_000))
@@ -109,9 +111,7 @@ class Genetic(Algorithm):
         rate = self._options.rate
         if self._options.mutation == "adaptive":
             rate = min(1.0, rate * min(4, 1 + self._stale))
-        return tuple(
-            self._other(at, gene) if self.random.random() < rate else gene for at, gene in enumerate(genome)
-        )
+        return tuple(self._other(at, gene) if self.random.random() < rate else gene for at, gene in enumerate(genome))
 
     def _other(self, at: int, gene: int) -> int:
         """Another gene: half the time of the same option with one other value, where it has any."""

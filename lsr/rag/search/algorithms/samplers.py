@@ -1,11 +1,11 @@
 """Optuna's samplers: TPE, NSGA-II and Gaussian processes.
 
-A family is a categorical parameter of its options, and each parameter of an option one of its own: an ordinal one where its choices
-are rising numbers. TPE sees the parameters of the chosen option alone; the two others, which know no conditional
+A family is a categorical parameter of its options, and each parameter of an option one of its own: an ordinal one where its
+choices are rising numbers. TPE sees the parameters of the chosen option alone; the two others, which know no conditional
 parameters, see those of all options.
 
-A sampler's proposal is a trial that ends at once; what is evaluated in its place, the nearest legal pipeline that is new, is then
-recorded as another one. So a sampler learns of what was evaluated, whatever it proposed.
+A sampler's proposal is a trial that ends at once; what is evaluated in its place, the nearest legal pipeline that is new,
+is then recorded as another one. So a sampler learns of what was evaluated, whatever it proposed.
 """
 
 from __future__ import annotations
@@ -214,4 +214,3 @@ def _quiet() -> Iterator[None]:
     finally:
         for logger in loggers:
             logger.removeFilter(others)
-
