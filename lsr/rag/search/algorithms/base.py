@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from lsr.errors import InvalidInput
 from lsr.rag.search.space import Choice, Genome, Space
 from lsr.schema import between
 
@@ -67,6 +68,8 @@ class Algorithm(ABC):
 
     def tell(self, choice: Mapping[str, Any], values: Values | None) -> None:
         """What came of a pipeline, asked for or not: quality, more is better, then costs, less is better; None: it failed."""
+        if values is not None and len(values) != 1 + self.costs:
+            raise InvalidInput(f"{len(values)} values of a pipeline were told: there are {1 + self.costs} objectives")
         genome = self.space.genome(choice)
         self._taken.add(genome)
         self._told(genome, None if values is None else tuple(values))

@@ -67,8 +67,14 @@ class _Sampler(Algorithm):
             sampler = self._sampler(self.random.randrange(1 << 31))
             self._study = optuna.create_study(sampler=sampler, directions=directions)
         self._distributions = dict(self._parameters())
+        self._scored = 0
 
     def _sampler(self, seed: int) -> Any:
+        raise NotImplementedError
+
+    @property
+    def _start(self) -> int:
+        """Pipelines that are drawn at random before the sampler is asked."""
         raise NotImplementedError
 
     def _parameters(self) -> Iterator[tuple[str, Any]]:
@@ -120,6 +126,9 @@ class _Sampler(Algorithm):
         return result
 
     def _propose(self) -> Genome | None:
+        if self._scored < self._start:
+            # A sampler would draw options, not pipelines: options of many legal pipelines would be too rare.
+            return self.space.unseen(self._taken, self.random)
         with _quiet():
             trial = self._study.ask()
             genome = self._suggested(trial)
@@ -129,6 +138,7 @@ class _Sampler(Algorithm):
     def _told(self, genome: Genome, values: tuple[float, ...] | None) -> None:
         if values is None:
             return
+        self._scored += 1
         with _quiet():
             params = self._params(genome)
             distributions = {name: self._distributions[name] for name in params}
@@ -146,8 +156,11 @@ class Tpe(_Sampler):
     conditional = True
 
     def _sampler(self, seed: int) -> Any:
-        start = cast(TpeSettings, self.settings).start
-        return self._optuna.samplers.TPESampler(seed=seed, multivariate=True, group=True, n_startup_trials=start)
+        return self._optuna.samplers.TPESampler(seed=seed, multivariate=True, group=True, n_startup_trials=1)
+
+    @property
+    def _start(self) -> int:
+        return cast(TpeSettings, self.settings).start
 
 
 class Gp(_Sampler):
@@ -161,8 +174,11 @@ class Gp(_Sampler):
             import torch  # noqa: F401
         except ImportError:
             raise MissingExtra("torch", "torch", "searching with gp") from None
-        start = cast(GpSettings, self.settings).start
-        return self._optuna.samplers.GPSampler(seed=seed, n_startup_trials=start)
+        return self._optuna.samplers.GPSampler(seed=seed, n_startup_trials=1)
+
+    @property
+    def _start(self) -> int:
+        return cast(GpSettings, self.settings).start
 
 
 class Nsga2(_Sampler):
@@ -173,12 +189,16 @@ class Nsga2(_Sampler):
     several = True
 
     def _sampler(self, seed: int) -> Any:
-        population = cast(Nsga2Settings, self.settings).population
-        return self._optuna.samplers.NSGAIISampler(seed=seed, population_size=population)
+        return self._optuna.samplers.NSGAIISampler(seed=seed, population_size=self._start)
+
+    @property
+    def _start(self) -> int:
+        return cast(Nsga2Settings, self.settings).population
 
     def _told(self, genome: Genome, values: tuple[float, ...] | None) -> None:
         if values is None:
             return
+        self._scored += 1
         with _quiet():
             # As a trial that was asked for: the sampler takes only those into a generation.
             self._study.enqueue_trial(self._params(genome))
