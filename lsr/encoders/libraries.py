@@ -18,7 +18,7 @@ import xxhash
 from lsr.encoders.hub import model_folder
 from lsr.errors import EncoderError, InvalidInput, MissingExtra, one_line
 
-__all__ = ["checked_device", "fingerprint", "named", "open_cross_encoder", "open_model"]
+__all__ = ["checked_device", "fingerprint", "named", "number_type", "open_cross_encoder", "open_model"]
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 # The classes of sentence-transformers, and what a model of each is called here.
@@ -64,7 +64,7 @@ def checked_device(device: str | torch.device) -> torch.device:
     return found
 
 
-def _number_type(precision: str | None, device: torch.device) -> torch.dtype:
+def number_type(precision: str | None, device: torch.device) -> torch.dtype:
     """The type that a network runs in: "fp32", "bf16" or "fp16"; None is fp32 on the CPU and bf16 on a GPU."""
     if precision is None:
         return torch.float32 if device.type == "cpu" else torch.bfloat16
@@ -91,7 +91,7 @@ def named(
         if value is not None and value < 1:
             raise InvalidInput(f"{what} is {value}: it must be 1 or more")
     there = checked_device(device)
-    dtype = _number_type(precision, there)
+    dtype = number_type(precision, there)
     folder, _ = model_folder(model, trust_remote_code=trust_remote_code, local_files_only=local_files_only)
     return folder, folder.resolve().name if Path(model).is_dir() else str(model), there, dtype
 

@@ -26,7 +26,7 @@ import xxhash
 
 from lsr.errors import InvalidInput
 from lsr.rag.generators.base import Message
-from lsr.rag.types import Found
+from lsr.rag.types import Found, Passage
 
 __all__ = ["Templates", "as_data"]
 
@@ -38,8 +38,8 @@ BLOCKS = ("document", "passage", "answer", "review")
 _DELIMITER = re.compile(rf"[<＜﹤](?=[\s/\u200b\\]*(?:{'|'.join(BLOCKS)})\b)", re.IGNORECASE)
 
 
-def as_data(pieces: Iterable[Found | str], block: str = "document") -> str:
-    """Texts that others wrote as numbered blocks, from 1, which the system message calls data: `<document 1> ... </document 1>`.
+def as_data(pieces: Iterable[Found | Passage | str], block: str = "document") -> str:
+    """Texts that others wrote, as numbered blocks: `<document 1> ... </document 1>`. The system message calls them data.
 
     block: one of `BLOCKS`. A "<" in a text or title that stands before such a name becomes "‹", so that no text can close its
     block or open another. Raises `InvalidInput` for another block.
@@ -48,7 +48,7 @@ def as_data(pieces: Iterable[Found | str], block: str = "document") -> str:
         raise InvalidInput(f"there is no block {block!r}: there are {', '.join(BLOCKS)}")
     blocks = []
     for number, piece in enumerate(pieces, 1):
-        title, text = (piece.title, piece.text) if isinstance(piece, Found) else ("", piece)
+        title, text = ("", piece) if isinstance(piece, str) else (piece.title, piece.text)
         inside = f"{' '.join(title.split())}\n{text.strip()}" if title else text.strip()
         blocks.append(f"<{block} {number}>\n{_DELIMITER.sub('‹', inside)}\n</{block} {number}>")
     return "\n".join(blocks)
@@ -57,8 +57,8 @@ def as_data(pieces: Iterable[Found | str], block: str = "document") -> str:
 class Templates:
     """folder: the user's own templates; those that are not in it are the built-in ones (`lsr/rag/prompts/NAME.txt`).
 
-    Raises `InvalidInput`, with the name of the file, for a folder that is not there, a file whose name is no template's, and a
-    template without a user message, or whose placeholders are not those of the built-in one.
+    Raises `InvalidInput`, with the name of the file, for a folder that is not there, a file whose name is no template's, and
+    a template without a user message, or whose placeholders are not those of the built-in one.
     """
 
     def __init__(self, folder: str | Path | None = None) -> None:
@@ -77,7 +77,7 @@ class Templates:
         return self._own[name] if name in self._own else _built_in(name)
 
     def render(self, name: str, **values: str) -> tuple[Message, ...]:
-        """The messages of a template. Raises `InvalidInput` for an unknown name, and where values are not its placeholders."""
+        """The messages of a template. Raises `InvalidInput` for an unknown name, or values that are not its placeholders'."""
         messages = self.messages(name)
         wanted = _placeholders(messages)
         if wanted != set(values):

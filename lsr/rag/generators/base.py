@@ -45,8 +45,11 @@ class Reply:
 class Generator(Protocol):
     """Writes texts. `name` is for people; `context` is how many tokens it reads at most, None where nobody said."""
 
-    name: str
-    context: int | None
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def context(self) -> int | None: ...
 
     def identity(self) -> Mapping[str, Any]:
         """What its texts depend on, as JSON can say it; no keys and no secrets."""

@@ -3,12 +3,18 @@
 from lsr.rag.stages import (  # noqa: F401
     augmenting,
     chunking,
+    contextual,
     extracting,
     filtering,
+    generating,
+    judging_rerank,
     packing,
     preparing,
     prf,
     reading,
     reranking,
     retrieval,
+    revising,
+    rewriting,
+    summarising,
 )
