@@ -1,7 +1,8 @@
 """What a pipeline is worth on questions: measures of the evidence it gives, and of its answers, question by question.
 
-Evidence is measured as the generator gets it, best first: pieces that did not fit into the prompt are left out, and only those
-count that fit into `tokens` together. So pipelines with other chunks, neighbours or summaries are compared at equal size.
+Evidence is measured as the generator gets it, best first: pieces that did not fit into the prompt are left out, and only
+those count that fit into `tokens` together. So pipelines with other chunks, neighbours or summaries are compared at equal
+size.
 """
 
 from __future__ import annotations
@@ -21,20 +22,25 @@ from lsr.rag.search.evaluated import Evaluated, Measured
 from lsr.rag.stages.base import FAMILIES, Evidence
 from lsr.rag.types import Failure
 
-__all__ = ["ANSWERS", "RETRIEVAL", "PipelineEvaluator", "evidence_of"]
+__all__ = ["ANSWERS", "EVIDENCE", "PipelineEvaluator", "evidence_of"]
 
-RETRIEVAL, ANSWERS = "retrieval", "answers"
+ANSWERS = "answers"
+# Measures that need no answer, those at a cut-off by what stands before the "@".
+EVIDENCE = frozenset(
+    ("R", "AP", "nDCG", "RR", "FullChain", "retrieval", "density", "context tokens", "context characters")
+)
 
 
 class PipelineEvaluator:
     """Runs pipelines on questions and measures them.
 
     tokens: how much evidence counts. cutoffs: ranks at which recall, nDCG and full chains are told too, whatever the size.
-    generate: whether answers are made and measured; similarity: of answers and right ones, the bundled encoder's by default.
+    generate: whether answers are made and measured; similarity: of answers and right ones, the bundled encoder's by
+    default.
 
     Of evidence: R, AP, nDCG, RR, FullChain, density, "context tokens", and `retrieval`, the mean of the first four. Of
-    answers: EM, F1, ROUGE-L, the similarity by its name, support (the share of words that the evidence has), and `answers`, the
-    mean of F1, ROUGE-L and similarity. A question without gold or answers has no measures of these.
+    answers: EM, F1, ROUGE-L, the similarity by its name, support (the share of words that the evidence has), and
+    `answers`, the mean of F1, ROUGE-L and similarity. A question without gold or answers has no measures of these.
     """
 
     def __init__(

@@ -30,7 +30,15 @@ from lsr.rag.pipeline import Pipeline, stage_as_data
 from lsr.rag.stages.base import Stage
 from lsr.schema import from_mapping, read_yaml
 
-__all__ = ["PipelineFile", "Surroundings", "located", "read_pipeline", "surroundings_of", "with_located_models"]
+__all__ = [
+    "PipelineFile",
+    "Surroundings",
+    "beside",
+    "located",
+    "read_pipeline",
+    "surroundings_of",
+    "with_located_models",
+]
 
 
 @dataclass(frozen=True)
@@ -97,15 +105,15 @@ def surroundings_of(values: Mapping[str, Any], path: Path) -> Surroundings:
     generator = read.generator
     if generator is not None and generator.kind == "local":
         generator = replace(generator, model=located(generator.model, path.parent))
-    corpus = None if read.corpus is None else _beside(read.corpus, path.parent)
-    prompts = None if read.prompts is None else _beside(read.prompts, path.parent)
+    corpus = None if read.corpus is None else beside(read.corpus, path.parent)
+    prompts = None if read.prompts is None else beside(read.prompts, path.parent)
     return replace(read, corpus=corpus, prompts=prompts, generator=generator)
 
 
 def located(name: str, folder: Path) -> str:
     """The name of a model, or its path where there is such a folder beside the file."""
-    beside = Path(_beside(name, folder))
-    return str(beside) if disk.exists(beside) else name
+    place = Path(beside(name, folder))
+    return str(place) if disk.exists(place) else name
 
 
 def with_located_models(stage: Stage, folder: Path) -> Stage:
@@ -115,7 +123,7 @@ def with_located_models(stage: Stage, folder: Path) -> Stage:
     return replace(stage, **found) if found else stage
 
 
-def _beside(path: str, folder: Path) -> str:
+def beside(path: str, folder: Path) -> str:
     return os.path.normpath(folder / Path(path).expanduser()) if path != "-" else path
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from lsr.cli.rag import run
+from lsr.cli.rag import run, search
 from lsr.cli.run import guarded
 
 __all__ = ["rag"]
@@ -17,3 +17,5 @@ rag = typer.Typer(
     pretty_exceptions_enable=False,
 )
 rag.command("run")(guarded(run.run))
+rag.command("search")(guarded(search.search))
+rag.command("report")(guarded(search.report))

@@ -1,11 +1,11 @@
 """Judging several systems: whom to compare with whom, what that can show, and what came of it.
 
-Comparing all pairs costs with the square of the systems. Against one anchor it costs a comparison a system and item, and says
-as much if the anchor is chosen well: against the best or the worst system nearly all verdicts are the same, and nothing tells
-the others apart. So candidates for the anchor are screened on a few items, and the most informative is taken, which is one of
-the middle (anchor selection for pairwise judging, ACL 2026). Informativeness is the share of items on which two systems get
-different verdicts, mean over all pairs of systems. Where systems are compared directly, it is the share of items that are no
-ties.
+Comparing all pairs costs with the square of the systems. Against one anchor it costs a comparison a system and item, and
+says as much if the anchor is chosen well: against the best or the worst system nearly all verdicts are the same, and
+nothing tells the others apart. So candidates for the anchor are screened on a few items, and the most informative is
+taken, which is one of the middle (anchor selection for pairwise judging, ACL 2026). Informativeness is the share of items
+on which two systems get different verdicts, mean over all pairs of systems. Where systems are compared directly, it is
+the share of items that are no ties.
 """
 
 from __future__ import annotations
@@ -142,8 +142,8 @@ def plan_judging(
     """Chooses whom to compare with whom, and asks the judge about `screen` questions for that.
 
     baseline: a system that all are compared with directly. Otherwise three systems or fewer are compared in pairs, and more
-    with an anchor. quality: a score of each system that is known already; the candidates are then those in the middle of it,
-    else they are drawn. Questions that a system has no answer to are left out.
+    with an anchor. quality: a score of each system that is known already; the candidates are then those in the middle of
+    it, else they are drawn. Questions that a system has no answer to are left out.
 
     Raises `InvalidInput` for fewer than two systems, an unknown baseline, no question that all answered, or screen and
     candidates below 1; `EvaluationError` when the judge's replies to the screen have no verdict at all.

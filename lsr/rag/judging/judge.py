@@ -32,7 +32,8 @@ _TURNED: Mapping[Outcome, Outcome] = {"win": "loss", "loss": "win", "tie": "tie"
 
 
 def parsed_verdict(reply: str) -> Verdict | None:
-    """The verdict of a reply: its last line that is not blank must be one, as "VERDICT: A", and no other line may be another.
+    """The verdict of a reply: its last line that is not blank must be one, as "VERDICT: A", and no other line may be
+    another.
 
     None for anything else: there is no guessing.
     """

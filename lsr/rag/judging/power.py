@@ -1,7 +1,7 @@
 """How many judged items a difference needs, how sure a share of wins is, and a judge's bias taken out of it.
 
-An advantage is the share of wins above one half, among the items where one side wins. Items that tell nothing (ties, or equal
-verdicts on both systems) do not count in a sign test: `informativeness` is the share of those that do.
+An advantage is the share of wins above one half, among the items where one side wins. Items that tell nothing (ties, or
+equal verdicts on both systems) do not count in a sign test: `informativeness` is the share of those that do.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ ALPHA, POWER, CONFIDENCE = 0.05, 0.8, 0.95
 
 
 def items_needed(advantage: float, informativeness: float = 1.0, *, alpha: float = ALPHA, power: float = POWER) -> int:
-    """Items for a one-sided sign test to show the advantage: n = ((z_alpha / 2 + z_beta sqrt(p (1 - p))) / (p - 1/2))^2 with
-    p = 1/2 + advantage, and N = n / informativeness, both rounded up (Dixon and Mood 1946; normal approximation).
+    """Items for a one-sided sign test to show the advantage: n = ((z_alpha / 2 + z_beta sqrt(p (1 - p))) / (p - 1/2))^2
+    with p = 1/2 + advantage, and N = n / informativeness, both rounded up (Dixon and Mood 1946; normal approximation).
 
     Raises `InvalidInput` unless 0 < advantage < 0.5, 0 < informativeness <= 1, and alpha and power lie in (0, 1).
     """
@@ -137,9 +137,9 @@ def corrected_share(
 
     wins, n: verdicts of the judge. true_losses: (items that the judge called losses, all items) among those that people
     labelled as losses, which gives q0; true_wins: (called wins, all), which gives q1.
-    The interval is by the delta method over the three shares after Lee et al. (2025, "How to correctly report LLM-as-a-judge
-    evaluations"): shares are drawn towards one half (z^2 / 2 items more of each kind for p, one for q0 and q1), since the
-    plain one is too narrow near 0 and 1. Clipped to 0 ... 1.
+    The interval is by the delta method over the three shares after Lee et al. (2025, "How to correctly report
+    LLM-as-a-judge evaluations"): shares are drawn towards one half (z^2 / 2 items more of each kind for p, one for q0 and
+    q1), since the plain one is too narrow near 0 and 1. Clipped to 0 ... 1.
 
     Raises `InvalidInput` for counts that are no counts, `EvaluationError` when the judge is no better than chance.
     """

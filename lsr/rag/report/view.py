@@ -37,8 +37,8 @@ COMPLETE, RACED_OUT, FAILED, STOPPED = "complete", "raced out", "failed", "stopp
 class PipelineView:
     """A pipeline that was evaluated, by its figures on the search questions; None: not measured.
 
-    choice: (family, option) of each family that it has a stage of. interval: of the quality. latency_ms: 95th percentile of a
-    question without a cache; tokens, cost: means a question. front: no complete pipeline beats it in all objectives.
+    choice: (family, option) of each family that it has a stage of. interval: of the quality. latency_ms: 95th percentile
+    of a question without a cache; tokens, cost: means a question. front: no complete pipeline beats it in all objectives.
     questions: those that it was asked. reason: why it is not complete.
     """
 
@@ -140,11 +140,11 @@ class BudgetView:
 class StudyView:
     """A finished search.
 
-    data: what it searched on; quality: the measure. verdict: one of the four statements about the holdout questions. winner,
-    baseline, simplest: names of pipelines; simplest: that with fewest stages within noise of the best. detectable: the
-    smallest difference that the holdout questions show (power .8, two-sided .05); detectable_before: as said before the
-    search, by an assumed spread. legal: pipelines that the space has. winner_yaml: the pipeline as a file. facts: (name,
-    value) of how it was done. notes: caveats, a sentence each. failed: (pipeline or stage, why).
+    data: what it searched on; quality: the measure. verdict: one of the four statements about the holdout questions.
+    winner, baseline, simplest: names of pipelines; simplest: that with fewest stages within noise of the best.
+    detectable: the smallest difference that the holdout questions show (power .8, two-sided .05); detectable_before: as
+    said before the search, by an assumed spread. legal: pipelines that the space has. winner_yaml: the pipeline as a
+    file. facts: (name, value) of how it was done. notes: caveats, a sentence each. failed: (pipeline or stage, why).
     """
 
     name: str

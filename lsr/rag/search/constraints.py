@@ -1,7 +1,8 @@
 """Which pipelines are illegal, and why, as data.
 
-A constraint is a conjunction: it forbids the pipelines in which every family that it names matches. So legal pipelines can be
-counted without listing them (`space.Space.count`). Some follow from what stages need (`built_in`); users add theirs:
+A constraint is a conjunction: it forbids the pipelines in which every family that it names matches. So legal pipelines
+can be counted without listing them (`space.Space.count`). Some follow from what stages need (`built_in`); users add
+theirs:
 
     forbid:
       - when: {rerank: llm, filter: {kind: top-k, k: [50, 100]}}

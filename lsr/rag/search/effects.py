@@ -37,8 +37,8 @@ _ROUNDING = 1e-8
 
 @dataclass(frozen=True)
 class Effect:
-    """What an option changes beside the reference of its family, everything else alike. difference, interval: None where the
-    evaluated pipelines cannot tell. pipelines: those with the option; questions: those it could be told on."""
+    """What an option changes beside the reference of its family, everything else alike. difference, interval: None where
+    the evaluated pipelines cannot tell. pipelines: those with the option; questions: those it could be told on."""
 
     family: str
     option: str
@@ -68,7 +68,8 @@ def effects(
     parameters: bool = False,
     seed: int = 0,
 ) -> list[Effect]:
-    """Effects in the order of families, largest first within one. parameters: options that differ in parameters are apart."""
+    """Effects in the order of families, largest first within one. parameters: options that differ in parameters are
+    apart."""
     table = _Table(records, objectives, questions, parameters)
     found = []
     terms = table.fitted([[column] for column in table.columns])
@@ -151,8 +152,8 @@ class _Table:
     def fitted(
         self, wanted: Sequence[Sequence[tuple[str, str]]], extra: Sequence[Sequence[tuple[str, str]]] = ()
     ) -> list[Floats]:
-        """The terms of options, or of options together, on each question; NaN where they cannot be told. extra: terms of the
-        model beside those of single options."""
+        """The terms of options, or of options together, on each question; NaN where they cannot be told. extra: terms of
+        the model beside those of single options."""
         model = [[column] for column in self.columns] + [list(term) for term in extra]
         x = np.column_stack([np.ones(len(self.labels)), *(self.together(term) for term in model)]).astype(np.float64)
         places = [1 + model.index(list(term)) for term in wanted]

@@ -30,8 +30,9 @@ _FEWEST = 6  # differences other than 0: fewer cannot show anything at .05 / 3
 
 @dataclass(frozen=True)
 class Racing:
-    """block: questions between two looks; alpha: the chance of losing a pipeline as good as the incumbent; 0 lets all finish.
-    max_failed: the share of questions that may fail. margin: a cost that is less than this share lower is no advantage."""
+    """block: questions between two looks; alpha: the chance of losing a pipeline as good as the incumbent; 0 lets all
+    finish. max_failed: the share of questions that may fail. margin: a cost that is less than this share lower is no
+    advantage."""
 
     block: int = field(default=20, metadata=between(1, 100_000))
     alpha: float = field(default=0.05, metadata=between(0, 0.5))

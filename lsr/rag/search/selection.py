@@ -190,8 +190,8 @@ class Corrected:
 def corrected_difference(
     values: npt.ArrayLike, baseline: int = 0, *, confidence: float = 0.95, resamples: int = 2000, seed: int = 0
 ) -> Corrected:
-    """values: quality [pipelines, questions] of all that could have been chosen (complete ones), NaN where a question failed.
-    baseline: its row. Raises `InvalidInput` for fewer than 2 questions."""
+    """values: quality [pipelines, questions] of all that could have been chosen (complete ones), NaN where a question
+    failed. baseline: its row. Raises `InvalidInput` for fewer than 2 questions."""
     y = np.asarray(values, np.float64)
     if y.ndim != 2 or y.shape[0] < 1 or y.shape[1] < 2:
         raise InvalidInput(f"expected values of pipelines on 2 or more questions, got an array of shape {y.shape}")

@@ -214,8 +214,8 @@ class Space:
         return rng.choice(left) if left else None
 
     def nearest(self, genome: Genome, taken: Collection[Genome], rng: random.Random) -> Genome | None:
-        """The pipeline itself where it is legal and not `taken`; else one that differs in as few families as can be found by
-        trying: all that differ in one, then some that differ in more. None where there is no other."""
+        """The pipeline itself where it is legal and not `taken`; else one that differs in as few families as can be found
+        by trying: all that differ in one, then some that differ in more. None where there is no other."""
         if genome not in taken and self.is_legal(genome):
             return genome
         ones = [

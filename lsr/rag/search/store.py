@@ -38,9 +38,9 @@ create table spent (seconds real not null, tokens integer not null, cost real no
 
 @dataclass(frozen=True)
 class Record:
-    """A candidate that was evaluated. number: in the order asked, 0 is the baseline; choice: stages as JSON by family; state:
-    "complete", "raced out" or "failed", with its reason; values: quality and costs as told to the algorithm, of a failed
-    one None.
+    """A candidate that was evaluated. number: in the order asked, 0 is the baseline; choice: stages as JSON by family;
+    state: "complete", "raced out" or "failed", with its reason; values: quality and costs as told to the algorithm, of a
+    failed one None.
     """
 
     number: int
@@ -101,8 +101,8 @@ class Store:
         return disk.exists(self.path) and self.config() is not None
 
     def begin(self, config: Mapping[str, Any], *, resume: bool) -> None:
-        """Makes the study, or goes on with the one that is there. Raises `OutputExists` where there is one and nobody said to
-        resume, `InvalidInput`, which says what differs, where it is one of another config."""
+        """Makes the study, or goes on with the one that is there. Raises `OutputExists` where there is one and nobody
+        said to resume, `InvalidInput`, which says what differs, where it is one of another config."""
         there = self.config() if disk.exists(self.path) else None
         if there is None:
             with self._transaction() as database:

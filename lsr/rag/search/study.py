@@ -241,7 +241,8 @@ class Study:
     ) -> tuple[dict[int, dict[str, float]], str | None]:
         """The candidates that may start, with what each may spend; and the limit that keeps the others from it.
 
-        A candidate is expected to take what the dearest complete one took for all questions. What is left over is shared out.
+        A candidate is expected to take what the dearest complete one took for all questions. What is left over is shared
+        out.
         """
         spent = self.store.spent()
         count, reason = len(todo), None
@@ -262,7 +263,8 @@ class Study:
         return dict.fromkeys(todo[:count], allowed), reason
 
     def _rate(self, history: Sequence[Record], spent: Spent, name: str) -> float:
-        """What a question of the dearest pipeline took; seconds are the mean, since the first to use a model waits for it."""
+        """What a question of the dearest pipeline took; seconds are the mean, since the first to use a model waits for
+        it."""
         if name == "seconds":
             return spent.seconds / max(1, spent.questions)
         of = tokens_of if name == "tokens" else cost_of
@@ -348,7 +350,8 @@ class Study:
 
 
 def read_study(folder: str | Path) -> tuple[dict[str, Any], tuple[Record, ...], Spent]:
-    """What a study was begun with, its candidates, and what was spent, also while it runs. Raises `StorageError` for none."""
+    """What a study was begun with, its candidates, and what was spent, also while it runs. Raises `StorageError` for
+    none."""
     store = Store(Path(folder))
     try:
         config = store.config() if disk.exists(store.path) else None
