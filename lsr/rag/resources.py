@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -14,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import xxhash
 
+from lsr import disk
 from lsr.errors import InvalidInput, MissingExtra
 from lsr.rag.generators.base import Generator, Reply, Request
 from lsr.rag.searching import Bm25Keys, DenseKeys, SparseKeys
@@ -36,8 +38,8 @@ class Resources(AbstractContextManager["Resources"]):
     """Models and indexes, opened when they are first used, once each. May be shared between threads.
 
     generator: what writes text; without one, stages that need it are refused. prompts: templates, the built-in ones by
-    default. folder: where indexes of passages are kept; a temporary one by default, which `close` removes.
-    device: of models that torch runs.
+    default. folder: where indexes of passages are kept, up to `limit` bytes; a temporary one by default, which `close`
+    removes. device: of models that torch runs.
     """
 
     def __init__(
@@ -47,11 +49,13 @@ class Resources(AbstractContextManager["Resources"]):
         prompts: Templates | None = None,
         folder: str | Path | None = None,
         device: str | None = None,
+        limit: int = 2 << 30,
     ) -> None:
         self.generator = generator
         self.prompts = prompts or Templates()
         self.consumed = Usage()  # by all that was asked of the generator
-        self._device = device
+        self._device, self._limit = device, limit
+        self._in_use: set[str] = set()
         self._temporary = None
         if folder is None:
             self._temporary = tempfile.TemporaryDirectory(prefix="lsr-rag-")
@@ -125,7 +129,28 @@ class Resources(AbstractContextManager["Resources"]):
         opened = self.encoder(encoder)
         name = xxhash.xxh3_128_hexdigest(f"{passages.key} {opened.hash} {opened.reading}".encode())
         folder = self._folder / f"{name}.idx"
-        return self._once(("sparse", name), lambda: SparseKeys(passages, folder, opened))
+
+        def make() -> SparseKeys:
+            keys = SparseKeys(passages, folder, opened)
+            self._in_use.add(folder.name)
+            self._forget_indexes()
+            return keys
+
+        return self._once(("sparse", name), make)
+
+    def _forget_indexes(self) -> None:
+        """Keeps the indexes in the folder below their limit: those that nobody opened for the longest go first."""
+        sizes = {}
+        for folder in self._folder.glob("*.idx"):
+            with contextlib.suppress(OSError):  # another process removes it
+                sizes[folder] = folder.stat().st_mtime, sum(p.stat().st_size for p in folder.rglob("*"))
+        total = sum(size for _, size in sizes.values())
+        for folder in sorted(sizes, key=lambda folder: sizes[folder][0]):
+            if total <= self._limit:
+                break
+            if folder.name not in self._in_use:
+                total -= sizes[folder][1]
+                disk.remove_tree(folder)
 
     def bm25(self, passages: Passages, k1: float, b: float) -> Bm25Keys:
         return self._once(("bm25", passages.key, k1, b), lambda: Bm25Keys(passages, k1, b))

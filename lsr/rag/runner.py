@@ -207,6 +207,8 @@ class Runner:
             if at not in kept:
                 first.setdefault(names[at], at)
         fresh = list(first.values())
+        if fresh:
+            stage.ready(passages, self.resources)
         started = time.perf_counter()
         results = _run(stage, [outcomes[at] for at in fresh], passages, self.resources) if fresh else []
         share = (time.perf_counter() - started) / max(1, len(fresh))

@@ -182,7 +182,7 @@ def test_an_entry_that_was_altered_is_made_again(resources: Resources, tmp_path:
 def test_a_full_disk_ends_the_storing_and_not_the_work(
     resources: Resources, cache: Blobs, caplog: pytest.LogCaptureFixture
 ) -> None:
-    cache._database.execute("PRAGMA max_page_count = 1")  # no more pages than there are
+    cache._open().execute("PRAGMA max_page_count = 1")  # no more pages than there are
     for seed in range(3):
         cache.put({b"large": np.random.default_rng(seed).bytes(100_000)})
     runner = Runner(DOCUMENTS, resources, cache)

@@ -54,8 +54,8 @@ class Wrapper:
 
 
 class Adjusted(Wrapper):
-    """A generator whose requests have another temperature (where it is given), and room for thoughts: so many tokens more than
-    they ask for, which a reasoning model spends before it writes."""
+    """A generator whose requests have another temperature (where it is given), and room for thoughts: so many tokens more
+    than they ask for, which a reasoning model spends before it writes."""
 
     def __init__(self, generator: Generator, *, temperature: float | None = None, thinking_tokens: int = 0) -> None:
         super().__init__(generator)

@@ -30,7 +30,8 @@ class GeneratorConfig:
 
     What else there is, is described at `Endpoint` and `LocalModel`. price_in, price_out: of a million tokens. max_context:
     tokens that the model reads. temperature: in place of what stages ask for. thinking_tokens: what a reasoning model may
-    write beside what stages ask for. cache_sampled: keep replies of a temperature above 0 too. budget_tokens, budget_cost: what all calls may take together.
+    write beside what stages ask for. cache_sampled: keep replies of a temperature above 0 too. budget_tokens, budget_cost:
+    what all calls may take together.
     Raises `InvalidInput` where a value is of the other kind.
     """
 

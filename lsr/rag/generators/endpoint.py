@@ -37,12 +37,14 @@ class _Tried:
 class Endpoint:
     """Chat completions of a model at a url (up to and without "/chat/completions", as in "http://localhost:8000/v1").
 
-    key_env: the environment variable that holds the key; where it is not set, none is sent. The key is kept nowhere else, and
-    is cut out of what errors say. timeout_s: of a call, for connecting, and for each wait for a part of the reply; a stream
-    must also end within it. retries: further tries after 408, 409, 425, 429, 5xx, time-outs, lost connections and replies
-    that are no JSON, with waits of backoff_s, doubled each time, times a random 0.5 to 1, or as long as Retry-After says.
-    concurrency: calls at a time. stream: take the reply in parts, for gateways that drop silent connections. prices: of
-    a million tokens. context: tokens that the model reads. tokens_field: some models want "max_completion_tokens". counter: counts tokens where the endpoint does not (else they are estimated).
+    key_env: the environment variable that holds the key; where it is not set, the word "none" is sent, which servers that
+    want no key pass over. It is read when it is first needed, shown and written nowhere, and cut out of what errors say.
+    timeout_s: for connecting, and for each wait for a part of the reply; a stream must also end within it. retries: further
+    tries after 408, 409, 425, 429, 5xx, time-outs, lost connections and replies that are no JSON, with waits of backoff_s,
+    doubled each time, times a random 0.5 to 1, or as long as Retry-After says. concurrency: calls at a time. stream: take
+    the reply in parts, for gateways that drop silent connections. prices: of a million tokens. context: tokens that the
+    model reads. tokens_field: some models want "max_completion_tokens". counter: counts tokens where the endpoint does not
+    (else they are estimated).
 
     Raises `InvalidInput` for a url that is none, or holds a password or a query, and for values out of range.
     """

@@ -1,0 +1,58 @@
+"""`lsr rag`: pipelines from the command line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.cli.commands import lsr, one_line
+from tests.rag.corpus import DOCUMENTS
+
+QUESTION = "Who printed with movable type?"
+
+
+@pytest.fixture
+def pipeline(tmp_path: Path) -> Path:
+    lines = [json.dumps({"_id": d.id, "title": d.title, "text": d.text}) for d in DOCUMENTS.values()]
+    (tmp_path / "docs.jsonl").write_text("\n".join(lines))
+    path = tmp_path / "pipeline.yaml"
+    path.write_text("corpus: docs.jsonl\npipeline:\n  chunk: {kind: paragraphs, words: 30}\n  retrieve: sparse\n")
+    return path
+
+
+def test_a_question_is_answered_with_what_it_rests_on(pipeline: Path, tmp_path: Path) -> None:
+    done = lsr("rag", "run", pipeline, QUESTION, "--cache", tmp_path / "cache", "--trace")
+    assert done.returncode == 0, done.stderr
+    assert "Johannes Gutenberg printed with movable type in Mainz about 1450." in done.stdout
+    assert "[1] Printing  (printing:" in done.stdout
+    assert "retrieve: sparse" in done.stdout
+
+
+def test_json_is_one_object_a_question_and_nothing_else(pipeline: Path, tmp_path: Path) -> None:
+    done = lsr("rag", "run", pipeline, QUESTION, "How do bees keep warm?", "--cache", tmp_path / "cache", "--json")
+    first, second = map(json.loads, done.stdout.splitlines())
+    assert first["question"] == QUESTION
+    (cited,) = first["citations"]
+    span = first["context"][cited - 1]["spans"][0]
+    assert DOCUMENTS[span["document"]].text[span["start"] : span["end"]] == first["context"][cited - 1]["text"]
+    assert "trace" not in second
+
+
+def test_wrong_input_is_one_line(pipeline: Path, tmp_path: Path) -> None:
+    assert "no such file" in one_line(lsr("rag", "run", tmp_path / "gone.yaml", "?")).lower()
+    assert "no such" in one_line(lsr("rag", "run", pipeline, "?", "--corpus", tmp_path / "gone")).lower()
+    pipeline.write_text(pipeline.read_text() + "  generate: llm\n")
+    assert "needs a generator" in one_line(lsr("rag", "run", pipeline, "?", "--cache", tmp_path / "cache"))
+
+
+def test_an_endpoint_that_is_down_is_named_and_the_command_fails(pipeline: Path, tmp_path: Path) -> None:
+    url = "http://127.0.0.1:9/v1"  # the discard port: nobody listens
+    pipeline.write_text(
+        f"generator: {{kind: endpoint, url: '{url}', model: m, retries: 0}}\n{pipeline.read_text()}  generate: llm\n"
+    )
+    done = lsr("rag", "run", pipeline, "Who printed?", "--cache", tmp_path / "cache")
+    assert done.returncode == 1
+    assert url in done.stderr
+    assert "Traceback" not in done.stderr
