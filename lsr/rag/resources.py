@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -181,18 +182,24 @@ class Resources(AbstractContextManager["Resources"]):
         """Scores of the bundled encoder for each question with its own texts."""
         encoder = self.encoder()
         rows = self._vectors_of(("sparse vectors", BUNDLED), texts, encoder.encode_documents)
-        asked = encoder.encode_query(list(questions)).to_scipy()
-        return [
-            np.array([float((asked[[at]] @ rows[text].T).sum()) for text in mine], np.float64)
-            for at, mine in enumerate(texts)
-        ]
+        asked = encoder.encode_query(list(questions))
+        scores, weights = [], np.zeros(encoder.dim)
+        for at, mine in enumerate(texts):
+            part = slice(int(asked.indptr[at]), int(asked.indptr[at + 1]))
+            weights[asked.indices[part]] = asked.values[part]
+            scores.append(np.array([weights[rows[text][0]] @ rows[text][1] for text in mine], np.float64))
+            weights[asked.indices[part]] = 0
+        return scores
 
     def likeness(self, texts: Sequence[str]) -> Floats:
         """Cosines [n, n] of texts as sparse vectors of the bundled encoder."""
-        from scipy.sparse import vstack
+        from scipy.sparse import csr_array
 
-        rows = self._vectors_of(("sparse vectors", BUNDLED), [texts], self.encoder().encode_documents)
-        matrix = vstack([rows[text] for text in texts]).tocsr()
+        encoder = self.encoder()
+        rows = self._vectors_of(("sparse vectors", BUNDLED), [texts], encoder.encode_documents)
+        edges = np.cumsum([0, *(len(rows[text][0]) for text in texts)])
+        terms, values = (np.concatenate([rows[text][side] for text in texts]) for side in (0, 1))
+        matrix = csr_array((values, terms.astype(np.int32), edges), shape=(len(texts), encoder.dim))
         norms = np.sqrt(np.asarray(matrix.multiply(matrix).sum(axis=1)).ravel())
         cosines: Floats = (matrix @ matrix.T).toarray() / np.maximum(np.outer(norms, norms), 1e-12)
         return cosines
@@ -272,12 +279,12 @@ class DenseModel:
 
 
 def _rows_of(made: Any) -> list[Any]:
-    """A thing for each text: a row of a sparse matrix, or the token vectors of a text."""
+    """A thing for each text: its terms and their weights, or its token vectors."""
     from lsr.sparse import SparseVectors
 
     if isinstance(made, SparseVectors):
-        matrix = made.to_scipy()
-        return [matrix[[at]] for at in range(len(made))]
+        parts = [slice(*edge) for edge in pairwise(made.indptr.tolist())]
+        return [(made.indices[part].copy(), made.values[part].astype(np.float64)) for part in parts]
     return [np.array(made.of(at)) for at in range(len(made))]
 
 
