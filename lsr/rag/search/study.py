@@ -8,10 +8,12 @@ objective: they are measured.
 
 from __future__ import annotations
 
+import signal
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,7 @@ import numpy as np
 from lsr import disk
 from lsr.errors import EvaluationError, InvalidInput, StorageError
 from lsr.rag.search.algorithms import DEFAULT, Algorithm, Settings, algorithm_settings, fitness, make_algorithm
-from lsr.rag.search.budget import Budget, too_small
+from lsr.rag.search.budget import LIMITS, Budget, Costs, too_small
 from lsr.rag.search.evaluated import Evaluated, Evaluator, Objectives, Outcomes, cost_of, tokens_of
 from lsr.rag.search.racing import COMPLETE, FAILED, RACED_OUT, STOPPED, Race, Racing, race
 from lsr.rag.search.space import Choice, Space
@@ -29,8 +31,6 @@ from lsr.rag.search.store import Record, Spent, Store, locked
 from lsr.rag.types import Failure
 
 __all__ = ["Ended", "Study", "read_study"]
-
-LIMITS = ("seconds", "tokens", "cost")
 
 
 @dataclass(frozen=True)
@@ -77,6 +77,7 @@ class Study:
         self._make = (algorithm, settings or algorithm_settings(algorithm), seed, list(known))
         self._about = dict(about or {})
         self._stop = threading.Event()
+        self._costs = Costs(space, baseline, len(self.questions))
 
     def config(self) -> dict[str, Any]:
         """All that the result depends on: a study goes on only with the same."""
@@ -116,7 +117,8 @@ class Study:
             algorithm_name, self.space, seed=seed, known=known, costs=len(self.objectives.costs), settings=settings
         )
         disk.make_folder(self.store.folder, exist_ok=True)
-        with locked(self.store.folder):
+        self._stop.clear()
+        with locked(self.store.folder), _stopped_by_signal(self._stop):
             try:
                 self.store.begin(self.config(), resume=resume)
                 return self._search(algorithm, budget or Budget(), workers, progress or (lambda record: None))
@@ -124,7 +126,6 @@ class Study:
                 self.store.close()
 
     def _search(self, algorithm: Algorithm, budget: Budget, workers: int, progress: Callable[[Record], None]) -> Ended:
-        self._stop.clear()
         records = self.store.records()
         history: list[Record] = []
         self._begin(records, history, budget, progress)
@@ -132,6 +133,7 @@ class Study:
             algorithm.tell(self.baseline, history[0].values)
         best, stale = fitness(history[0].values or ()), 0
         while True:
+            self._check()
             if budget.stale is not None and stale >= budget.stale:
                 return self._ended(f"{stale} batches brought nothing better", history)
             if budget.pipelines is not None and len(history) >= budget.pipelines:
@@ -159,12 +161,13 @@ class Study:
     ) -> None:
         """The baseline, evaluated on all questions whatever it is like."""
         if 0 not in records:
-            raced = self._race(self.baseline, None, (), budget, {})
+            left = _left(budget, self.store.spent())
+            raced = self._race(self.baseline, None, (), left, bool(left))
+            self._check()
             if raced.state == STOPPED:
-                name, sample = raced.reason or "", len(raced.outcomes)
-                limit = getattr(budget, name)
-                used = self._used(self.store.spent(), name) if sample else 0.0
-                raise InvalidInput(too_small(name, limit, used / max(1, sample) * len(self.questions), sample))
+                name, spent = raced.reason or "", self.store.spent()
+                needed = getattr(spent, name) / max(1, spent.questions) * len(self.questions)
+                raise InvalidInput(too_small(name, getattr(budget, name), needed, spent.questions))
             if raced.state == FAILED:
                 raise EvaluationError(f"the baseline cannot be evaluated: {raced.reason}")
             records[0] = self._finished(0, _json(self.baseline), raced, None)
@@ -193,21 +196,29 @@ class Study:
                     f"{self.store.folder}: the algorithm asks for another candidate {number} than it did before;"
                     " was the study begun with another version of lsr, Python or Optuna? begin a new one"
                 )
-        allowances, reason = self._admitted(todo, history, budget)
         finished = [record.outcomes for record in complete]
+        reason: str | None = None
 
         def work(number: int) -> Race:
-            return self._race(batch[number - first], incumbent.outcomes, finished, budget, allowances[number])
+            return self._race(batch[number - first], incumbent.outcomes, finished, *allowances[number])
 
         def keep(number: int, raced: Race) -> None:
             nonlocal reason
             if raced.state == STOPPED:
-                reason = reason or f"budget of {raced.reason}"
+                reason = f"budget of {raced.reason}"
                 return
             records[number] = self._finished(number, batch[number - first].to_json(), raced, incumbent)
             progress(records[number])
 
-        self._all([number for number in todo if number in allowances], work, keep, workers)
+        while todo and reason is None:
+            known = [record for number, record in records.items() if number < first + len(batch)]
+            left = _left(budget, self.store.spent())
+            allowances, reason = self._costs.admitted({n: batch[n - first] for n in todo}, known, left, self._speed())
+            todo = [number for number in todo if number not in allowances]
+            if allowances:
+                short, reason = reason, None
+                self._all(list(allowances), work, keep, workers)
+                reason = reason or (short if not todo else None)
         for number in range(first, first + len(batch)):
             if number not in records:
                 break
@@ -219,7 +230,9 @@ class Study:
     ) -> None:
         if workers == 1:
             for number in numbers:
+                self._check()
                 keep(number, work(number))
+            self._check()
             return
         with ThreadPoolExecutor(workers) as pool:
             running: dict[Future[Race], int] = {pool.submit(work, number): number for number in numbers}
@@ -227,66 +240,34 @@ class Study:
                 while running:
                     for done in wait(running, return_when=FIRST_COMPLETED).done:
                         keep(running.pop(done), done.result())
+                    self._check()
             except BaseException:
-                # Blocks that run are waited for; what they finish is kept.
-                self._stop.set()
+                self._stop.set()  # blocks that run are waited for, and what they finish is kept
                 pool.shutdown(wait=True, cancel_futures=True)
                 for done, number in running.items():
                     if not done.cancelled() and done.exception() is None:
                         keep(number, done.result())
                 raise
 
-    def _admitted(
-        self, todo: Sequence[int], history: Sequence[Record], budget: Budget
-    ) -> tuple[dict[int, dict[str, float]], str | None]:
-        """The candidates that may start, with what each may spend; and the limit that keeps the others from it.
+    def _check(self) -> None:
+        if self._stop.is_set():
+            raise KeyboardInterrupt
 
-        A candidate is expected to take what the dearest complete one took for all questions. What is left over is shared out.
-        """
+    def _speed(self) -> float:
+        """Seconds a question, mean: the first pipeline that uses a model waits for it."""
         spent = self.store.spent()
-        count, reason = len(todo), None
-        rates = {name: self._rate(history, spent, name) * len(self.questions) for name in LIMITS}
-        for name in LIMITS:
-            limit = getattr(budget, name)
-            if limit is None:
-                continue
-            left = limit - self._used(spent, name)
-            fit = 0 if left <= 0 else count if rates[name] == 0 else int(left // rates[name])
-            if fit < count:
-                count, reason = fit, f"budget of {name}"
-        allowed = {
-            name: (getattr(budget, name) - self._used(spent, name)) / count
-            for name in LIMITS
-            if count and getattr(budget, name) is not None
-        }
-        return dict.fromkeys(todo[:count], allowed), reason
-
-    def _rate(self, history: Sequence[Record], spent: Spent, name: str) -> float:
-        """What a question of the dearest pipeline took; seconds are the mean, since the first to use a model waits for it."""
-        if name == "seconds":
-            return spent.seconds / max(1, spent.questions)
-        of = tokens_of if name == "tokens" else cost_of
-        return max(
-            float(np.mean([of(outcome) for outcome in record.outcomes.values()]))
-            for record in history
-            if record.outcomes
-        )
-
-    @staticmethod
-    def _used(spent: Spent, name: str) -> float:
-        return float(getattr(spent, name))
+        return spent.seconds / max(1, spent.questions)
 
     def _race(
         self,
         choice: Mapping[str, Any],
         incumbent: Outcomes | None,
         finished: Sequence[Outcomes],
-        budget: Budget,
-        allowance: Mapping[str, float],
+        limits: Mapping[str, float],
+        probe: bool,
     ) -> Race:
-        used = dict.fromkeys(LIMITS, 0.0)
+        used, most = dict.fromkeys(LIMITS, 0.0), dict.fromkeys(LIMITS, 0.0)
         store, stop = self.store, self._stop
-        limits = allowance or {name: getattr(budget, name) for name in LIMITS if getattr(budget, name) is not None}
 
         class Counting:
             """The evaluator, with what it takes written down."""
@@ -298,8 +279,10 @@ class Study:
                 outcomes = [result] if isinstance(result, Failure) else list(result.outcomes.values())
                 tokens, cost = sum(map(tokens_of, outcomes)), sum(map(cost_of, outcomes))
                 store.spend(seconds, tokens, cost, len(question_ids))
-                for name, value in zip(LIMITS, (seconds, tokens, cost), strict=True):
+                each = (seconds / len(question_ids), max(map(tokens_of, outcomes)), max(map(cost_of, outcomes)))
+                for name, value, one in zip(LIMITS, (seconds, tokens, cost), each, strict=True):
                     used[name] += value
+                    most[name] = max(most[name], one)
                 return result
 
         evaluator = self.evaluator
@@ -308,8 +291,7 @@ class Study:
             if stop.is_set():
                 return "interrupted"
             for name, limit in limits.items():
-                expected = used[name] / len(outcomes) * size if outcomes else 0.0
-                if used[name] + expected > limit:
+                if used[name] + most[name] * size > limit:
                     return name
             return None
 
@@ -322,6 +304,7 @@ class Study:
             incumbent=incumbent,
             finished=finished,
             may_go_on=may_go_on,
+            probe=probe,
         )
 
     def _finished(self, number: int, choice: Mapping[str, Any], raced: Race, incumbent: Record | None) -> Record:
@@ -357,6 +340,34 @@ def read_study(folder: str | Path) -> tuple[dict[str, Any], tuple[Record, ...], 
         return config, tuple(store.records().values()), store.spent()
     finally:
         store.close()
+
+
+@contextmanager
+def _stopped_by_signal(stop: threading.Event) -> Iterator[None]:
+    """The first SIGINT sets `stop`, the second raises KeyboardInterrupt: raised anywhere, it could leave a lock held.
+
+    Where the program has a handler of its own, or in another thread than the main one, nothing is changed.
+    """
+    main = threading.current_thread() is threading.main_thread()
+    if not main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield
+        return
+
+    def handle(number: int, frame: Any) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+
+    signal.signal(signal.SIGINT, handle)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _left(budget: Budget, spent: Spent) -> dict[str, float]:
+    """What may still be spent, of all that is limited."""
+    return {name: getattr(budget, name) - getattr(spent, name) for name in LIMITS if getattr(budget, name) is not None}
 
 
 def _json(choice: Mapping[str, Any]) -> dict[str, Any]:
