@@ -17,9 +17,10 @@ import pytest
 from lsr.errors import EvaluationError, IndexLocked, InvalidInput, OutputExists, StorageError
 from lsr.rag.search.algorithms import algorithm_settings
 from lsr.rag.search.budget import Budget, estimate
+from lsr.rag.search.evaluated import Evaluated
 from lsr.rag.search.racing import COMPLETE, FAILED, RACED_OUT, Racing
-from lsr.rag.search.store import differences, locked
-from lsr.rag.search.study import Ended, Study, read_study
+from lsr.rag.search.store import differences, locked, read_study
+from lsr.rag.search.study import Ended, Study
 from lsr.rag.types import Failure
 from tests.rag.search_world import BASELINE, OBJECTIVES, Hyde, Sparse, Words, World, questions, space, tokens, worth
 
@@ -124,7 +125,7 @@ def test_an_interrupted_study_keeps_all_that_was_finished(tmp_path: Path, worker
     done = interrupted(folder, 40, "SIGINT", workers)
     assert done.returncode != 0
     assert "KeyboardInterrupt" in done.stderr
-    _, records, _ = read_study(folder)
+    records = read_study(folder).records
     assert records
     assert all(record in whole.records for record in records)
     assert same(study(folder).run(BUDGET, resume=True), whole)
@@ -227,7 +228,36 @@ def test_failures_are_recorded_with_their_reason_and_never_win(tmp_path: Path) -
     assert ended.winner.choice["chunk"]["words"] != 100
     outcomes = [outcome for record in failed for outcome in record.outcomes.values()]
     assert any(isinstance(outcome, Failure) for outcome in outcomes)
-    assert read_study(tmp_path)[1] == ended.records
+    assert read_study(tmp_path).records == ended.records
+
+
+def test_an_endpoint_that_is_down_ends_the_search_and_is_no_failure_of_the_pipeline(
+    tmp_path: Path, whole: Ended
+) -> None:
+    class Down(World):
+        def evaluate(self, stages: Any, question_ids: Any) -> Any:
+            if self.calls > 60:
+                return Evaluated(dict.fromkeys(question_ids, Failure("query: test-hyde", "no answer", transient=True)))
+            return super().evaluate(stages, question_ids)
+
+    for workers in (1, 3):
+        with pytest.raises(EvaluationError, match="query: test-hyde: no answer; this may pass: resume the search then"):
+            study(tmp_path / str(workers), Down()).run(BUDGET, workers=workers)
+        records = read_study(tmp_path / str(workers)).records
+        assert {record.state for record in records} == {COMPLETE, RACED_OUT}
+        assert same(study(tmp_path / str(workers)).run(BUDGET, resume=True), whole)
+
+
+def test_the_verdict_is_by_questions_that_the_search_has_not_seen_and_is_kept(tmp_path: Path) -> None:
+    searching = study(tmp_path)
+    ended = searching.run(BUDGET)
+    with pytest.raises(InvalidInput, match="holdout question 'q1' is one of the search"):
+        searching.judge(ended, ["q1", "q100"])
+    found = searching.judge(ended, [f"q{number}" for number in range(100, 160)])
+    assert found.statement == "better than the baseline"
+    assert searching.stages(ended.winner)["rerank"] is not None
+    kept = read_study(tmp_path).notes["verdict"]
+    assert kept == json.loads(json.dumps({"winner": ended.winner.number, **found.to_json()}))
 
 
 def test_a_baseline_that_fails_is_an_error_and_one_outside_of_the_space_is_compared_all_the_same(

@@ -41,11 +41,13 @@ class Racing:
 
 @dataclass(frozen=True)
 class Race:
-    """How it ended, and what came of the questions that were asked. reason: why it is not complete."""
+    """How it ended, and what came of the questions that were asked. reason: why it is not complete. transient: it failed,
+    but all failures were of a kind that another try may not meet."""
 
     state: str
     outcomes: Outcomes
     reason: str | None = None
+    transient: bool = False
 
 
 def race(
@@ -77,12 +79,13 @@ def race(
             return Race(STOPPED, outcomes, reason)
         evaluated = evaluator.evaluate(stages, block)
         if isinstance(evaluated, Failure):
-            return Race(FAILED, outcomes, f"{evaluated.stage}: {evaluated.message}")
+            return Race(FAILED, outcomes, f"{evaluated.stage}: {evaluated.message}", evaluated.transient)
         outcomes.update(checked(evaluated, block))
         failures = [outcome for outcome in outcomes.values() if isinstance(outcome, Failure)]
         if len(failures) > racing.max_failed * len(questions) or len(failures) == len(questions):
             first = f"{failures[0].stage}: {failures[0].message}"
-            return Race(FAILED, outcomes, f"{len(failures)} of {len(outcomes)} questions failed, the first at {first}")
+            reason = f"{len(failures)} of {len(outcomes)} questions failed, the first at {first}"
+            return Race(FAILED, outcomes, reason, all(failure.transient for failure in failures))
         looked_at = number < len(blocks) and len(outcomes) > 1 and len(failures) < len(outcomes)
         if looked_at and incumbent is not None and racing.alpha > 0:
             reason = _lost(outcomes, incumbent, finished, objectives, racing, looks)

@@ -26,11 +26,12 @@ from lsr.rag.search.algorithms import DEFAULT, Algorithm, Settings, algorithm_se
 from lsr.rag.search.budget import LIMITS, Budget, Costs, too_small
 from lsr.rag.search.evaluated import Evaluated, Evaluator, Objectives, Outcomes, cost_of, tokens_of
 from lsr.rag.search.racing import COMPLETE, FAILED, RACED_OUT, STOPPED, Race, Racing, race
+from lsr.rag.search.selection import Verdict, verdict
 from lsr.rag.search.space import Choice, Space
 from lsr.rag.search.store import Record, Spent, Store, locked
 from lsr.rag.types import Failure
 
-__all__ = ["Ended", "Study", "read_study"]
+__all__ = ["Ended", "Study"]
 
 
 @dataclass(frozen=True)
@@ -104,10 +105,12 @@ class Study:
         """Searches until the budget or the space is at its end.
 
         workers: pipelines evaluated at the same time, each in a thread. progress: called with each candidate that is
-        finished. On KeyboardInterrupt all that is finished is kept, and the error goes on.
+        finished. When it is interrupted (SIGINT) the blocks of questions that run are finished, and KeyboardInterrupt is
+        raised; all candidates that are finished are kept. Interrupted again, it does not wait.
 
         Raises `OutputExists` for a folder that holds a study, unless it is resumed; `InvalidInput` for one of another
-        configuration, or a budget too small for one pipeline; `EvaluationError` where the baseline fails; `IndexLocked`
+        configuration, or a budget too small for one pipeline; `EvaluationError` where the baseline fails, or a pipeline for a
+        reason that may pass (an endpoint that is down): it has no record then, and resuming tries it again; `IndexLocked`
         where another process searches there.
         """
         if workers < 1:
@@ -116,7 +119,10 @@ class Study:
         algorithm = make_algorithm(
             algorithm_name, self.space, seed=seed, known=known, costs=len(self.objectives.costs), settings=settings
         )
-        disk.make_folder(self.store.folder, exist_ok=True)
+        try:
+            disk.make_folder(self.store.folder, exist_ok=True)
+        except OSError as error:
+            raise StorageError(f"{self.store.folder}: cannot be made ({error.strerror or error})") from None
         self._stop.clear()
         with locked(self.store.folder), _stopped_by_signal(self._stop):
             try:
@@ -124,6 +130,25 @@ class Study:
                 return self._search(algorithm, budget or Budget(), workers, progress or (lambda record: None))
             finally:
                 self.store.close()
+
+    def stages(self, record: Record) -> dict[str, Any]:
+        """The stages of a candidate, by family."""
+        return self.space.stages(self.baseline if record.number == 0 else self.space.from_json(record.choice))
+
+    def judge(self, ended: Ended, holdout: Sequence[str], *, confidence: float = 0.95, seed: int = 0) -> Verdict:
+        """The winner beside the baseline on questions that nothing was chosen by; kept in the study. Raises as `verdict`
+        does, and `InvalidInput` for a question that the search has seen."""
+        seen = sorted(set(holdout) & set(self.questions))
+        if seen:
+            raise InvalidInput(f"holdout question {seen[0]!r} is one of the search: what it chose was chosen by it")
+        winner, baseline = self.stages(ended.winner), self.space.stages(self.baseline)
+        found = verdict(self.evaluator, winner, baseline, holdout, self.objectives, confidence=confidence, seed=seed)
+        with locked(self.store.folder):
+            try:
+                self.store.note("verdict", {"winner": ended.winner.number, **found.to_json()})
+            finally:
+                self.store.close()
+        return found
 
     def _search(self, algorithm: Algorithm, budget: Budget, workers: int, progress: Callable[[Record], None]) -> Ended:
         records = self.store.records()
@@ -213,12 +238,11 @@ class Study:
         while todo and reason is None:
             known = [record for number, record in records.items() if number < first + len(batch)]
             left = _left(budget, self.store.spent())
-            allowances, reason = self._costs.admitted({n: batch[n - first] for n in todo}, known, left, self._speed())
+            allowances, short = self._costs.admitted({n: batch[n - first] for n in todo}, known, left, self._speed())
+            if not allowances:
+                reason = short
             todo = [number for number in todo if number not in allowances]
-            if allowances:
-                short, reason = reason, None
-                self._all(list(allowances), work, keep, workers)
-                reason = reason or (short if not todo else None)
+            self._all(list(allowances), work, keep, workers)
         for number in range(first, first + len(batch)):
             if number not in records:
                 break
@@ -266,48 +290,22 @@ class Study:
         limits: Mapping[str, float],
         probe: bool,
     ) -> Race:
-        used, most = dict.fromkeys(LIMITS, 0.0), dict.fromkeys(LIMITS, 0.0)
-        store, stop = self.store, self._stop
-
-        class Counting:
-            """The evaluator, with what it takes written down."""
-
-            def evaluate(self, stages: Mapping[str, Any], question_ids: Sequence[str]) -> Evaluated | Failure:
-                started = time.monotonic()
-                result = evaluator.evaluate(stages, question_ids)
-                seconds = time.monotonic() - started
-                outcomes = [result] if isinstance(result, Failure) else list(result.outcomes.values())
-                tokens, cost = sum(map(tokens_of, outcomes)), sum(map(cost_of, outcomes))
-                store.spend(seconds, tokens, cost, len(question_ids))
-                each = (seconds / len(question_ids), max(map(tokens_of, outcomes)), max(map(cost_of, outcomes)))
-                for name, value, one in zip(LIMITS, (seconds, tokens, cost), each, strict=True):
-                    used[name] += value
-                    most[name] = max(most[name], one)
-                return result
-
-        evaluator = self.evaluator
-
-        def may_go_on(outcomes: Outcomes, size: int) -> str | None:
-            if stop.is_set():
-                return "interrupted"
-            for name, limit in limits.items():
-                if used[name] + most[name] * size > limit:
-                    return name
-            return None
-
+        metered = _Metered(self.evaluator, self.store, self._stop, limits)
         return race(
             self.space.stages(choice),
             self.questions,
-            Counting(),
+            metered,
             self.objectives,
             self.racing,
             incumbent=incumbent,
             finished=finished,
-            may_go_on=may_go_on,
+            may_go_on=metered.may_go_on,
             probe=probe,
         )
 
     def _finished(self, number: int, choice: Mapping[str, Any], raced: Race, incumbent: Record | None) -> Record:
+        if raced.transient:
+            raise EvaluationError(f"{raced.reason}; this may pass: resume the search then, nothing is lost")
         values = None
         if raced.state == COMPLETE:
             values = self.objectives.values(raced.outcomes)
@@ -330,16 +328,34 @@ class Study:
         return Ended(reason, winner, tuple(history), self.store.spent())
 
 
-def read_study(folder: str | Path) -> tuple[dict[str, Any], tuple[Record, ...], Spent]:
-    """What a study was begun with, its candidates, and what was spent, also while it runs. Raises `StorageError` for none."""
-    store = Store(Path(folder))
-    try:
-        config = store.config() if disk.exists(store.path) else None
-        if config is None:
-            raise StorageError(f"{folder}: holds no study")
-        return config, tuple(store.records().values()), store.spent()
-    finally:
-        store.close()
+class _Metered:
+    """The evaluator for one pipeline: what it takes is written down, and compared with what it may."""
+
+    def __init__(self, evaluator: Evaluator, store: Store, stop: threading.Event, limits: Mapping[str, float]) -> None:
+        self._evaluator, self._store, self._stop, self._limits = evaluator, store, stop, limits
+        self._used, self._most = dict.fromkeys(LIMITS, 0.0), dict.fromkeys(LIMITS, 0.0)
+
+    def evaluate(self, stages: Mapping[str, Any], question_ids: Sequence[str]) -> Evaluated | Failure:
+        started = time.monotonic()
+        result = self._evaluator.evaluate(stages, question_ids)
+        seconds = time.monotonic() - started
+        outcomes = [result] if isinstance(result, Failure) else list(result.outcomes.values())
+        tokens, costs = list(map(tokens_of, outcomes)), list(map(cost_of, outcomes))
+        self._store.spend(seconds, sum(tokens), sum(costs), len(question_ids))
+        each = (seconds / len(question_ids), max(tokens, default=0), max(costs, default=0.0))
+        for name, value, one in zip(LIMITS, (seconds, sum(tokens), sum(costs)), each, strict=True):
+            self._used[name] += value
+            self._most[name] = max(self._most[name], one)
+        return result
+
+    def may_go_on(self, outcomes: Outcomes, size: int) -> str | None:
+        """No, where that many questions as dear as the dearest so far would take too much."""
+        if self._stop.is_set():
+            return "interrupted"
+        for name, limit in self._limits.items():
+            if self._used[name] + self._most[name] * size > limit:
+                return name
+        return None
 
 
 @contextmanager
