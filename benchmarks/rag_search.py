@@ -127,7 +127,7 @@ def variants(names: Sequence[str]) -> dict[str, Settings]:
         for crossover in ("single", "multi"):
             found[f"genetic, {crossover} crossover"] = algorithm_settings("genetic", {"crossover": crossover})
         found["genetic, random mutation"] = algorithm_settings("genetic", {"mutation": "random"})
-        found["genetic, batch 8"] = algorithm_settings("genetic", {"batch": 8})
+        found["genetic, batch 16"] = algorithm_settings("genetic", {"batch": 16})
         found["genetic, batch 4"] = algorithm_settings("genetic", {"batch": 4})
     if "tpe" in names:
         found["tpe, batch 1"] = algorithm_settings("tpe", {"batch": 1})

@@ -111,10 +111,11 @@ def test_what_learns_finds_more_than_chance(name: str, settings: Any) -> None:
 def test_equal_quality_is_decided_by_cost() -> None:
     """All is as good as anything else, so what the population keeps is what is cheap."""
     found = {}
-    for name in ("random", "genetic", "tpe"):
+    for name, given in (("random", {}), ("genetic", {"mutation": "random"}), ("tpe", {})):
         cheap = []
         for seed in range(8):
-            algorithm = make_algorithm(name, space(), seed=seed, costs=1)
+            settings = algorithm_settings(name, given)
+            algorithm = make_algorithm(name, space(), seed=seed, costs=1, settings=settings)
             done: list[Choice] = []
             while len(done) < 80:
                 for choice in algorithm.ask(8):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections import Counter
 from itertools import product
@@ -253,6 +254,9 @@ def test_a_pipeline_of_the_space_is_found_again_and_another_is_named() -> None:
     for choice in some.pipelines():
         assert some.choice(some.genome(choice)) == choice
         assert choice in some
+        assert some.from_json(json.loads(json.dumps(choice.to_json()))) == choice
+    with pytest.raises(InvalidInput, match=r"chunk: {'kind': 'x'} is no option of the space"):
+        some.from_json({"chunk": {"kind": "x"}})
     with pytest.raises(InvalidInput, match=r"rerank: test-maxsim .candidates 7. is no option of the space"):
         some.genome({"chunk": Words(50), "retrieve": Sparse(), "rerank": Rerank(7)})
     with pytest.raises(InvalidInput, match="prompt: test-list is no option of the space"):

@@ -61,10 +61,10 @@ def report(
     """Write the report of a finished study again, from its report.json."""
     from lsr.errors import StorageError
     from lsr.rag.report import read_report, write_report
-    from lsr.rag.search.study import read_study
+    from lsr.rag.search.store import read_study
 
     if not (study / "report.json").is_file():
-        _, records, _ = read_study(study)
+        records = read_study(study).records
         raise StorageError(
             f"{study}: the study is not finished ({len(records):,} pipelines so far): lsr rag search CONFIG.yaml -o {study}"
             " --resume goes on with it"

@@ -9,11 +9,14 @@ from typing import Any
 
 from lsr.errors import EvaluationError, InvalidInput
 from lsr.rag.search.evaluated import Evaluator, checked, cost_of, tokens_of
-from lsr.rag.search.space import Space
+from lsr.rag.search.space import Choice, Space
+from lsr.rag.search.store import Record
 from lsr.rag.types import Failure
 from lsr.schema import between
 
-__all__ = ["Budget", "Estimate", "estimate"]
+__all__ = ["LIMITS", "Budget", "Costs", "Estimate", "estimate"]
+
+LIMITS = ("seconds", "tokens", "cost")
 
 
 @dataclass(frozen=True)
@@ -110,3 +113,78 @@ def estimate(
         tokens=None if grown is None else grown * sum(map(tokens_of, outcomes.values())),
         cost=None if grown is None else grown * sum(map(cost_of, outcomes.values())),
     )
+
+
+class Costs:
+    """What pipelines are expected to take, by what others took whose stages ask the generator too."""
+
+    def __init__(self, space: Space, baseline: Mapping[str, Any], questions: int) -> None:
+        self.questions = questions
+        stages = [stage for family in space.families for stage in family.techniques]
+        self._asking = {
+            (stage.family, stage.kind)
+            for stage in (*stages, *baseline.values())
+            if stage is not None and "generator" in stage.needs
+        }
+
+    def admitted(
+        self,
+        choices: Mapping[int, Choice],
+        records: Sequence[Record],
+        left: Mapping[str, float],
+        speed: float,
+    ) -> tuple[dict[int, tuple[dict[str, float], bool]], str | None]:
+        """The candidates that may start now, in their order: of each what it may spend, and whether it is to be tried on
+        one question first; and the limit that keeps the next from starting.
+
+        A pipeline whose costs nobody knows, since a stage of it that asks the generator was in no pipeline before, starts
+        alone. What is left over is shared out. speed: seconds a question.
+        """
+        needed: dict[int, dict[str, float]] = {}
+        total = dict.fromkeys(left, 0.0)
+        for number, choice in choices.items():
+            each, known = self._expected(choice.to_json(), records, speed)
+            known = known or not set(left) - {"seconds"}
+            if not known and needed:
+                break
+            mine = {name: each[name] * self.questions for name in left}
+            short = [name for name in left if left[name] <= 0 or total[name] + mine[name] > left[name]]
+            if short:
+                return self._shared(needed, total, left, False), f"budget of {short[0]}"
+            needed[number] = mine
+            total = {name: total[name] + mine[name] for name in left}
+            if not known:
+                return self._shared(needed, total, left, True), None
+        return self._shared(needed, total, left, False), None
+
+    @staticmethod
+    def _shared(
+        needed: Mapping[int, Mapping[str, float]], total: Mapping[str, float], left: Mapping[str, float], probe: bool
+    ) -> dict[int, tuple[dict[str, float], bool]]:
+        more = {name: (left[name] - total[name]) / max(1, len(needed)) for name in left}
+        return {number: ({name: mine[name] + more[name] for name in left}, probe) for number, mine in needed.items()}
+
+    def _expected(
+        self, choice: Mapping[str, Any], records: Sequence[Record], speed: float
+    ) -> tuple[dict[str, float], bool]:
+        """For one question, and whether it is known: as the dearest pipeline with all its asking stages, or the sum of the
+        dearest with each of them. If a stage was in none, as the dearest with no other ones: it takes that at least."""
+        mine = self._asks(choice)
+        measured = [(self._asks(record.choice), record.outcomes) for record in records if record.outcomes]
+        result, known = {"seconds": speed}, True
+        for name, of in (("tokens", tokens_of), ("cost", cost_of)):
+            means = [(asks, sum(map(of, outcomes.values())) / len(outcomes)) for asks, outcomes in measured]
+            together = [mean for asks, mean in means if mine <= asks]
+            apart = [[mean for asks, mean in means if stage in asks] for stage in mine]
+            if together:
+                result[name] = max(together)
+            elif all(apart):
+                result[name] = sum(map(max, apart))
+            else:
+                known = False
+                result[name] = max((mean for asks, mean in means if asks <= mine), default=0.0)
+        return result, known
+
+    def _asks(self, choice: Mapping[str, Any]) -> frozenset[tuple[str, str]]:
+        stages = {(family, stage["kind"]) for family, stage in choice.items() if stage is not None}
+        return frozenset(stages & self._asking)

@@ -42,11 +42,13 @@ class Racing:
 
 @dataclass(frozen=True)
 class Race:
-    """How it ended, and what came of the questions that were asked. reason: why it is not complete."""
+    """How it ended, and what came of the questions that were asked. reason: why it is not complete. transient: it failed,
+    but all failures were of a kind that another try may not meet."""
 
     state: str
     outcomes: Outcomes
     reason: str | None = None
+    transient: bool = False
 
 
 def race(
@@ -59,28 +61,35 @@ def race(
     incumbent: Outcomes | None = None,
     finished: Iterable[Outcomes] = (),
     may_go_on: Callable[[Outcomes, int], str | None] = lambda outcomes, size: None,
+    probe: bool = False,
 ) -> Race:
     """Evaluates a pipeline on the questions in their order.
 
     incumbent: what it is compared with, None where it is not. finished: pipelines that are complete, for the Pareto front.
-    may_go_on(outcomes, size): asked before each block of that size; a reason ends the race as stopped.
+    may_go_on(outcomes, size): asked before each block of that size; a reason ends the race as stopped. probe: the first
+    question is a block of its own, without a look after it, to see what it takes.
     """
     outcomes: dict[str, Any] = {}
     blocks = [questions[at : at + racing.block] for at in range(0, len(questions), racing.block)]
+    looks = len(blocks) - 1
+    if probe and len(blocks[0]) > 1:
+        blocks = [blocks[0][:1], blocks[0][1:], *blocks[1:]]
     finished = list(finished)
     for number, block in enumerate(blocks, start=1):
         if (reason := may_go_on(outcomes, len(block))) is not None:
             return Race(STOPPED, outcomes, reason)
         evaluated = evaluator.evaluate(stages, block)
         if isinstance(evaluated, Failure):
-            return Race(FAILED, outcomes, f"{evaluated.stage}: {evaluated.message}")
+            return Race(FAILED, outcomes, f"{evaluated.stage}: {evaluated.message}", evaluated.transient)
         outcomes.update(checked(evaluated, block))
         failures = [outcome for outcome in outcomes.values() if isinstance(outcome, Failure)]
         if len(failures) > racing.max_failed * len(questions) or len(failures) == len(questions):
             first = f"{failures[0].stage}: {failures[0].message}"
-            return Race(FAILED, outcomes, f"{len(failures)} of {len(outcomes)} questions failed, the first at {first}")
-        if number < len(blocks) and incumbent is not None and racing.alpha > 0 and len(failures) < len(outcomes):
-            reason = _lost(outcomes, incumbent, finished, objectives, racing, len(blocks) - 1)
+            reason = f"{len(failures)} of {len(outcomes)} questions failed, the first at {first}"
+            return Race(FAILED, outcomes, reason, all(failure.transient for failure in failures))
+        looked_at = number < len(blocks) and len(outcomes) > 1 and len(failures) < len(outcomes)
+        if looked_at and incumbent is not None and racing.alpha > 0:
+            reason = _lost(outcomes, incumbent, finished, objectives, racing, looks)
             if reason is not None:
                 return Race(RACED_OUT, outcomes, reason)
     return Race(COMPLETE, outcomes)

@@ -30,7 +30,7 @@ from lsr.rag.runner import Runner
 from lsr.rag.search.budget import Estimate, estimate
 from lsr.rag.search.config import SearchConfig, as_choice
 from lsr.rag.search.evaluated import Objectives
-from lsr.rag.search.selection import Simplest, Split, Verdict, simplest, split, verdict
+from lsr.rag.search.selection import Simplest, Split, Verdict, simplest, split
 from lsr.rag.search.store import Record
 from lsr.rag.search.study import Ended, Study
 from lsr.rag.search.view import study_view
@@ -133,14 +133,7 @@ def search_pipelines(
 
     ended = study.run(config.budget, workers=workers or config.plain.workers, resume=resume, progress=finished)
     progress("holdout", 0, 1)
-    judged = verdict(
-        search.evaluator,
-        as_choice(pipeline_of(ended.winner)),
-        as_choice(config.baseline),
-        search.split.holdout,
-        search.objectives,
-        seed=config.plain.seed,
-    )
+    judged = study.judge(ended, search.split.holdout, seed=config.plain.seed)
     progress("holdout", 1, 1)
     plainest = simplest(ended.records, search.objectives, search.split.search, seed=config.plain.seed)
     return _written(search, folder, ended, judged, plainest)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ import numpy.typing as npt
 from lsr.errors import EvaluationError, InvalidInput
 from lsr.eval.significance import Comparison, compare, detectable_difference
 from lsr.rag.search.algorithms import fitness
-from lsr.rag.search.evaluated import Evaluator, Objectives, Outcomes, checked
+from lsr.rag.search.evaluated import Evaluator, Objectives, Outcomes, checked, to_json
 from lsr.rag.search.racing import COMPLETE, dominates
 from lsr.rag.search.store import Record
 from lsr.rag.types import Failure
@@ -110,6 +110,17 @@ class Verdict:
     failed: tuple[int, int]
     values: tuple[tuple[float, ...], tuple[float, ...]]
     outcomes: tuple[Outcomes, Outcomes]
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "statement": self.statement,
+            "comparison": None if self.comparison is None else asdict(self.comparison),
+            "detectable": self.detectable,
+            "questions": self.questions,
+            "failed": self.failed,
+            "values": self.values,
+            "outcomes": [{question: to_json(one) for question, one in each.items()} for each in self.outcomes],
+        }
 
 
 def verdict(

@@ -11,6 +11,7 @@ the n-th.
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -54,10 +55,7 @@ class Choice(Mapping[str, Any]):
         return sum(technique is not None for _, technique in self.items_)
 
     def to_json(self) -> dict[str, Any]:
-        return {
-            family: None if technique is None else {"kind": technique.kind, **technique.parameters()}
-            for family, technique in self.items_
-        }
+        return {family: _said(technique) for family, technique in self.items_}
 
     def __str__(self) -> str:
         return "; ".join(f"{family}: {called(technique)}" for family, technique in self.items_ if technique is not None)
@@ -188,6 +186,17 @@ class Space:
             raise InvalidInput(f"{strange[0]}: {called(choice[strange[0]])} is no option of the space")
         return tuple(genome)
 
+    def from_json(self, data: Mapping[str, Any]) -> Choice:
+        """The pipeline that `Choice.to_json` gave. Raises `InvalidInput` for what is no option."""
+        found = []
+        for family in self.families:
+            said = data.get(family.name)
+            same = [technique for technique in family.techniques if _said(technique) == said]
+            if not same:
+                raise InvalidInput(f"{family.name}: {said} is no option of the space")
+            found.append((family.name, same[0]))
+        return Choice(tuple(found))
+
     @cached_property
     def _names(self) -> frozenset[str]:
         return frozenset(family.name for family in self.families)
@@ -257,15 +266,19 @@ class Space:
         """Options and reasons of constraints, as JSON can say them: what a study compares."""
         return {
             "families": {
-                family.name: [
-                    None if technique is None else {"kind": technique.kind, **technique.parameters()}
-                    for technique in family.techniques
-                ]
-                for family in self.families
+                family.name: [_said(technique) for technique in family.techniques] for family in self.families
             },
             "constraints": [{"families": sorted(c.when), "reason": c.reason} for c in self.constraints],
             "legal": self.count(),
         }
+
+
+def _said(technique: Technique | None) -> dict[str, Any] | None:
+    """A technique as JSON gives it back: tuples are lists, at any depth."""
+    if technique is None:
+        return None
+    said: dict[str, Any] = json.loads(json.dumps({"kind": technique.kind, **technique.parameters()}))
+    return said
 
 
 def read_space(

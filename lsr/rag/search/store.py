@@ -1,6 +1,6 @@
 """A study on disk: one SQLite file in a folder, which one process writes.
 
-    study.sqlite    config (JSON), candidates in the order asked with what came of each question, and what was spent
+    study.sqlite    config (JSON), candidates in the order asked with what came of each question, what was spent, the verdict
     LOCK            held by the process that searches
 
 A candidate is written when it is finished, in one transaction; what its questions consumed is written block by block, so
@@ -23,7 +23,7 @@ from lsr.errors import InvalidInput, OutputExists, StorageError
 from lsr.index.storage.locks import AVAILABLE, writing
 from lsr.rag.search.evaluated import Outcomes, read_outcome, to_json
 
-__all__ = ["Record", "Spent", "Store", "differences", "locked"]
+__all__ = ["Read", "Record", "Spent", "Store", "differences", "locked", "read_study"]
 
 FILE = "study.sqlite"
 FORM = 1
@@ -32,6 +32,7 @@ create table study (form integer not null, config text not null);
 create table candidates (
     number integer primary key, choice text not null, state text not null, reason text, told text, outcomes text not null
 );
+create table notes (name text primary key, value text not null);
 create table spent (seconds real not null, tokens integer not null, cost real not null, questions integer not null);
 """
 
@@ -158,6 +159,16 @@ class Store:
             row = database.execute("select sum(seconds), sum(tokens), sum(cost), sum(questions) from spent").fetchone()
             return Spent(row[0] or 0.0, row[1] or 0, row[2] or 0.0, row[3] or 0)
 
+    def note(self, name: str, value: Any) -> None:
+        """Writes what is to be kept with the study, as JSON; a later value of that name replaces it."""
+        with self._transaction() as database:
+            database.execute("insert or replace into notes values (?, ?)", (name, json.dumps(value)))
+
+    def notes(self) -> dict[str, Any]:
+        with self._database() as database:
+            rows = database.execute("select name, value from notes order by name").fetchall()
+            return {name: json.loads(value) for name, value in rows}
+
     def close(self) -> None:
         with self._lock:
             if self._connection is not None:
@@ -175,6 +186,28 @@ def _record(row: tuple[Any, ...]) -> Record:
         None if told is None else tuple(json.loads(told)),
         {question: read_outcome(outcome) for question, outcome in json.loads(outcomes).items()},
     )
+
+
+@dataclass(frozen=True)
+class Read:
+    """A study as it is on disk, perhaps unfinished. notes: what was written beside it, as "verdict"."""
+
+    config: Mapping[str, Any]
+    records: tuple[Record, ...]
+    spent: Spent
+    notes: Mapping[str, Any]
+
+
+def read_study(folder: str | Path) -> Read:
+    """Raises `StorageError` where there is none."""
+    store = Store(Path(folder))
+    try:
+        config = store.config() if disk.exists(store.path) else None
+        if config is None:
+            raise StorageError(f"{folder}: holds no study")
+        return Read(config, tuple(store.records().values()), store.spent(), store.notes())
+    finally:
+        store.close()
 
 
 @contextmanager

@@ -8,10 +8,12 @@ objective: they are measured.
 
 from __future__ import annotations
 
+import signal
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,16 +23,15 @@ import numpy as np
 from lsr import disk
 from lsr.errors import EvaluationError, InvalidInput, StorageError
 from lsr.rag.search.algorithms import DEFAULT, Algorithm, Settings, algorithm_settings, fitness, make_algorithm
-from lsr.rag.search.budget import Budget, too_small
+from lsr.rag.search.budget import LIMITS, Budget, Costs, too_small
 from lsr.rag.search.evaluated import Evaluated, Evaluator, Objectives, Outcomes, cost_of, tokens_of
 from lsr.rag.search.racing import COMPLETE, FAILED, RACED_OUT, STOPPED, Race, Racing, race
+from lsr.rag.search.selection import Verdict, verdict
 from lsr.rag.search.space import Choice, Space
 from lsr.rag.search.store import Record, Spent, Store, locked
 from lsr.rag.types import Failure
 
-__all__ = ["Ended", "Study", "read_study"]
-
-LIMITS = ("seconds", "tokens", "cost")
+__all__ = ["Ended", "Study"]
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,7 @@ class Study:
         self._make = (algorithm, settings or algorithm_settings(algorithm), seed, list(known))
         self._about = dict(about or {})
         self._stop = threading.Event()
+        self._costs = Costs(space, baseline, len(self.questions))
 
     def config(self) -> dict[str, Any]:
         """All that the result depends on: a study goes on only with the same."""
@@ -103,10 +105,12 @@ class Study:
         """Searches until the budget or the space is at its end.
 
         workers: pipelines evaluated at the same time, each in a thread. progress: called with each candidate that is
-        finished. On KeyboardInterrupt all that is finished is kept, and the error goes on.
+        finished. When it is interrupted (SIGINT) the blocks of questions that run are finished, and KeyboardInterrupt is
+        raised; all candidates that are finished are kept. Interrupted again, it does not wait.
 
         Raises `OutputExists` for a folder that holds a study, unless it is resumed; `InvalidInput` for one of another
-        configuration, or a budget too small for one pipeline; `EvaluationError` where the baseline fails; `IndexLocked`
+        configuration, or a budget too small for one pipeline; `EvaluationError` where the baseline fails, or a pipeline for a
+        reason that may pass (an endpoint that is down): it has no record then, and resuming tries it again; `IndexLocked`
         where another process searches there.
         """
         if workers < 1:
@@ -115,16 +119,38 @@ class Study:
         algorithm = make_algorithm(
             algorithm_name, self.space, seed=seed, known=known, costs=len(self.objectives.costs), settings=settings
         )
-        disk.make_folder(self.store.folder, exist_ok=True)
-        with locked(self.store.folder):
+        try:
+            disk.make_folder(self.store.folder, exist_ok=True)
+        except OSError as error:
+            raise StorageError(f"{self.store.folder}: cannot be made ({error.strerror or error})") from None
+        self._stop.clear()
+        with locked(self.store.folder), _stopped_by_signal(self._stop):
             try:
                 self.store.begin(self.config(), resume=resume)
                 return self._search(algorithm, budget or Budget(), workers, progress or (lambda record: None))
             finally:
                 self.store.close()
 
+    def stages(self, record: Record) -> dict[str, Any]:
+        """The stages of a candidate, by family."""
+        return self.space.stages(self.baseline if record.number == 0 else self.space.from_json(record.choice))
+
+    def judge(self, ended: Ended, holdout: Sequence[str], *, confidence: float = 0.95, seed: int = 0) -> Verdict:
+        """The winner beside the baseline on questions that nothing was chosen by; kept in the study. Raises as `verdict`
+        does, and `InvalidInput` for a question that the search has seen."""
+        seen = sorted(set(holdout) & set(self.questions))
+        if seen:
+            raise InvalidInput(f"holdout question {seen[0]!r} is one of the search: what it chose was chosen by it")
+        winner, baseline = self.stages(ended.winner), self.space.stages(self.baseline)
+        found = verdict(self.evaluator, winner, baseline, holdout, self.objectives, confidence=confidence, seed=seed)
+        with locked(self.store.folder):
+            try:
+                self.store.note("verdict", {"winner": ended.winner.number, **found.to_json()})
+            finally:
+                self.store.close()
+        return found
+
     def _search(self, algorithm: Algorithm, budget: Budget, workers: int, progress: Callable[[Record], None]) -> Ended:
-        self._stop.clear()
         records = self.store.records()
         history: list[Record] = []
         self._begin(records, history, budget, progress)
@@ -132,6 +158,7 @@ class Study:
             algorithm.tell(self.baseline, history[0].values)
         best, stale = fitness(history[0].values or ()), 0
         while True:
+            self._check()
             if budget.stale is not None and stale >= budget.stale:
                 return self._ended(f"{stale} batches brought nothing better", history)
             if budget.pipelines is not None and len(history) >= budget.pipelines:
@@ -159,12 +186,13 @@ class Study:
     ) -> None:
         """The baseline, evaluated on all questions whatever it is like."""
         if 0 not in records:
-            raced = self._race(self.baseline, None, (), budget, {})
+            left = _left(budget, self.store.spent())
+            raced = self._race(self.baseline, None, (), left, bool(left))
+            self._check()
             if raced.state == STOPPED:
-                name, sample = raced.reason or "", len(raced.outcomes)
-                limit = getattr(budget, name)
-                used = self._used(self.store.spent(), name) if sample else 0.0
-                raise InvalidInput(too_small(name, limit, used / max(1, sample) * len(self.questions), sample))
+                name, spent = raced.reason or "", self.store.spent()
+                needed = getattr(spent, name) / max(1, spent.questions) * len(self.questions)
+                raise InvalidInput(too_small(name, getattr(budget, name), needed, spent.questions))
             if raced.state == FAILED:
                 raise EvaluationError(f"the baseline cannot be evaluated: {raced.reason}")
             records[0] = self._finished(0, _json(self.baseline), raced, None)
@@ -193,21 +221,28 @@ class Study:
                     f"{self.store.folder}: the algorithm asks for another candidate {number} than it did before;"
                     " was the study begun with another version of lsr, Python or Optuna? begin a new one"
                 )
-        allowances, reason = self._admitted(todo, history, budget)
         finished = [record.outcomes for record in complete]
+        reason: str | None = None
 
         def work(number: int) -> Race:
-            return self._race(batch[number - first], incumbent.outcomes, finished, budget, allowances[number])
+            return self._race(batch[number - first], incumbent.outcomes, finished, *allowances[number])
 
         def keep(number: int, raced: Race) -> None:
             nonlocal reason
             if raced.state == STOPPED:
-                reason = reason or f"budget of {raced.reason}"
+                reason = f"budget of {raced.reason}"
                 return
             records[number] = self._finished(number, batch[number - first].to_json(), raced, incumbent)
             progress(records[number])
 
-        self._all([number for number in todo if number in allowances], work, keep, workers)
+        while todo and reason is None:
+            known = [record for number, record in records.items() if number < first + len(batch)]
+            left = _left(budget, self.store.spent())
+            allowances, short = self._costs.admitted({n: batch[n - first] for n in todo}, known, left, self._speed())
+            if not allowances:
+                reason = short
+            todo = [number for number in todo if number not in allowances]
+            self._all(list(allowances), work, keep, workers)
         for number in range(first, first + len(batch)):
             if number not in records:
                 break
@@ -219,7 +254,9 @@ class Study:
     ) -> None:
         if workers == 1:
             for number in numbers:
+                self._check()
                 keep(number, work(number))
+            self._check()
             return
         with ThreadPoolExecutor(workers) as pool:
             running: dict[Future[Race], int] = {pool.submit(work, number): number for number in numbers}
@@ -227,106 +264,48 @@ class Study:
                 while running:
                     for done in wait(running, return_when=FIRST_COMPLETED).done:
                         keep(running.pop(done), done.result())
+                    self._check()
             except BaseException:
-                # Blocks that run are waited for; what they finish is kept.
-                self._stop.set()
+                self._stop.set()  # blocks that run are waited for, and what they finish is kept
                 pool.shutdown(wait=True, cancel_futures=True)
                 for done, number in running.items():
                     if not done.cancelled() and done.exception() is None:
                         keep(number, done.result())
                 raise
 
-    def _admitted(
-        self, todo: Sequence[int], history: Sequence[Record], budget: Budget
-    ) -> tuple[dict[int, dict[str, float]], str | None]:
-        """The candidates that may start, with what each may spend; and the limit that keeps the others from it.
+    def _check(self) -> None:
+        if self._stop.is_set():
+            raise KeyboardInterrupt
 
-        A candidate is expected to take what the dearest complete one took for all questions. What is left over is shared
-        out.
-        """
+    def _speed(self) -> float:
+        """Seconds a question, mean: the first pipeline that uses a model waits for it."""
         spent = self.store.spent()
-        count, reason = len(todo), None
-        rates = {name: self._rate(history, spent, name) * len(self.questions) for name in LIMITS}
-        for name in LIMITS:
-            limit = getattr(budget, name)
-            if limit is None:
-                continue
-            left = limit - self._used(spent, name)
-            fit = 0 if left <= 0 else count if rates[name] == 0 else int(left // rates[name])
-            if fit < count:
-                count, reason = fit, f"budget of {name}"
-        allowed = {
-            name: (getattr(budget, name) - self._used(spent, name)) / count
-            for name in LIMITS
-            if count and getattr(budget, name) is not None
-        }
-        return dict.fromkeys(todo[:count], allowed), reason
-
-    def _rate(self, history: Sequence[Record], spent: Spent, name: str) -> float:
-        """What a question of the dearest pipeline took; seconds are the mean, since the first to use a model waits for
-        it."""
-        if name == "seconds":
-            return spent.seconds / max(1, spent.questions)
-        of = tokens_of if name == "tokens" else cost_of
-        return max(
-            float(np.mean([of(outcome) for outcome in record.outcomes.values()]))
-            for record in history
-            if record.outcomes
-        )
-
-    @staticmethod
-    def _used(spent: Spent, name: str) -> float:
-        return float(getattr(spent, name))
+        return spent.seconds / max(1, spent.questions)
 
     def _race(
         self,
         choice: Mapping[str, Any],
         incumbent: Outcomes | None,
         finished: Sequence[Outcomes],
-        budget: Budget,
-        allowance: Mapping[str, float],
+        limits: Mapping[str, float],
+        probe: bool,
     ) -> Race:
-        used = dict.fromkeys(LIMITS, 0.0)
-        store, stop = self.store, self._stop
-        limits = allowance or {name: getattr(budget, name) for name in LIMITS if getattr(budget, name) is not None}
-
-        class Counting:
-            """The evaluator, with what it takes written down."""
-
-            def evaluate(self, stages: Mapping[str, Any], question_ids: Sequence[str]) -> Evaluated | Failure:
-                started = time.monotonic()
-                result = evaluator.evaluate(stages, question_ids)
-                seconds = time.monotonic() - started
-                outcomes = [result] if isinstance(result, Failure) else list(result.outcomes.values())
-                tokens, cost = sum(map(tokens_of, outcomes)), sum(map(cost_of, outcomes))
-                store.spend(seconds, tokens, cost, len(question_ids))
-                for name, value in zip(LIMITS, (seconds, tokens, cost), strict=True):
-                    used[name] += value
-                return result
-
-        evaluator = self.evaluator
-
-        def may_go_on(outcomes: Outcomes, size: int) -> str | None:
-            if stop.is_set():
-                return "interrupted"
-            for name, limit in limits.items():
-                expected = used[name] / len(outcomes) * size if outcomes else 0.0
-                if used[name] + expected > limit:
-                    return name
-            return None
-
+        metered = _Metered(self.evaluator, self.store, self._stop, limits)
         return race(
             self.space.stages(choice),
             self.questions,
-            Counting(),
+            metered,
             self.objectives,
             self.racing,
             incumbent=incumbent,
             finished=finished,
-            may_go_on=may_go_on,
+            may_go_on=metered.may_go_on,
+            probe=probe,
         )
 
     def _finished(self, number: int, choice: Mapping[str, Any], raced: Race, incumbent: Record | None) -> Record:
+        if raced.transient:
+            raise EvaluationError(f"{raced.reason}; this may pass: resume the search then, nothing is lost")
         values = None
         if raced.state == COMPLETE:
             values = self.objectives.values(raced.outcomes)
@@ -349,17 +328,62 @@ class Study:
         return Ended(reason, winner, tuple(history), self.store.spent())
 
 
-def read_study(folder: str | Path) -> tuple[dict[str, Any], tuple[Record, ...], Spent]:
-    """What a study was begun with, its candidates, and what was spent, also while it runs. Raises `StorageError` for
-    none."""
-    store = Store(Path(folder))
+class _Metered:
+    """The evaluator for one pipeline: what it takes is written down, and compared with what it may."""
+
+    def __init__(self, evaluator: Evaluator, store: Store, stop: threading.Event, limits: Mapping[str, float]) -> None:
+        self._evaluator, self._store, self._stop, self._limits = evaluator, store, stop, limits
+        self._used, self._most = dict.fromkeys(LIMITS, 0.0), dict.fromkeys(LIMITS, 0.0)
+
+    def evaluate(self, stages: Mapping[str, Any], question_ids: Sequence[str]) -> Evaluated | Failure:
+        started = time.monotonic()
+        result = self._evaluator.evaluate(stages, question_ids)
+        seconds = time.monotonic() - started
+        outcomes = [result] if isinstance(result, Failure) else list(result.outcomes.values())
+        tokens, costs = list(map(tokens_of, outcomes)), list(map(cost_of, outcomes))
+        self._store.spend(seconds, sum(tokens), sum(costs), len(question_ids))
+        each = (seconds / len(question_ids), max(tokens, default=0), max(costs, default=0.0))
+        for name, value, one in zip(LIMITS, (seconds, sum(tokens), sum(costs)), each, strict=True):
+            self._used[name] += value
+            self._most[name] = max(self._most[name], one)
+        return result
+
+    def may_go_on(self, outcomes: Outcomes, size: int) -> str | None:
+        """No, where that many questions as dear as the dearest so far would take too much."""
+        if self._stop.is_set():
+            return "interrupted"
+        for name, limit in self._limits.items():
+            if self._used[name] + self._most[name] * size > limit:
+                return name
+        return None
+
+
+@contextmanager
+def _stopped_by_signal(stop: threading.Event) -> Iterator[None]:
+    """The first SIGINT sets `stop`, the second raises KeyboardInterrupt: raised anywhere, it could leave a lock held.
+
+    Where the program has a handler of its own, or in another thread than the main one, nothing is changed.
+    """
+    main = threading.current_thread() is threading.main_thread()
+    if not main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield
+        return
+
+    def handle(number: int, frame: Any) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+
+    signal.signal(signal.SIGINT, handle)
     try:
-        config = store.config() if disk.exists(store.path) else None
-        if config is None:
-            raise StorageError(f"{folder}: holds no study")
-        return config, tuple(store.records().values()), store.spent()
+        yield
     finally:
-        store.close()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _left(budget: Budget, spent: Spent) -> dict[str, float]:
+    """What may still be spent, of all that is limited."""
+    return {name: getattr(budget, name) - getattr(spent, name) for name in LIMITS if getattr(budget, name) is not None}
 
 
 def _json(choice: Mapping[str, Any]) -> dict[str, Any]:

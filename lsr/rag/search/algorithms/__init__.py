@@ -32,7 +32,8 @@ __all__ = [
 ]
 
 ALGORITHMS: Mapping[str, type[Algorithm]] = {made.name: made for made in (RandomSearch, Genetic, Tpe, Nsga2, Gp)}
-DEFAULT = "genetic"
+# Of all that were compared by replaying evaluated pipelines (benchmarks/rag_search.py) it finds the best ones soonest.
+DEFAULT = "tpe"
 
 
 def algorithm_settings(name: str, data: Any = None, where: str = "algorithm") -> Settings:

@@ -28,7 +28,7 @@ class GeneticSettings(Settings):
     found).
     """
 
-    batch: int = field(default=16, metadata=between(1, 10_000))
+    batch: int = field(default=8, metadata=between(1, 10_000))
     population: int = field(default=16, metadata=between(2, 10_000))
     elite: int = field(default=2, metadata=between(0, 1000))
     selection: str = field(default="tournament", metadata=choice("tournament", "roulette", "rank", "elite"))
