@@ -56,3 +56,39 @@ def test_an_endpoint_that_is_down_is_named_and_the_command_fails(pipeline: Path,
     assert done.returncode == 1
     assert url in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_search_says_what_it_found_and_its_report_is_written_again(pipeline: Path, tmp_path: Path) -> None:
+    questions = [
+        {"question": "Who printed with movable type?", "answers": ["Johannes Gutenberg"], "gold": ["printing"]},
+        {"question": "What does the waggle dance tell?", "answers": ["direction and distance"], "gold": ["bee"]},
+        {"question": "Who watched the eruption?", "answers": ["Pliny the Younger"], "gold": ["volcano"]},
+        {"question": "What do tiltmeters show?", "answers": ["how the ground swells"], "gold": ["volcano"]},
+    ]
+    (tmp_path / "questions.jsonl").write_text("\n".join(map(json.dumps, questions)))
+    config = tmp_path / "search.yaml"
+    config.write_text(
+        "corpus: docs.jsonl\nquestions: questions.jsonl\n"
+        "space:\n  retrieve: [bm25, sparse]\n  filter: [{kind: top-k, k: [1, 2]}]\n"
+    )
+    cache = ("--cache", tmp_path / "cache")
+    dry = lsr("rag", "search", config, "--dry-run", *cache)
+    assert dry.returncode == 0, dry.stderr
+    assert "4 legal pipelines" in dry.stderr
+    assert not (tmp_path / "study").exists()
+    done = lsr("rag", "search", config, "-o", tmp_path / "study", *cache)
+    assert done.returncode == 0, done.stderr
+    assert "every legal pipeline was evaluated" in done.stdout
+    asked = lsr("rag", "run", tmp_path / "study" / "winner.yaml", QUESTION, *cache)
+    assert "Gutenberg" in asked.stdout
+    page = tmp_path / "study" / "report.html"
+    written = page.read_bytes()
+    page.unlink()
+    assert lsr("rag", "report", tmp_path / "study").returncode == 0
+    assert page.read_bytes() == written
+    assert "holds a study" in one_line(lsr("rag", "search", config, "-o", tmp_path / "study", *cache))
+
+
+def test_a_study_that_is_not_finished_and_a_folder_without_one_are_told_apart(tmp_path: Path) -> None:
+    assert "holds no study" in one_line(lsr("rag", "report", tmp_path))
+    assert lsr("rag", "search", tmp_path / "search.yaml").returncode == 2

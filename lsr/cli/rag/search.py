@@ -35,11 +35,15 @@ def search(
 ) -> None:
     """Search for the pipeline that answers questions best, and compare it with the baseline on questions apart."""
     from lsr.cli.progress import showing_progress
+    from lsr.errors import OutputExists
     from lsr.rag.search.config import read_search
     from lsr.rag.search.search import open_search, search_pipelines
+    from lsr.rag.search.store import Store
 
     if output is None and not dry_run:
         raise typer.BadParameter("name the folder of the study", param_hint="-o")
+    if output is not None and not resume and Store(output).exists():
+        raise OutputExists(f"{output}: holds a study: --resume goes on with it, or give another folder")
     with open_search(read_search(config), cache_of(cache)) as opened:
         _say_before(opened)
         if dry_run or opened.runner.resources.generator is not None:

@@ -13,7 +13,8 @@ Paths are relative to the folder of the file.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -108,8 +109,7 @@ def read_search(path: str | Path) -> SearchConfig:
         raise InvalidInput(f"{path}: must be a mapping; see docs/rag.md")
     where, folder = str(path), path.parent
     plain_names, around_names = ({f.name for f in fields(kind)} for kind in (_Plain, Surroundings))
-    known = {*_OWN, *plain_names, *around_names}
-    _check_names(values, known, where)
+    _check_names(values, {*_OWN, *plain_names, *around_names}, where)
     plain: _Plain = from_mapping(_Plain, {n: v for n, v in values.items() if n in plain_names}, where)
     surroundings = surroundings_of({n: v for n, v in values.items() if n in around_names}, path)
     plain = _placed(plain, folder)
@@ -159,7 +159,8 @@ def _space(values: Mapping[str, Any], surroundings: Surroundings, where: str) ->
         data, forbid = built_in["space"], [*(built_in["forbid"] or ()), *(forbid or ())]
     defaults = {family: [kind] for family, kind in DEFAULTS.items() if family not in _mapping(data, f"{where}: space")}
     available = {"generator"} if surroundings.generator is not None else set()
-    return read_space({**defaults, **data}, forbid=forbid, available=available, where=f"{where}: space")
+    with _at(where):
+        return read_space({**defaults, **data}, forbid=forbid, available=available, where=f"{where}: space")
 
 
 def _baseline(value: Any, space: Space, folder: Path, where: str) -> Pipeline:
@@ -191,8 +192,20 @@ def _objectives(
             if not isinstance(weight, int | float) or isinstance(weight, bool) or weight <= 0:
                 raise InvalidInput(f"{where}: objectives.quality.{name} is {weight!r}: it must be a weight above 0")
         quality = {str(name): float(weight) for name, weight in quality.items()}
-    Objectives(quality or {"retrieval": 1}, tuple(costs))  # told now, not after the data are read
+    with _at(where):
+        Objectives(quality or {"retrieval": 1}, tuple(costs))  # told now, not after the data are read
     return quality, tuple(costs)
+
+
+@contextmanager
+def _at(where: str) -> Iterator[None]:
+    """Says of an error of what is read which file it is in."""
+    try:
+        yield
+    except InvalidInput as error:
+        if str(error).startswith(where):
+            raise
+        raise InvalidInput(f"{where}: {error}") from None
 
 
 def _mapping(value: Any, where: str) -> Mapping[str, Any]:
