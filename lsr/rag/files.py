@@ -36,6 +36,7 @@ __all__ = [
     "beside",
     "located",
     "read_pipeline",
+    "read_surroundings",
     "surroundings_of",
     "with_located_models",
 ]
@@ -96,6 +97,16 @@ def read_pipeline(path: str | Path) -> PipelineFile:
     pipeline = Pipeline.from_mapping(values["pipeline"], f"{path}: pipeline")
     stages = [with_located_models(stage, path.parent) for stage in pipeline.stages]
     return PipelineFile(Pipeline(stages), surroundings_of(rest, path))
+
+
+def read_surroundings(path: str | Path) -> Surroundings:
+    """Those of a file of a pipeline or a search, which may have no more than them. Raises as `read_pipeline`."""
+    path = Path(path)
+    values = read_yaml(path, "configuration", "rag")
+    if not isinstance(values, Mapping):
+        raise InvalidInput(f"{path}: must be a mapping; see docs/rag.md")
+    names = {field.name for field in fields(Surroundings)}
+    return surroundings_of({name: value for name, value in values.items() if name in names}, path)
 
 
 def surroundings_of(values: Mapping[str, Any], path: Path) -> Surroundings:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from lsr.cli.rag import run, search
+from lsr.cli.rag import draft, run, search
 from lsr.cli.run import guarded
 
 __all__ = ["rag"]
@@ -19,3 +19,4 @@ rag = typer.Typer(
 rag.command("run")(guarded(run.run))
 rag.command("search")(guarded(search.search))
 rag.command("report")(guarded(search.report))
+rag.command("draft")(guarded(draft.draft))
