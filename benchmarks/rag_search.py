@@ -126,7 +126,7 @@ def variants(names: Sequence[str]) -> dict[str, Settings]:
             found[f"genetic, {selection} selection"] = algorithm_settings("genetic", {"selection": selection})
         for crossover in ("single", "multi"):
             found[f"genetic, {crossover} crossover"] = algorithm_settings("genetic", {"crossover": crossover})
-        found["genetic, random mutation"] = algorithm_settings("genetic", {"mutation": "random"})
+        found["genetic, adaptive mutation"] = algorithm_settings("genetic", {"mutation": "adaptive"})
         found["genetic, batch 16"] = algorithm_settings("genetic", {"batch": 16})
         found["genetic, batch 4"] = algorithm_settings("genetic", {"batch": 4})
     if "tpe" in names:

@@ -94,12 +94,9 @@ def best_after(name: str, evaluations: int, seed: int, settings: Any = None) -> 
     ("name", "settings"),
     [
         ("tpe", {}),
-        *(
-            ("genetic", {"selection": selection, "batch": 8})
-            for selection in ("tournament", "roulette", "rank", "elite")
-        ),
-        *(("genetic", {"crossover": crossover, "batch": 8}) for crossover in ("single", "multi")),
-        ("genetic", {"mutation": "random", "batch": 8}),
+        *(("genetic", {"selection": selection}) for selection in ("tournament", "roulette", "rank", "elite")),
+        *(("genetic", {"crossover": crossover}) for crossover in ("single", "multi")),
+        ("genetic", {"mutation": "adaptive"}),
     ],
 )
 def test_what_learns_finds_more_than_chance(name: str, settings: Any) -> None:
@@ -111,11 +108,10 @@ def test_what_learns_finds_more_than_chance(name: str, settings: Any) -> None:
 def test_equal_quality_is_decided_by_cost() -> None:
     """All is as good as anything else, so what the population keeps is what is cheap."""
     found = {}
-    for name, given in (("random", {}), ("genetic", {"mutation": "random"}), ("tpe", {})):
+    for name in ("random", "genetic", "tpe"):
         cheap = []
         for seed in range(8):
-            settings = algorithm_settings(name, given)
-            algorithm = make_algorithm(name, space(), seed=seed, costs=1, settings=settings)
+            algorithm = make_algorithm(name, space(), seed=seed, costs=1)
             done: list[Choice] = []
             while len(done) < 80:
                 for choice in algorithm.ask(8):

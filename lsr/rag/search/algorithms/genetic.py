@@ -34,7 +34,7 @@ class GeneticSettings(Settings):
     selection: str = field(default="tournament", metadata=choice("tournament", "roulette", "rank", "elite"))
     tournament: int = field(default=3, metadata=between(1, 1000))
     crossover: str = field(default="uniform", metadata=choice("uniform", "single", "multi"))
-    mutation: str = field(default="adaptive", metadata=choice("random", "adaptive"))
+    mutation: str = field(default="random", metadata=choice("random", "adaptive"))
     rate: float = field(default=0.1, metadata=between(0, 1))
 
 
