@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 
 from lsr.eval.machine import describe
-from lsr.eval.significance import bootstrap_interval
+from lsr.eval.significance import bootstrap_interval, compare
 from lsr.rag.search.algorithms import ALGORITHMS, Settings, algorithm_settings, make_algorithm
 from lsr.rag.search.ragsmith import named_space
 from lsr.rag.search.space import Choice, Genome, Space
@@ -172,6 +172,22 @@ def table(results: Sequence[Mapping[str, Any]], evaluations: int) -> str:
     return "\n".join(lines)
 
 
+def compared(results: Sequence[Mapping[str, Any]], pairs: Sequence[tuple[str, str]]) -> list[str]:
+    """What is missing on average over a search, x 1000: differences of algorithms, paired by seed."""
+
+    def of(label: str) -> Any:
+        curves = [np.array(r["curves"]).mean(axis=1) for r in results if r["algorithm"] == label]
+        return -np.mean(curves, axis=0)  # the best of a domain is the same for both
+
+    lines = []
+    for first, second in pairs:
+        if {first, second} <= {result["algorithm"] for result in results}:
+            found = compare(of(first), of(second), system=first, baseline=second, measure="missing")
+            low, high = (1000 * bound for bound in found.interval)
+            lines.append(f"{first} - {second}: {1000 * found.difference:.2f} [{low:.2f}, {high:.2f}], p {found.p:.2g}")
+    return lines
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=50)
@@ -189,6 +205,8 @@ def main() -> None:
     for line in about:
         print(line)
     print(table(results, given.evaluations))
+    pairs = [("random", "genetic"), ("random", "tpe"), ("random", "nsga2"), ("genetic", "tpe"), ("gp", "tpe")]
+    print("\n".join(compared(results, pairs)))
     written = {"seeds": given.seeds, "machine": describe(), "archives": about, "results": results}
     given.output.write_text(json.dumps(written), encoding="utf-8")
 

@@ -92,6 +92,8 @@ from pathlib import Path
 from tests.rag.search_world import World
 from tests.rag.test_study import BUDGET, study
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # whatever the parent does with it
+
 def before(call):
     if call == int(sys.argv[2]):
         os.kill(os.getpid(), getattr(signal, sys.argv[3]))
