@@ -19,6 +19,7 @@ from lsr.rag.report import read_report
 from lsr.rag.search.config import as_choice, read_search
 from lsr.rag.search.search import Found, open_search, pipeline_of, search_pipelines
 from lsr.rag.search.store import read_study
+from tests.rag.chat_server import chat_server, says
 from tests.rag.corpus import DOCUMENTS
 
 # Question, answer, document, and the words that answer it.
@@ -236,3 +237,48 @@ def test_a_budget_too_small_for_one_pipeline_is_refused_with_the_least_that_is_n
         pytest.raises(InvalidInput, match="too small for one pipeline"),
     ):
         search.estimate()
+
+
+# -- with a generator --------------------------------------------------------------------------------------------------
+
+
+def test_answers_of_the_best_are_judged_beside_the_baseline_on_questions_apart(folder: Path) -> None:
+    with chat_server() as server:
+        server.acts = [says("Both are good.\nVERDICT: A")]  # a judge that minds places alone
+        judge = {"generator": {"kind": "endpoint", "url": server.url, "model": "m"}, "pipelines": 2}
+        write(folder, judge=judge)
+        said: list[str] = []
+        found = found_by(folder, say=said.append)
+    assert "compared with the baseline" in said[0]
+    assert [one.opponent for one in found.view.judged] == ["baseline", "baseline"]
+    for one in found.view.judged:
+        assert one.wins == one.losses == 0, "what goes with the place is no win"
+        assert one.checked == one.flipped == 6
+    assert found.view.judge is not None
+    assert "flipped with the order" in (folder / "study" / "report.html").read_text()
+
+
+def test_a_judge_needs_a_generator(folder: Path) -> None:
+    with pytest.raises(InvalidInput, match="judge needs a generator"):
+        read_search(write(folder, judge={}))
+
+
+def test_a_language_model_writes_answers_with_citations_and_what_it_takes_is_an_objective(folder: Path) -> None:
+    with chat_server() as server:
+        server.acts = [says("Pliny the Younger [1].")]
+        write(
+            folder,
+            generator={"kind": "endpoint", "url": server.url, "model": "m"},
+            space={"retrieve": ["sparse", "bm25"], "filter": ["top-k"], "generate": ["llm", "extractive"]},
+            budget={"pipelines": 4},
+        )
+        found = found_by(folder)
+    by_kind = {pipeline.name: dict(pipeline.choice)["generate"].split()[0] for pipeline in found.view.pipelines}
+    tokens = {
+        by_kind[pipeline.name]: pipeline.tokens for pipeline in found.view.pipelines if pipeline.state == "complete"
+    }
+    assert (tokens["llm"] or 0) > 0
+    assert tokens["extractive"] is None
+    written = read_pipeline(folder / "study" / "winner.yaml")
+    assert written.surroundings.generator is not None
+    assert "OPENAI" not in (folder / "study" / "report.json").read_text()

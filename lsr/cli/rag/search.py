@@ -52,7 +52,7 @@ def search(
             return
         try:
             with showing_progress() as progress:
-                found = search_pipelines(opened, output, resume=resume, workers=workers, progress=progress)
+                found = search_pipelines(opened, output, resume=resume, workers=workers, progress=progress, say=note)
         except KeyboardInterrupt:
             note(f"what is finished stays in {output}; --resume goes on from there")
             raise

@@ -75,6 +75,7 @@ def report_html(study: StudyView) -> str:
         ("leaderboard", "Leaderboard", table_of(t.leaderboard(study), t.Roles(study), caption=False)),
         ("families", "What each family contributes", _effects(study)),
         ("interactions", "Interactions", tables(None, t.interactions_table(study), captions=False)),
+        ("judged", "By a judge", tables(None, t.judged_table(study), captions=False)),
         ("questions", "Question by question", _questions(study)),
         ("budget", "Budget", tables(None, t.budget_table(study), captions=False)),
         ("pipeline", "The winner as a file", _file(study)),

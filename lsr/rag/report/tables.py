@@ -19,6 +19,7 @@ __all__ = [
     "effects_table",
     "facts_table",
     "interactions_table",
+    "judged_table",
     "leaderboard",
     "questions_table",
     "splits_table",
@@ -67,6 +68,32 @@ def leaderboard(study: StudyView) -> Table:
         + " These figures chose the winner, so the first of them looks better than it is: the holdout says how good it is."
     ]
     return without_empty_columns(Table("The best pipelines on the search questions", columns, rows, notes))
+
+
+def judged_table(study: StudyView) -> Table | None:
+    """Answers compared in pairs by a judge."""
+    if not study.judged:
+        return None
+    rows = [
+        [
+            Cell(one.system),
+            Cell(one.opponent),
+            Cell(f.count(one.wins)),
+            Cell(f.count(one.losses)),
+            Cell(f.count(one.ties)),
+            Cell(f.count(one.missing)),
+            Cell(f.score(one.win_rate), detail=f.interval(one.interval) if one.interval else ""),
+            Cell(f.p_value(one.p)),
+            Cell(f"{f.count(one.flipped)} of {f.count(one.checked)}"),
+        ]
+        for one in study.judged
+    ]
+    names = ("wins", "losses", "ties", "no verdict", "share of wins", "p, one-sided", "flipped with the order")
+    columns = [_column("pipeline"), _column("against"), *map(Column, names)]
+    notes = [f"Judge: {study.judge}. Without a verdict is missing data, and counts for neither."]
+    if study.informativeness is not None:
+        notes.append(f"It told pipelines apart on a share of {f.score(study.informativeness)} of the questions.")
+    return Table("Answers to the holdout questions, compared in pairs", columns, rows, notes)
 
 
 def _stages(p: PipelineView, baseline: PipelineView | None) -> str:

@@ -18,6 +18,7 @@ __all__ = [
     "BudgetView",
     "EffectView",
     "InteractionView",
+    "JudgedView",
     "PipelineView",
     "QuestionView",
     "SplitView",
@@ -110,6 +111,23 @@ class SplitView:
 
 
 @dataclass(frozen=True)
+class JudgedView:
+    """A pipeline beside another one by the verdicts of a judge on holdout questions; see `lsr.rag.judging.judge.Tally`."""
+
+    system: str
+    opponent: str
+    wins: int
+    losses: int
+    ties: int
+    missing: int
+    flipped: int
+    checked: int
+    win_rate: float | None
+    interval: tuple[float, float] | None
+    p: float
+
+
+@dataclass(frozen=True)
 class UseView:
     """How much of a part of the budget was used; limit None: there was none. unit: "s", "tokens", ... or a currency."""
 
@@ -143,7 +161,8 @@ class StudyView:
     data: what it searched on; quality: the measure. verdict: one of the four statements about the holdout questions.
     winner, baseline, simplest: names of pipelines; simplest: that with fewest stages within noise of the best.
     detectable: the smallest difference that the holdout questions show (power .8, two-sided .05); detectable_before: as
-    said before the search, by an assumed spread. legal: pipelines that the space has. winner_yaml: the pipeline as a
+    said before the search, by an assumed spread. judge: the generator that compared answers; informativeness: share of
+    the questions on which it told systems apart. legal: pipelines that the space has. winner_yaml: the pipeline as a
     file. facts: (name, value) of how it was done. notes: caveats, a sentence each. failed: (pipeline or stage, why).
     """
 
@@ -169,6 +188,9 @@ class StudyView:
     facts: tuple[tuple[str, str], ...] = ()
     notes: tuple[str, ...] = ()
     failed: tuple[tuple[str, str], ...] = ()
+    judge: str | None = None
+    judged: tuple[JudgedView, ...] = ()
+    informativeness: float | None = None
 
     def pipeline(self, name: str) -> PipelineView | None:
         return next((pipeline for pipeline in self.pipelines if pipeline.name == name), None)

@@ -27,6 +27,7 @@ from lsr.rag.search.algorithms import DEFAULT, Settings, algorithm_settings
 from lsr.rag.search.budget import Budget
 from lsr.rag.search.constraints import unknown
 from lsr.rag.search.evaluated import COSTS, Objectives
+from lsr.rag.search.judged import JudgeConfig
 from lsr.rag.search.racing import Racing
 from lsr.rag.search.space import Space, read_space
 from lsr.rag.stages.base import FAMILIES, Stage
@@ -36,7 +37,7 @@ __all__ = ["SPACES", "SearchConfig", "as_choice", "read_search"]
 
 SPACES = ("offline", "generator")
 
-_OWN = ("space", "forbid", "baseline", "known", "objectives", "algorithm", "budget", "racing")
+_OWN = ("space", "forbid", "baseline", "known", "objectives", "algorithm", "budget", "racing", "judge")
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,7 @@ class SearchConfig:
     settings: Settings
     budget: Budget
     racing: Racing
+    judge: JudgeConfig | None
 
     def open_data(self) -> RagData:
         """The documents and questions. Raises as `open_rag_data` does."""
@@ -135,6 +137,7 @@ def read_search(path: str | Path) -> SearchConfig:
         settings=algorithm_settings(name, algorithm, f"{where}: algorithm"),
         budget=from_mapping(Budget, values.get("budget"), f"{where}: budget"),
         racing=from_mapping(Racing, values.get("racing"), f"{where}: racing"),
+        judge=_judge(values, surroundings, where),
     )
 
 
@@ -161,6 +164,15 @@ def _space(values: Mapping[str, Any], surroundings: Surroundings, where: str) ->
     available = {"generator"} if surroundings.generator is not None else set()
     with _at(where):
         return read_space({**defaults, **data}, forbid=forbid, available=available, where=f"{where}: space")
+
+
+def _judge(values: Mapping[str, Any], surroundings: Surroundings, where: str) -> JudgeConfig | None:
+    if "judge" not in values:
+        return None
+    read: JudgeConfig = from_mapping(JudgeConfig, values["judge"], f"{where}: judge")
+    if read.generator is None and surroundings.generator is None:
+        raise InvalidInput(f"{where}: judge needs a generator: name one in it, or for all (generator:)")
+    return read
 
 
 def _baseline(value: Any, space: Space, folder: Path, where: str) -> Pipeline:

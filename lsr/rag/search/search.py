@@ -22,14 +22,21 @@ from pathlib import Path
 from lsr.errors import InvalidInput
 from lsr.rag.evaluating import EVIDENCE, PipelineEvaluator
 from lsr.rag.files import PipelineFile
+from lsr.rag.generators import open_generator
+from lsr.rag.judging.anchor import Judging
+from lsr.rag.judging.judge import PairJudge
 from lsr.rag.pipeline import Pipeline, read_stage
 from lsr.rag.questions import RagData
 from lsr.rag.rag import open_resources, open_stages
 from lsr.rag.report import StudyView, write_report
 from lsr.rag.runner import Runner
+from lsr.rag.search.algorithms import fitness
 from lsr.rag.search.budget import Estimate, estimate
 from lsr.rag.search.config import SearchConfig, as_choice
 from lsr.rag.search.evaluated import Objectives
+from lsr.rag.search.judged import BASELINE
+from lsr.rag.search.judged import judged as compared
+from lsr.rag.search.racing import COMPLETE
 from lsr.rag.search.selection import Simplest, Split, Verdict, simplest, split
 from lsr.rag.search.store import Record
 from lsr.rag.search.study import Ended, Study
@@ -49,6 +56,7 @@ class Search:
     objectives: Objectives
     runner: Runner
     evaluator: PipelineEvaluator
+    cache: str | Path | None
 
     def estimate(self) -> Estimate:
         """What it will take, from the baseline on a few questions. Raises `InvalidInput` for a budget too small for one."""
@@ -95,7 +103,7 @@ def open_search(config: SearchConfig, cache: str | Path | None = None) -> Iterat
         )
         types = {question.id: question.type or _hops(question.hops) for question in data.questions}
         parts = split(types, holdout=config.plain.holdout, seed=config.plain.seed)
-        yield Search(config, data, parts, objectives, runner, evaluator)
+        yield Search(config, data, parts, objectives, runner, evaluator, cache)
 
 
 def search_pipelines(
@@ -105,8 +113,9 @@ def search_pipelines(
     resume: bool = False,
     workers: int | None = None,
     progress: Callable[[str, int, int | None], None] = lambda stage, done, total: None,
+    say: Callable[[str], None] = lambda sentence: None,
 ) -> Found:
-    """Runs a search in a folder, and writes the winner and the report there.
+    """Runs a search in a folder, and writes the winner and the report there. say: told what is to be known before judging.
 
     On KeyboardInterrupt all that is finished is kept; with `resume` it goes on, and ends as it would have. Raises as
     `Study.run` and `verdict` do.
@@ -135,8 +144,9 @@ def search_pipelines(
     progress("holdout", 0, 1)
     judged = study.judge(ended, search.split.holdout, seed=config.plain.seed)
     progress("holdout", 1, 1)
+    verdicts = _judged(search, ended, say) if config.judge is not None else None
     plainest = simplest(ended.records, search.objectives, search.split.search, seed=config.plain.seed)
-    return _written(search, folder, ended, judged, plainest)
+    return _written(search, folder, ended, judged, plainest, verdicts)
 
 
 def pipeline_of(record: Record) -> Pipeline:
@@ -145,14 +155,46 @@ def pipeline_of(record: Record) -> Pipeline:
     return Pipeline(stage for stage in stages if stage is not None).complete()
 
 
-def _written(search: Search, folder: Path, ended: Ended, judged: Verdict, plainest: Simplest) -> Found:
+def _judged(search: Search, ended: Ended, say: Callable[[str], None]) -> tuple[str, Judging]:
+    """The best pipelines and the baseline, compared by the judge: its name, and the verdicts."""
+    config = search.config.judge
+    assert config is not None
+    resources, cache = search.runner.resources, search.cache
+    generator = resources.generator
+    if config.generator is not None:
+        generator = open_generator(config.generator, cache, counter=resources.count_tokens)
+    assert generator is not None
+    complete = [record for record in ended.records if record.state == COMPLETE and record.number]
+    complete.sort(key=lambda record: (fitness(record.values or ()), -record.number), reverse=True)
+    pipelines = {BASELINE: pipeline_of(ended.records[0])}
+    pipelines |= {f"#{record.number}": pipeline_of(record) for record in complete[: config.pipelines]}
+    holdout = set(search.split.holdout)
+    judge = PairJudge(generator, resources.prompts, flips=config.flips, seed=search.config.plain.seed)
+    return generator.name, compared(
+        search.runner,
+        judge,
+        pipelines,
+        [question for question in search.data.questions if question.id in holdout],
+        baseline=BASELINE if config.against == BASELINE else None,
+        say=say,
+    )
+
+
+def _written(
+    search: Search,
+    folder: Path,
+    ended: Ended,
+    judged: Verdict,
+    plainest: Simplest,
+    verdicts: tuple[str, Judging] | None,
+) -> Found:
     config = search.config
     surroundings = config.surroundings
     if surroundings.corpus is None:
         surroundings = replace(surroundings, corpus=config.plain.data)
     winner = PipelineFile(pipeline_of(ended.winner), surroundings)
     plain = PipelineFile(pipeline_of(plainest.record), surroundings)
-    view = study_view(search, ended, judged, plainest, winner)
+    view = study_view(search, ended, judged, plainest, winner, verdicts)
     winner.save(folder / "winner.yaml", f"Candidate {ended.winner.number} of a search: {judged.statement}.")
     plain.save(folder / "simplest.yaml", f"Candidate {plainest.record.number} of a search: within noise of the best.")
     write_report(view, folder)

@@ -1,7 +1,7 @@
 """A study on disk: one SQLite file in a folder, which one process writes.
 
-    study.sqlite    config (JSON), candidates in the order asked with what came of each question, what was spent, the verdict
-    LOCK            held by the process that searches
+    study.sqlite    config (JSON), candidates in the order asked with what came of each question, what was spent, the
+    verdict LOCK            held by the process that searches
 
 A candidate is written when it is finished, in one transaction; what its questions consumed is written block by block, so
 that a killed study has lost time but no account.

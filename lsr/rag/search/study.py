@@ -109,9 +109,9 @@ class Study:
         raised; all candidates that are finished are kept. Interrupted again, it does not wait.
 
         Raises `OutputExists` for a folder that holds a study, unless it is resumed; `InvalidInput` for one of another
-        configuration, or a budget too small for one pipeline; `EvaluationError` where the baseline fails, or a pipeline for a
-        reason that may pass (an endpoint that is down): it has no record then, and resuming tries it again; `IndexLocked`
-        where another process searches there.
+        configuration, or a budget too small for one pipeline; `EvaluationError` where the baseline fails, or a pipeline
+        for a reason that may pass (an endpoint that is down): it has no record then, and resuming tries it again;
+        `IndexLocked` where another process searches there.
         """
         if workers < 1:
             raise InvalidInput(f"workers is {workers}: it must be 1 or more")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -11,10 +11,12 @@ import numpy as np
 import lsr
 from lsr.eval.significance import bootstrap_interval
 from lsr.rag.files import PipelineFile
+from lsr.rag.judging.anchor import Judging
 from lsr.rag.report.view import (
     BudgetView,
     EffectView,
     InteractionView,
+    JudgedView,
     PipelineView,
     QuestionView,
     SplitView,
@@ -34,7 +36,14 @@ if TYPE_CHECKING:
 __all__ = ["study_view"]
 
 
-def study_view(search: Search, ended: Ended, judged: Verdict, plainest: Simplest, winner: PipelineFile) -> StudyView:
+def study_view(
+    search: Search,
+    ended: Ended,
+    judged: Verdict,
+    plainest: Simplest,
+    winner: PipelineFile,
+    verdicts: tuple[str, Judging] | None = None,
+) -> StudyView:
     config = search.config
     on_front = {record.number for record in front(ended.records)}
     pipelines = tuple(_pipeline(search, record, record.number in on_front) for record in ended.records)
@@ -82,8 +91,30 @@ def study_view(search: Search, ended: Ended, judged: Verdict, plainest: Simplest
             ("costs beside the quality", ", ".join(search.objectives.costs) or "none"),
         ),
         notes=search.data.notes,
+        judge=None if verdicts is None else verdicts[0],
+        judged=() if verdicts is None else tuple(_judged(verdicts[1])),
+        informativeness=None if verdicts is None else verdicts[1].informativeness,
         failed=tuple((_name(record), record.reason or "") for record in ended.records if record.state == FAILED),
     )
+
+
+def _judged(judging: Judging) -> Iterator[JudgedView]:
+    for system, opponent in judging.plan.pairs:
+        counted = judging.tally(system, opponent)
+        decided = counted.wins + counted.losses
+        yield JudgedView(
+            system,
+            opponent,
+            counted.wins,
+            counted.losses,
+            counted.ties,
+            counted.missing,
+            counted.flipped,
+            counted.checked,
+            counted.win_rate,
+            counted.interval if decided else None,
+            counted.p,
+        )
 
 
 def _name(record: Record) -> str:
