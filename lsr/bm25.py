@@ -19,12 +19,13 @@ class Bm25:
     """BM25 in Lucene's form (Kamphuis et al. 2020) by bm25s (Lù 2024), over texts in memory.
 
     English stop words, Snowball's English stemmer. k1 and b are those of Pyserini's published figures, 0.9 and 0.4.
-    extra: which extra of the package brings bm25s to whoever asks, for the message.
+    backend: of bm25s: "numpy" starts at once, "numba" compiles for some seconds in each process and is faster on large
+    collections. extra: which extra of the package brings bm25s to whoever asks, for the message.
 
     Raises `InvalidInput` for settings out of range, `MissingExtra` without bm25s and PyStemmer.
     """
 
-    def __init__(self, k1: float = 0.9, b: float = 0.4, *, extra: str = "eval") -> None:
+    def __init__(self, k1: float = 0.9, b: float = 0.4, *, backend: str = "numpy", extra: str = "eval") -> None:
         if not (0 <= k1 < 1e6 and 0 <= b <= 1):
             raise InvalidInput(f"BM25 with k1 {k1:g} and b {b:g}: k1 must be 0 or more, and b lie between 0 and 1")
         try:
@@ -36,7 +37,7 @@ class Bm25:
         self.version: str = bm25s.__version__
         stemmer = Stemmer.Stemmer("english")
         self._tokenizer: Any = bm25s.tokenization.Tokenizer(stemmer=stemmer, stopwords="en")
-        self._engine: Any = bm25s.BM25(method="lucene", k1=k1, b=b, backend="numba")
+        self._engine: Any = bm25s.BM25(method="lucene", k1=k1, b=b, backend=backend)
         self._count = 0
 
     def __len__(self) -> int:

@@ -17,7 +17,7 @@
     │   └── CorruptIndex           files are missing, truncated, altered, or contradict each other
     ├── EvaluationError            a collection, judgments or a run cannot be evaluated; names file and line
     │   └── DatasetNotFound        no collection by that name or at that path (also a FileNotFoundError)
-    ├── GeneratorError             what is to write text cannot: an endpoint is down or refuses, a local model cannot be opened
+    ├── GeneratorError             what is to write text cannot: an endpoint is down or refuses, a model cannot be opened
     └── MissingExtra               an optional package is not installed; names the pip command (also an ImportError)
 
 Callers that want to catch everything catch `LsrError`. The message of each is one line and fit to be shown to a person as

@@ -25,6 +25,7 @@ from lsr.cli import (
     train,
     tune,
 )
+from lsr.cli.rag import rag
 from lsr.cli.run import guarded
 
 __all__ = ["app"]
@@ -76,3 +77,4 @@ app.command("import")(guarded(import_vectors.import_vectors))
 app.command("import-tokens")(guarded(import_tokens.import_tokens))
 app.command("bench")(guarded(bench.bench))
 app.command("eval")(guarded(eval.evaluate))
+app.add_typer(rag)

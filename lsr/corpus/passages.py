@@ -24,6 +24,7 @@ SEPARATOR = " › "
 _SENTENCES = re.compile(
     r"(?<=[.!?])[\"')\]]*\s+(?=[\"'(\[`*_]*[^\Wa-z_])|(?<=[。！？])|\n(?=[ \t]*(?:[-*+]|\d+[.)])\s)"
 )
+_SENTENCES_AND_PARAGRAPHS = re.compile(rf"{_SENTENCES.pattern}|\n[ \t]*\n\s*")
 _LINES = re.compile(r"\n")
 _WORDS = re.compile(r"(?<=\S)\s+")
 
@@ -153,9 +154,9 @@ def _cut(text: str, most: int, borders: tuple[re.Pattern[str], ...]) -> Iterator
 
 
 def sentence_places(text: str) -> list[tuple[int, int]]:
-    """[start, end) of each sentence, and of each item of a list, without the white space around it."""
+    """[start, end) of each sentence, heading and item of a list, without the white space around it."""
     places = []
-    for start, end in _parts(text, _SENTENCES):
+    for start, end in _parts(text, _SENTENCES_AND_PARAGRAPHS):
         piece = text[start:end]
         start += len(piece) - len(piece.lstrip())
         end = start + len(piece.strip())

@@ -12,21 +12,31 @@ import numpy as np
 
 from lsr.rag.types import Answer, Found, Passage, Passages, Prompt, Queries, Query, Span, Usage
 
-__all__ = ["decoded", "decoded_passages", "encoded", "encoded_passages"]
+__all__ = ["decoded", "decoded_passages", "encoded", "encoded_passages", "with_price", "without_price"]
 
 
-def encoded(value: Any, usage: Usage, seconds: float, passages: Passages) -> bytes:
-    """A value of a stage with what it took."""
-    about = {"value": _plain(value, passages), "seconds": seconds}
-    if usage != Usage():
-        about["usage"] = [usage.calls, usage.tokens_in, usage.tokens_out, usage.cost, usage.seconds]
-    return json.dumps(about, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
+def encoded(value: Any, passages: Passages) -> bytes:
+    """A value that a stage made for a question; equal values are equal bytes."""
+    plain = _plain(value, passages)
+    return json.dumps(plain, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
 
 
-def decoded(data: bytes, passages: Passages) -> tuple[Any, Usage, float]:
+def decoded(data: bytes, passages: Passages) -> Any:
     """What `encoded` was given. Raises `ValueError` or `KeyError` for anything else."""
-    about = json.loads(data.decode("utf-8", "surrogatepass"))
-    return _value(about["value"], passages), Usage(*about.get("usage", ())), float(about["seconds"])
+    return _value(json.loads(data.decode("utf-8", "surrogatepass")), passages)
+
+
+def with_price(data: bytes, usage: Usage, seconds: float) -> bytes:
+    """An encoded value with what it took to make."""
+    price = [seconds, usage.calls, usage.tokens_in, usage.tokens_out, usage.cost, usage.seconds]
+    return json.dumps(price).encode() + b"\n" + data
+
+
+def without_price(data: bytes) -> tuple[bytes, Usage, float]:
+    """What `with_price` was given. Raises `ValueError` or `TypeError` for anything else."""
+    price, _, value = data.partition(b"\n")
+    seconds, *used = json.loads(price)
+    return value, Usage(*used), float(seconds)
 
 
 def encoded_passages(passages: list[Passage], usage: Usage, seconds: float) -> bytes:

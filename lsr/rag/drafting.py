@@ -1,7 +1,7 @@
 """Questions drafted from a corpus, for when nobody has asked any yet: by a generator, or without one by cloze.
 
-What is drafted from a passage has that passage as gold. It says less than questions that somebody asked: whoever drafts from
-a passage uses its words, which favours what matches words, and does not know which other passages answer too.
+What is drafted from a passage has that passage as gold. It says less than questions that somebody asked: whoever drafts
+from a passage uses its words, which favours what matches words, and does not know which other passages answer too.
 """
 
 from __future__ import annotations
@@ -62,10 +62,10 @@ def draft_questions(
 ) -> list[Question]:
     """At most n questions, each of another passage drawn at random; fewer where the corpus or the generator gives no more.
 
-    generator: is shown a passage and writes question and answer (template draft-question); replies in another form are passed
-    over, and at most twice as many passages are tried as there are questions. Without one, a sentence becomes a cloze: its
-    rarest name, number or else word is the answer, and a gap in its place. `Question.drafted` is the
-    name of the generator, or "cloze". The same seed gives the same passages.
+    generator: is shown a passage and writes question and answer (template draft-question); replies in another form are
+    passed over, and at most twice as many passages are tried as there are questions. Without one, a sentence becomes a
+    cloze: its rarest name, number or else word is the answer, and a gap in its place. `Question.drafted` is the name of
+    the generator, or "cloze". The same seed gives the same passages.
 
     Raises `InvalidInput` for n below 1, `EvaluationError` when no question could be made, with the reason.
     """

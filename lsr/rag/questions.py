@@ -103,7 +103,8 @@ def open_rag_data(
     source: a folder or zip with corpus, queries and, where gold is not in the queries, qrels (`split`: "test" when None, or
       the only one). Documents of a grade that counts as relevant are gold as a whole.
     corpus: anything that `lsr.read_documents` reads, instead of the documents of the source.
-    questions: .jsonl, .json, .csv, .tsv or .parquet, instead of the queries of the source: `question` or `text`, and if known
+    questions: .jsonl, .json, .csv, .tsv or .parquet, instead of the queries of the source: `question` or `text`, and if
+    known
       `answers` or `answer` (a text or a list), `gold` (ids of documents, or spans as `lsr.rag.gold` says), `type`, `hops`.
     join: a metadata field. Documents with the same value of it become one, whose id is the value: texts in the order of the
       file with a blank line between them, the first title, the metadata that all share; gold moves with its text. So

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -14,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import xxhash
 
+from lsr import disk
 from lsr.errors import InvalidInput, MissingExtra
 from lsr.rag.generators.base import Generator, Reply, Request
 from lsr.rag.searching import Bm25Keys, DenseKeys, SparseKeys
@@ -36,8 +39,8 @@ class Resources(AbstractContextManager["Resources"]):
     """Models and indexes, opened when they are first used, once each. May be shared between threads.
 
     generator: what writes text; without one, stages that need it are refused. prompts: templates, the built-in ones by
-    default. folder: where indexes of passages are kept; a temporary one by default, which `close` removes.
-    device: of models that torch runs.
+    default. folder: where indexes of passages are kept, up to `limit` bytes; a temporary one by default, which `close`
+    removes. device: of models that torch runs.
     """
 
     def __init__(
@@ -47,11 +50,13 @@ class Resources(AbstractContextManager["Resources"]):
         prompts: Templates | None = None,
         folder: str | Path | None = None,
         device: str | None = None,
+        limit: int = 2 << 30,
     ) -> None:
         self.generator = generator
         self.prompts = prompts or Templates()
         self.consumed = Usage()  # by all that was asked of the generator
-        self._device = device
+        self._device, self._limit = device, limit
+        self._in_use: set[str] = set()
         self._temporary = None
         if folder is None:
             self._temporary = tempfile.TemporaryDirectory(prefix="lsr-rag-")
@@ -125,7 +130,28 @@ class Resources(AbstractContextManager["Resources"]):
         opened = self.encoder(encoder)
         name = xxhash.xxh3_128_hexdigest(f"{passages.key} {opened.hash} {opened.reading}".encode())
         folder = self._folder / f"{name}.idx"
-        return self._once(("sparse", name), lambda: SparseKeys(passages, folder, opened))
+
+        def make() -> SparseKeys:
+            keys = SparseKeys(passages, folder, opened)
+            self._in_use.add(folder.name)
+            self._forget_indexes()
+            return keys
+
+        return self._once(("sparse", name), make)
+
+    def _forget_indexes(self) -> None:
+        """Keeps the indexes in the folder below their limit: those that nobody opened for the longest go first."""
+        sizes = {}
+        for folder in self._folder.glob("*.idx"):
+            with contextlib.suppress(OSError):  # another process removes it
+                sizes[folder] = folder.stat().st_mtime, sum(p.stat().st_size for p in folder.rglob("*"))
+        total = sum(size for _, size in sizes.values())
+        for folder in sorted(sizes, key=lambda folder: sizes[folder][0]):
+            if total <= self._limit:
+                break
+            if folder.name not in self._in_use:
+                total -= sizes[folder][1]
+                disk.remove_tree(folder)
 
     def bm25(self, passages: Passages, k1: float, b: float) -> Bm25Keys:
         return self._once(("bm25", passages.key, k1, b), lambda: Bm25Keys(passages, k1, b))
@@ -156,18 +182,24 @@ class Resources(AbstractContextManager["Resources"]):
         """Scores of the bundled encoder for each question with its own texts."""
         encoder = self.encoder()
         rows = self._vectors_of(("sparse vectors", BUNDLED), texts, encoder.encode_documents)
-        asked = encoder.encode_query(list(questions)).to_scipy()
-        return [
-            np.array([float((asked[[at]] @ rows[text].T).sum()) for text in mine], np.float64)
-            for at, mine in enumerate(texts)
-        ]
+        asked = encoder.encode_query(list(questions))
+        scores, weights = [], np.zeros(encoder.dim)
+        for at, mine in enumerate(texts):
+            part = slice(int(asked.indptr[at]), int(asked.indptr[at + 1]))
+            weights[asked.indices[part]] = asked.values[part]
+            scores.append(np.array([weights[rows[text][0]] @ rows[text][1] for text in mine], np.float64))
+            weights[asked.indices[part]] = 0
+        return scores
 
     def likeness(self, texts: Sequence[str]) -> Floats:
         """Cosines [n, n] of texts as sparse vectors of the bundled encoder."""
-        from scipy.sparse import vstack
+        from scipy.sparse import csr_array
 
-        rows = self._vectors_of(("sparse vectors", BUNDLED), [texts], self.encoder().encode_documents)
-        matrix = vstack([rows[text] for text in texts]).tocsr()
+        encoder = self.encoder()
+        rows = self._vectors_of(("sparse vectors", BUNDLED), [texts], encoder.encode_documents)
+        edges = np.cumsum([0, *(len(rows[text][0]) for text in texts)])
+        terms, values = (np.concatenate([rows[text][side] for text in texts]) for side in (0, 1))
+        matrix = csr_array((values, terms.astype(np.int32), edges), shape=(len(texts), encoder.dim))
         norms = np.sqrt(np.asarray(matrix.multiply(matrix).sum(axis=1)).ravel())
         cosines: Floats = (matrix @ matrix.T).toarray() / np.maximum(np.outer(norms, norms), 1e-12)
         return cosines
@@ -247,12 +279,12 @@ class DenseModel:
 
 
 def _rows_of(made: Any) -> list[Any]:
-    """A thing for each text: a row of a sparse matrix, or the token vectors of a text."""
+    """A thing for each text: its terms and their weights, or its token vectors."""
     from lsr.sparse import SparseVectors
 
     if isinstance(made, SparseVectors):
-        matrix = made.to_scipy()
-        return [matrix[[at]] for at in range(len(made))]
+        parts = [slice(*edge) for edge in pairwise(made.indptr.tolist())]
+        return [(made.indices[part].copy(), made.values[part].astype(np.float64)) for part in parts]
     return [np.array(made.of(at)) for at in range(len(made))]
 
 

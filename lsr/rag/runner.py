@@ -6,18 +6,19 @@ the disk. A failure is never kept."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import xxhash
 
 from lsr.corpus import Document
 from lsr.errors import InvalidInput
 from lsr.rag.blobs import Blobs
-from lsr.rag.coding import decoded, decoded_passages, encoded, encoded_passages
+from lsr.rag.coding import decoded, decoded_passages, encoded, encoded_passages, with_price, without_price
 from lsr.rag.pipeline import Pipeline
 from lsr.rag.resources import Resources
 from lsr.rag.stages.base import (
@@ -63,7 +64,7 @@ class Outcome:
     """What became of one question. `failure` says why there is no answer; what stages before made is there nevertheless."""
 
     question: str
-    queries: Queries | None = None
+    queries: Queries
     found: Evidence = ()
     prompt: Prompt | None = None
     answer: Answer | None = None
@@ -176,73 +177,92 @@ class Runner:
             if "generator" in stage.needs and self.resources.generator is None:
                 raise InvalidInput(f"{stage.name} needs a generator: name one (generator: in the YAML)")
         passages = self.passages(pipeline)
-        outcomes = [Outcome(question) for question in questions]
-        keys = [_digest(passages.key, question) for question in questions]
-        if not any(stage.family == "query" for stage in stages):
-            for outcome in outcomes:
-                outcome.queries = alone(outcome.question)
+        going = [_Going(Outcome(question, alone(question)), passages.key) for question in questions]
         for stage in stages:
             if not isinstance(stage, Chunking | Preparation):
-                identity = stage.identity(self.resources)
-                keys = [_digest(key, identity) for key in keys]
-                self._step(stage, outcomes, keys, passages)
-        return outcomes
+                self._step(stage, going, passages)
+        return [each.outcome for each in going]
 
-    def _step(self, stage: Stage, outcomes: Sequence[Outcome], keys: Sequence[str], passages: Passages) -> None:
+    def _step(self, stage: Stage, going: Sequence[_Going], passages: Passages) -> None:
         """One stage for all questions that have not failed."""
-        going = [at for at, outcome in enumerate(outcomes) if outcome.failure is None]
-        names = {at: bytes.fromhex(keys[at]) for at in going}
-        kept: dict[int, tuple[Any, Usage, float]] = {}
+        asked = [each for each in going if each.outcome.failure is None]
+        identity = stage.identity(self.resources)
+        names = [bytes.fromhex(_digest(identity, each.outcome.question, each.reads(stage))) for each in asked]
+        known: dict[bytes, _Known] = {}
         if self.cache is not None:
-            found = self.cache.get(names.values())
-            for at in going:
-                if names[at] in found:
-                    try:
-                        kept[at] = decoded(found[names[at]], passages)
-                    except (ValueError, KeyError, TypeError, IndexError):
-                        continue  # not what we wrote: made again
-        # Equal questions are asked once.
-        first: dict[bytes, int] = {}
-        for at in going:
-            if at not in kept:
-                first.setdefault(names[at], at)
-        fresh = list(first.values())
-        started = time.perf_counter()
-        results = _run(stage, [outcomes[at] for at in fresh], passages, self.resources) if fresh else []
-        share = (time.perf_counter() - started) / max(1, len(fresh))
-        made: dict[bytes, Made[Any] | Failure] = {}
-        for at, result in zip(fresh, results, strict=True):
-            made[names[at]] = result if isinstance(result, Made | Failure) else Made(result)
+            for name, data in self.cache.get(names).items():
+                with contextlib.suppress(ValueError, KeyError, TypeError, IndexError):  # not what we wrote: made again
+                    value, usage, seconds = without_price(data)
+                    known[name] = _Known(decoded(value, passages), value, usage, seconds)
+        kept = set(known)
+        # Equal questions with equal evidence are asked once.
+        fresh = {name: each for name, each in zip(names, asked, strict=True) if name not in known}
+        failed = self._made(stage, fresh, known, passages)
         self.stage_runs += len(fresh)
-        self.stage_hits += len(going) - len(fresh)
-        fresh_names = set(first.values())
-        for at in going:
-            outcome = outcomes[at]
-            given = len(outcome.found)
-            if at in kept:
-                value, usage, seconds = kept[at]
-            else:
-                result = made[names[at]]
-                usage = result.usage
-                # Waiting for a generator is a question's own; the rest of a batch's time is shared.
-                seconds = usage.seconds if usage.calls else share
-                if isinstance(result, Failure):
-                    outcome.failure = result
-                    outcome.steps.append(Step(stage.name, seconds, usage, False, given, 0))
-                    continue
-                value = result.value
-            count = _put(stage, outcome, value)
-            outcome.steps.append(Step(stage.name, seconds, usage, at not in fresh_names, given, count))
+        self.stage_hits += len(asked) - len(fresh)
+        for name, each in zip(names, asked, strict=True):
+            outcome, given = each.outcome, len(each.outcome.found)
+            if name in failed:
+                failure = outcome.failure = failed[name]
+                outcome.steps.append(Step(stage.name, failure.usage.seconds, failure.usage, False, given, 0))
+                continue
+            found = known[name]
+            count = _put(outcome, found.value)
+            each.content = _digest(passages.key, xxhash.xxh3_128_hexdigest(found.data))
+            outcome.steps.append(Step(stage.name, found.seconds, found.usage, name in kept, given, count))
+
+    def _made(
+        self, stage: Stage, fresh: Mapping[bytes, _Going], known: dict[bytes, _Known], passages: Passages
+    ) -> dict[bytes, Failure]:
+        """Makes what is not known, adds it to it and to the cache, and returns what failed."""
+        if not fresh:
+            return {}
+        stage.ready(passages, self.resources)
+        started = time.perf_counter()
+        results = _run(stage, [each.outcome for each in fresh.values()], passages, self.resources)
+        share = (time.perf_counter() - started) / len(fresh)
+        failed: dict[bytes, Failure] = {}
+        kept: dict[bytes, bytes] = {}
+        for name, result in zip(fresh, results, strict=True):
+            if isinstance(result, Failure):
+                failed[name] = result
+                continue
+            made = result if isinstance(result, Made) else Made(result)
+            data = encoded(made.value, passages)
+            # Waiting for a generator is a question's own; the rest of a batch's time is shared.
+            seconds = made.usage.seconds if made.usage.calls else share
+            known[name] = _Known(made.value, data, made.usage, seconds)
+            kept[name] = with_price(data, made.usage, seconds)
         if self.cache is not None:
-            self.cache.put(
-                {
-                    name: encoded(
-                        result.value, result.usage, result.usage.seconds if result.usage.calls else share, passages
-                    )
-                    for name, result in made.items()
-                    if isinstance(result, Made)
-                }
-            )
+            self.cache.put(kept)
+        return failed
+
+
+class _Known(NamedTuple):
+    """What a stage made for a question, as it is and encoded, and what that took."""
+
+    value: Any
+    data: bytes
+    usage: Usage
+    seconds: float
+
+
+@dataclass(slots=True)
+class _Going:
+    """A question on its way. content: a hash of what the stages so far made of it, and of the passages."""
+
+    outcome: Outcome
+    content: str
+
+    def reads(self, stage: Stage) -> str:
+        """A hash of all that a stage is given beside the question. Those that write an answer are told texts: the scores of
+        these, and how they were found, do not matter."""
+        if not isinstance(stage, Generation | Revision):
+            return self.content
+        context = () if self.outcome.prompt is None else self.outcome.prompt.context
+        told = [[piece.title, piece.text, [[s.document, s.start, s.end] for s in piece.spans]] for piece in context]
+        answer = self.outcome.answer
+        return _digest(told, None if answer is None else [answer.text, answer.citations])
 
 
 def _run(stage: Stage, outcomes: Sequence[Outcome], passages: Passages, resources: Resources) -> Results[Any]:
@@ -252,7 +272,7 @@ def _run(stage: Stage, outcomes: Sequence[Outcome], passages: Passages, resource
     if isinstance(stage, QueryTransform):
         return stage.transform(questions, passages, resources)
     if isinstance(stage, Retrieval):
-        return stage.retrieve([outcome.queries or alone(outcome.question) for outcome in outcomes], passages, resources)
+        return stage.retrieve([outcome.queries for outcome in outcomes], passages, resources)
     if isinstance(stage, Reranking):
         return stage.rerank(questions, found, passages, resources)
     if isinstance(stage, Augmentation):
@@ -270,7 +290,7 @@ def _run(stage: Stage, outcomes: Sequence[Outcome], passages: Passages, resource
     return stage.revise(questions, prompts, [outcome.answer or Answer("") for outcome in outcomes], resources)
 
 
-def _put(stage: Stage, outcome: Outcome, value: Any) -> int:
+def _put(outcome: Outcome, value: Any) -> int:
     """Notes what a stage made, and returns how many things that are."""
     if isinstance(value, Queries):
         outcome.queries = value

@@ -5,6 +5,7 @@ A passage has one key or several (`Passage.searched`). Searches go over keys; a 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -65,9 +66,10 @@ class SparseKeys:
         self._owners, self._count = owners_of(passages), len(passages)
         try:
             self.index = Index.open(folder, encoder)
+            os.utime(folder)  # the last time it was of use
             if len(self.index) != len(self._owners):
                 raise InvalidInput("other passages")
-        except LsrError:  # not there, damaged, or of an earlier version: it can be made again
+        except (LsrError, OSError):  # not there, damaged, or of an earlier version: it can be made again
             keys = (
                 Document(str(at), key) for at, key in enumerate(key for passage in passages for key in passage.searched)
             )

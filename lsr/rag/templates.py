@@ -8,8 +8,8 @@
 
     Question: {question}
 
-A line `--- system`, `--- user` or `--- assistant` begins a message. `{name}` is a placeholder: its values are put in at once,
-so that braces in them mean nothing. Braces around anything but a word of small letters are braces.
+A line `--- system`, `--- user` or `--- assistant` begins a message. `{name}` is a placeholder: its values are put in at
+once, so that braces in them mean nothing. Braces around anything but a word of small letters are braces.
 
 Retrieved text goes into a prompt through `as_data` alone: numbered blocks, which nothing in the text can close.
 """
@@ -41,8 +41,8 @@ _DELIMITER = re.compile(rf"[<＜﹤](?=[\s/\u200b\\]*(?:{'|'.join(BLOCKS)})\b)",
 def as_data(pieces: Iterable[Found | Passage | str], block: str = "document") -> str:
     """Texts that others wrote, as numbered blocks: `<document 1> ... </document 1>`. The system message calls them data.
 
-    block: one of `BLOCKS`. A "<" in a text or title that stands before such a name becomes "‹", so that no text can close its
-    block or open another. Raises `InvalidInput` for another block.
+    block: one of `BLOCKS`. A "<" in a text or title that stands before such a name becomes "‹", so that no text can close
+    its block or open another. Raises `InvalidInput` for another block.
     """
     if block not in BLOCKS:
         raise InvalidInput(f"there is no block {block!r}: there are {', '.join(BLOCKS)}")
@@ -57,8 +57,8 @@ def as_data(pieces: Iterable[Found | Passage | str], block: str = "document") ->
 class Templates:
     """folder: the user's own templates; those that are not in it are the built-in ones (`lsr/rag/prompts/NAME.txt`).
 
-    Raises `InvalidInput`, with the name of the file, for a folder that is not there, a file whose name is no template's, and
-    a template without a user message, or whose placeholders are not those of the built-in one.
+    Raises `InvalidInput`, with the name of the file, for a folder that is not there, a file whose name is no template's,
+    and a template without a user message, or whose placeholders are not those of the built-in one.
     """
 
     def __init__(self, folder: str | Path | None = None) -> None:
@@ -77,7 +77,8 @@ class Templates:
         return self._own[name] if name in self._own else _built_in(name)
 
     def render(self, name: str, **values: str) -> tuple[Message, ...]:
-        """The messages of a template. Raises `InvalidInput` for an unknown name, or values that are not its placeholders'."""
+        """The messages of a template. Raises `InvalidInput` for an unknown name, or values that are not its
+        placeholders'."""
         messages = self.messages(name)
         wanted = _placeholders(messages)
         if wanted != set(values):

@@ -87,9 +87,28 @@ def test_pipelines_share_what_comes_before_the_stage_in_which_they_differ(resour
     runner.run(Pipeline.from_mapping({**FULL, "compress": "none"}), questions)
     # prompt and generate are made anew for what was not compressed
     assert runner.stage_runs - runs == 2 * len(questions)
+
+
+def test_after_a_stage_that_made_no_difference_nothing_is_computed_again(resources: Resources, cache: Blobs) -> None:
+    questions = list(QUESTIONS)
+    runner = Runner(DOCUMENTS, resources, cache)
+    one = runner.run(Pipeline.from_mapping({**FULL, "filter": {"kind": "top-k", "k": 1000}}), questions)
     runs = runner.stage_runs
-    runner.run(Pipeline.from_mapping({**FULL, "query": {"kind": "rm3", "terms": 5}}), questions)
-    assert runner.stage_runs - runs == 7 * len(questions), "from the query on, all"
+    everything = {"kind": "threshold", "share": 0, "k": 1000}
+    other = runner.run(Pipeline.from_mapping({**FULL, "filter": everything}), questions)
+    assert runner.stage_runs - runs == len(questions)
+    assert values(one) == values(other)
+
+
+def test_an_answer_depends_on_what_is_told_and_not_on_how_it_was_found(resources: Resources, cache: Blobs) -> None:
+    runner = Runner(DOCUMENTS, resources, cache)
+    whole = {"chunk": "documents", "filter": {"kind": "top-k", "k": 1}}
+    question = "What does the waggle dance tell?"
+    runner.run(Pipeline.from_mapping({**whole, "retrieve": "bm25"}), [question])
+    runs = runner.stage_runs
+    (outcome,) = runner.run(Pipeline.from_mapping({**whole, "retrieve": "sparse"}), [question])
+    assert [step.stage for step in outcome.steps if step.cached] == ["generate: extractive"]
+    assert runner.stage_runs - runs == 3
 
 
 def test_other_documents_other_results(resources: Resources, cache: Blobs) -> None:

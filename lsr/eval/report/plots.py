@@ -56,8 +56,9 @@ def quality_plot(view: View, measure: str) -> Markup:
     )
 
 
-def differences_plot(view: View, name: str) -> Markup | None:
-    """A bar a query, best first: the score less the baseline's. The bar's title names the query."""
+def differences_plot(view: View, name: str, id: str | None = None) -> Markup | None:
+    """A bar a query, best first: the score less the baseline's. The bar's title names the query. id: of the drawing, where a
+    page has several of a system."""
     rows = view.differences(name)
     if not rows:
         return None
@@ -79,7 +80,7 @@ def differences_plot(view: View, name: str) -> Markup | None:
         svg.text(right, bottom + 20, f"{f.count(worse)} worse ▼", anchor="end", class_="down-text"),
     ]
     return svg.figure(
-        f"differences-{view.names.index(name)}",
+        id or f"differences-{view.names.index(name)}",
         height,
         f"{name} less {view.baseline}, {measure} by query",
         f"{f.count(better)} queries better, {f.count(same)} equal, {f.count(worse)} worse; from {f.signed(rows[0][0])} to "

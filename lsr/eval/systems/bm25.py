@@ -14,6 +14,8 @@ from lsr.run_file import Ranking
 
 __all__ = ["Bm25System"]
 
+BACKEND = "numba"  # of bm25s, the faster one
+
 
 class Bm25System:
     """BM25 (`lsr.bm25`), title and text as one field."""
@@ -24,7 +26,7 @@ class Bm25System:
     timed = TIMED
 
     def __init__(self, name: str = "bm25", k1: float = 0.9, b: float = 0.4) -> None:
-        self._engine: Bm25 = Bm25(k1, b)
+        self._engine: Bm25 = Bm25(k1, b, backend=BACKEND)
         self.name = name
         self.description = "BM25 (Lucene's form) by bm25s, English stop words, Snowball stemmer"
         self.settings: Mapping[str, str | float | bool | None] = {
@@ -72,7 +74,7 @@ class Bm25System:
         return {"index": self._index}
 
     def close(self) -> None:
-        self._engine = Bm25(self._engine.k1, self._engine.b)
+        self._engine = Bm25(self._engine.k1, self._engine.b, backend=BACKEND)
         self._ids = []
 
     def _retrieve(self, tokens: list[int], k: int) -> Ranking:

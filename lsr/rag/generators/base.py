@@ -56,5 +56,6 @@ class Generator(Protocol):
         ...
 
     def generate(self, requests: Sequence[Request]) -> list[Reply | Failure]:
-        """A reply, or why there is none, for each request, in their order. A `Failure`'s stage is filled in by the caller."""
+        """A reply, or why there is none, for each request, in their order. A `Failure`'s stage is filled in by the
+        caller."""
         ...

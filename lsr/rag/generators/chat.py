@@ -124,7 +124,8 @@ def reason_of(body: Any) -> str:
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds that a reply asks to wait: Retry-After as a number or a date (RFC 9110, section 10.2.3), or retry-after-ms."""
+    """Seconds that a reply asks to wait: Retry-After as a number or a date (RFC 9110, section 10.2.3), or
+    retry-after-ms."""
     try:
         if milliseconds := headers.get("retry-after-ms"):
             return max(0.0, float(milliseconds) / 1000)

@@ -20,9 +20,9 @@ Writer: TypeAlias = Callable[[str], str] | Callable[[tuple[Message, ...]], str]
 class FunctionGenerator:
     """A function of the prompt as one text (its messages with empty lines between), or of its messages.
 
-    name: stands for all that the texts depend on beside the prompt, for replies are kept by it: give it a version. messages:
-    the function takes a tuple of `Message`. threads: calls at a time. What the function raises becomes a `Failure` of that
-    request, as does anything but a text.
+    name: stands for all that the texts depend on beside the prompt, for replies are kept by it: give it a version.
+    messages: the function takes a tuple of `Message`. threads: calls at a time. What the function raises becomes a
+    `Failure` of that request, as does anything but a text.
     """
 
     def __init__(

@@ -26,9 +26,9 @@ class LocalModel:
 
     folder: of the model. gguf_file: the name of a GGUF file in it, which is read instead (needs the packages gguf and
     accelerate; its numbers are expanded to float32). device: "cpu", "cuda", ...; None takes a GPU if there is one.
-    precision: "fp32", "bf16" or "fp16"; None is fp32 on the CPU, bf16 on a GPU. batch: requests of temperature 0 at a time.
-    Others are written one by one, each from a state of chance that `seed` and the request give, so that no text depends on
-    its company. context: tokens that it reads and writes at most; what its settings say when None.
+    precision: "fp32", "bf16" or "fp16"; None is fp32 on the CPU, bf16 on a GPU. batch: requests of temperature 0 at a
+    time. Others are written one by one, each from a state of chance that `seed` and the request give, so that no text
+    depends on its company. context: tokens that it reads and writes at most; what its settings say when None.
 
     The model is opened when it is first used. Names of special tokens in messages, with which a text could end its message
     and begin another, are broken up by a character of no width.

@@ -24,9 +24,9 @@ _NEW = b"new "  # how the key of a request begins that is written anew each time
 class Replies:
     """Replies by key (bytes) in `folder`/replies.sqlite3, which processes and threads may share.
 
-    A damaged file is set aside, and where nothing can be written (a full disk) what is there is still read; both are said by
-    logging and stop no work. limit: bytes that are kept; what was not used for the longest goes first.
-    Raises `StorageError` for a folder that cannot be made.
+    A damaged file is set aside, and where nothing can be written (a full disk) what is there is still read; both are said
+    by logging and stop no work. limit: bytes that are kept; what was not used for the longest goes first. Raises
+    `StorageError` for a folder that cannot be made.
     """
 
     def __init__(self, folder: str | Path, limit: int = 1 << 33) -> None:

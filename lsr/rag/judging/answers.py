@@ -88,8 +88,8 @@ def _rouge_l(said: str, meant: str) -> float:
 
 
 def _common(ours: Sequence[str], theirs: Sequence[str]) -> int:
-    """The length of the longest common subsequence, by rows of the usual table as bits (Hyyrö 2004): a word of one text is a
-    step of whole numbers, however long the other is."""
+    """The length of the longest common subsequence, by rows of the usual table as bits (Hyyrö 2004): a word of one text
+    is a step of whole numbers, however long the other is."""
     places: dict[str, int] = {}
     for i, word in enumerate(ours):
         places[word] = places.get(word, 0) | 1 << i
@@ -117,8 +117,8 @@ def lexical_support(answer: str, context: Sequence[Found]) -> Support:
     """Support by words alone, which is what can be said without a model: a lower bound of care, not of truth.
 
     Content words are all but English stop words, case folded; marks of citation ([1]) are left out. A sentence is supported
-    if at least 0.8 of its content words stand in one piece of the context, title included. A paraphrase of the context counts
-    as unsupported, and a sentence that turns the context's words around as supported.
+    if at least 0.8 of its content words stand in one piece of the context, title included. A paraphrase of the context
+    counts as unsupported, and a sentence that turns the context's words around as supported.
     """
     answer = without_citations(answer)
     pieces = [set(_content(piece.content)) for piece in context]

@@ -1,0 +1,1 @@
+"""The search for the best pipeline: the space as data, algorithms, racing, the study on disk, and the verdict."""

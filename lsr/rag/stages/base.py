@@ -74,6 +74,9 @@ class Stage(ABC):
     def name(self) -> str:
         return f"{self.family}: {self.kind}"
 
+    def ready(self, passages: Passages, resources: Resources) -> None:  # noqa: B027  # most have nothing to open
+        """Opens indexes and models, so that this is not counted as time that questions take."""
+
     def __rshift__(self, other: Stage | Pipeline) -> Pipeline:
         """A pipeline of both."""
         from lsr.rag.pipeline import Pipeline

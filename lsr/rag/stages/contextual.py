@@ -1,9 +1,9 @@
 """What passages are found by, written by a language model once for a corpus.
 
 A passage for which nothing usable is written keeps its own keys; the log says how many. But a stage that could not do its
-work is not handed on as one that did, since what it makes is kept: where another try may succeed (an endpoint that is down),
-the budget is used up, or more than a tenth of the passages get nothing, it raises `GeneratorError`. The replies that there
-were are in the cache of replies, so the next run goes on from there.
+work is not handed on as one that did, since what it makes is kept: where another try may succeed (an endpoint that is
+down), the budget is used up, or more than a tenth of the passages get nothing, it raises `GeneratorError`. The replies
+that there were are in the cache of replies, so the next run goes on from there.
 """
 
 from __future__ import annotations
@@ -71,8 +71,8 @@ class _Written(Preparation):
 @stage("prepare", "llm-headers")
 @dataclass(frozen=True)
 class LlmHeaders(_Written):
-    """A sentence or two of what the passage is about within its document, before each of its keys (Anthropic 2024, contextual
-    retrieval). around: characters of the document that are shown, the passage in their middle."""
+    """A sentence or two of what the passage is about within its document, before each of its keys (Anthropic 2024,
+    contextual retrieval). around: characters of the document that are shown, the passage in their middle."""
 
     prompts = ("llm-headers",)
 

@@ -18,8 +18,8 @@ __all__ = ["LlmAnswer"]
 @stage("generate", "llm")
 @dataclass(frozen=True)
 class LlmAnswer(Generation):
-    """An answer from the numbered evidence, which it cites as [n]; numbers of no evidence are no citations, though they stay
-    in the text. max_tokens: of the answer."""
+    """An answer from the numbered evidence, which it cites as [n]; numbers of no evidence are no citations, though they
+    stay in the text. max_tokens: of the answer."""
 
     needs = GENERATOR
     prompts = ("answer",)

@@ -1,8 +1,9 @@
 """Evidence in the order that a language model says.
 
-Pointwise: a whole number from 0 to 10 for each piece, in a request of its own. A reply that is no such number is missing: the
-piece gets the mean of the others. Listwise: one request for all, whose reply is an order of their numbers (RankGPT; Sun et
-al. 2023); pieces that it leaves out follow in the order they had. Where more than half is missing, it is a `Failure`.
+Pointwise: a whole number from 0 to 10 for each piece, in a request of its own. A reply that is no such number is missing:
+the piece gets the mean of the others. Listwise: one request for all, whose reply is an order of their numbers (RankGPT;
+Sun et al. 2023); pieces that it leaves out follow in the order they had. Where more than half is missing, it is a
+`Failure`.
 """
 
 from __future__ import annotations

@@ -34,6 +34,9 @@ class Rm3(QueryTransform):
     weight: float = field(default=0.7, metadata=between(0, 1))
     encoder: str = "lsr-tiny"
 
+    def ready(self, passages: Passages, resources: Resources) -> None:
+        resources.sparse(passages, self.encoder)
+
     def transform(self, questions: Sequence[str], passages: Passages, resources: Resources) -> Results[Queries]:
         keys = resources.sparse(passages, self.encoder)
         plain = [Query(question) for question in questions]

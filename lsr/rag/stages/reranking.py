@@ -30,6 +30,9 @@ class MaxSim(Reranking):
     candidates: int = field(default=20, metadata=between(1, 1000))
     weight: float = field(default=0.0, metadata=between(0, 1))
 
+    def ready(self, passages: Passages, resources: Resources) -> None:
+        resources.multivector(self.model)
+
     def rerank(
         self, questions: Sequence[str], found: Sequence[Evidence], passages: Passages, resources: Resources
     ) -> Results[Evidence]:
@@ -48,6 +51,9 @@ class CrossEncoder(Reranking):
     model: str
     candidates: int = field(default=20, metadata=between(1, 1000))
     weight: float = field(default=0.0, metadata=between(0, 1))
+
+    def ready(self, passages: Passages, resources: Resources) -> None:
+        resources.text_reranker(self.model)
 
     def rerank(
         self, questions: Sequence[str], found: Sequence[Evidence], passages: Passages, resources: Resources
@@ -70,6 +76,10 @@ class Mixture(Reranking):
     share: float = field(default=0.5, metadata=between(0, 1))
     candidates: int = field(default=20, metadata=between(1, 1000))
     weight: float = field(default=0.0, metadata=between(0, 1))
+
+    def ready(self, passages: Passages, resources: Resources) -> None:
+        resources.multivector(self.maxsim)
+        resources.text_reranker(self.cross_encoder)
 
     def rerank(
         self, questions: Sequence[str], found: Sequence[Evidence], passages: Passages, resources: Resources

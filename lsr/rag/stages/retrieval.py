@@ -32,6 +32,9 @@ class Sparse(Retrieval):
     recall: float = field(default=1.0, metadata=between(0.1, 1))
     terms: int | None = field(default=None, metadata=between(1, 10_000))
 
+    def ready(self, passages: Passages, resources: Resources) -> None:
+        resources.sparse(passages, self.encoder)
+
     def retrieve(self, queries: Sequence[Queries], passages: Passages, resources: Resources) -> Results[Evidence]:
         keys = resources.sparse(passages, self.encoder)
         return searched(
@@ -48,6 +51,9 @@ class Bm25Retrieval(Retrieval):
     k1: float = field(default=0.9, metadata=between(0, 10))
     b: float = field(default=0.4, metadata=between(0, 1))
 
+    def ready(self, passages: Passages, resources: Resources) -> None:
+        resources.bm25(passages, self.k1, self.b)
+
     def retrieve(self, queries: Sequence[Queries], passages: Passages, resources: Resources) -> Results[Evidence]:
         return searched(queries, passages, [resources.bm25(passages, self.k1, self.b).search], self.k, "rrf", None)
 
@@ -61,6 +67,9 @@ class Dense(Retrieval):
 
     model: str
     k: int = field(default=20, metadata=between(1, 1000))
+
+    def ready(self, passages: Passages, resources: Resources) -> None:
+        resources.dense(passages, self.model)
 
     def retrieve(self, queries: Sequence[Queries], passages: Passages, resources: Resources) -> Results[Evidence]:
         return searched(queries, passages, [resources.dense(passages, self.model).search], self.k, "rrf", None)
@@ -95,17 +104,24 @@ class Fusion(Retrieval):
         if ("dense" in self.of) != (self.model is not None):
             raise InvalidInput("dense needs a model, and a model goes with dense: name both or none")
 
+    def ready(self, passages: Passages, resources: Resources) -> None:
+        self._searches(passages, resources)
+
     def retrieve(self, queries: Sequence[Queries], passages: Passages, resources: Resources) -> Results[Evidence]:
-        searches: list[Search] = []
+        searches = self._searches(passages, resources)
+        return searched(queries, passages, searches, self.k, self.how, self.weights, self.depth)
+
+    def _searches(self, passages: Passages, resources: Resources) -> list[Search]:
+        opened: list[Search] = []
         for name in self.of:
             if name == "sparse":
-                searches.append(resources.sparse(passages, self.encoder).search)
+                opened.append(resources.sparse(passages, self.encoder).search)
             elif name == "bm25":
-                searches.append(resources.bm25(passages, self.k1, self.b).search)
+                opened.append(resources.bm25(passages, self.k1, self.b).search)
             else:
                 assert self.model is not None
-                searches.append(resources.dense(passages, self.model).search)
-        return searched(queries, passages, searches, self.k, self.how, self.weights, self.depth)
+                opened.append(resources.dense(passages, self.model).search)
+        return opened
 
 
 def searched(
