@@ -106,12 +106,19 @@ class LocalModel:
         }
         if first.temperature > 0:
             settings |= {"do_sample": True, "temperature": first.temperature, "top_p": 1.0, "top_k": 0}
-        if first.stop:
-            settings |= {"stop_strings": list(first.stop), "tokenizer": tokenizer}
         read = tokenizer(texts, return_tensors="pt", padding=True, add_special_tokens=self._bare).to(model.device)
         read.pop("token_type_ids", None)
+        start = read["input_ids"].shape[1]
+        if first.stop:
+            # Not by `stop_strings`: that takes some tokenizers for others, and fails.
+            def stopped(ids: Any, scores: Any, **_: Any) -> Any:
+                texts = tokenizer.batch_decode(ids[:, start:], skip_special_tokens=True)
+                return torch.tensor([until(text, first.stop)[1] for text in texts], device=ids.device)
+
+            settings["stopping_criteria"] = [stopped]
+        own = [model.device] if model.device.type == "cuda" else []
         try:
-            with torch.inference_mode(), torch.random.fork_rng(enabled=first.temperature > 0):
+            with torch.inference_mode(), torch.random.fork_rng(own, enabled=first.temperature > 0):
                 if first.temperature > 0:
                     torch.manual_seed(self._chance(first))
                 written = model.generate(**read, **settings, pad_token_id=tokenizer.pad_token_id)
@@ -119,7 +126,6 @@ class LocalModel:
             message = f"{self.name}: no memory left on {model.device} for {len(texts)} texts; lower batch or context"
             return [Failure("", message, usage=Usage(calls=1)) for _ in requests]
         seconds = (perf_counter() - began) / len(requests)
-        start = read["input_ids"].shape[1]
         return [
             self._reply(request, written[row, start:].tolist(), int(read["attention_mask"][row].sum()), seconds)
             for row, request in enumerate(requests)

@@ -93,7 +93,7 @@ class LlmHeaders(_Written):
 
     def _keys(self, passage: Passage, reply: Reply) -> tuple[str, ...]:
         header = " ".join(reply.text.split())
-        return tuple(f"{header} {key}" for key in passage.searched)
+        return tuple(f"{header} {key}" for key in passage.searched) if header else ()
 
 
 @stage("prepare", "hypothetical-questions")

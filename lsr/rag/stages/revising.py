@@ -41,10 +41,10 @@ class Reflection(Revision):
             reasons = {at: said for at, text in critiques.items() if (said := _reasons(text))}
             going = list(reasons)
             texts = self._asked("revise", going, questions, prompts, results, reasons, resources)
-            for at, text in texts.items():
-                answer = Answer(text, citations(text, len(prompts[at].context)))
+            going = [at for at, text in texts.items() if text]
+            for at in going:
+                answer = Answer(texts[at], citations(texts[at], len(prompts[at].context)))
                 results[at] = Made(answer, results[at].usage)
-            going = list(texts)
         return results
 
     def _asked(

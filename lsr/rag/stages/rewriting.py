@@ -52,7 +52,7 @@ class _Rewriting(QueryTransform):
 
 def _several(question: str, texts: Sequence[str], fusion: str, *, original: bool) -> Queries:
     """The question, where it is kept, and other texts than it."""
-    others = [text for text in texts if text.casefold() != question.casefold()]
+    others = [text for text in texts if text and text.casefold() != question.casefold()]
     if not others:
         return alone(question)
     return Queries(tuple(Query(text) for text in ([question] if original else []) + others), fusion)

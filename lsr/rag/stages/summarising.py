@@ -106,4 +106,4 @@ def _one(group: Sequence[Found], text: str) -> Found:
 
 
 def _nothing(text: str) -> bool:
-    return text.strip(" .*\"'`").upper() == "NOTHING"
+    return text.strip(" .*\"'`").upper() in ("", "NOTHING")
