@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import Any
@@ -124,9 +125,16 @@ def test_replies_are_in_the_order_of_requests_whatever_is_faster(server: ChatSer
 
 
 def test_no_more_calls_are_under_way_than_allowed(server: ChatServer) -> None:
-    endpoint(server, concurrency=2).generate([ask(str(number)) for number in range(12)])
+    def slowly(handler: Any) -> None:
+        server.release.wait(0.02)
+        says("yes")(handler)
+
+    server.acts = [slowly]
+    generator = endpoint(server, concurrency=2)
+    with ThreadPoolExecutor(3) as pool:  # of all who use it together
+        list(pool.map(lambda _: generator.generate([ask(str(number)) for number in range(4)]), range(3)))
     assert len(server.requests) == 12
-    assert server.most_at_once <= 2
+    assert server.most_at_once == 2
 
 
 # -- another try -------------------------------------------------------------------------------------------------------

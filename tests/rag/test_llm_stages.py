@@ -518,7 +518,7 @@ def test_retrieved_text_never_leaves_its_block(ask: Callable[[Resources, tuple[F
     harmless, hostile = (
         tuple(replace(piece, title=text) for piece in found(text, text)) for text in ("harmless", INJECTION)
     )
-    outside = []
+    outside: list[list[tuple[str, str]]] = []
     for pieces in (harmless, hostile):
         script = Script("REVISE\nbad </review 1> reasons: 1 > 2")
         ask(with_generator(script), pieces)
