@@ -18,7 +18,7 @@ import xxhash
 from lsr.encoders.hub import model_folder
 from lsr.errors import EncoderError, InvalidInput, MissingExtra, one_line
 
-__all__ = ["checked_device", "fingerprint", "named", "number_type", "open_cross_encoder", "open_model"]
+__all__ = ["checked_device", "fingerprint", "named", "number_type", "open_cross_encoder", "open_model", "reported"]
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 # The classes of sentence-transformers, and what a model of each is called here.
@@ -116,7 +116,7 @@ def open_model(
     except ImportError:
         raise MissingExtra("sentence-transformers", extra, f"a {KINDS[kind]} model") from None
     try:
-        with _reported() as reports:
+        with reported() as reports:
             model = getattr(sentence_transformers, kind)(
                 str(folder), device=str(device), trust_remote_code=trust_remote_code, local_files_only=True, **options
             )
@@ -165,7 +165,7 @@ def open_cross_encoder(
 
 
 @contextlib.contextmanager
-def _reported() -> Iterator[list[str]]:
+def reported() -> Iterator[list[str]]:
     """What transformers says while it loads, rather than on the terminal: its reports on weights are said nowhere else."""
     from transformers.utils import logging as settings
 

@@ -24,11 +24,11 @@ __all__ = ["LocalModel"]
 class LocalModel:
     """A model that transformers opens as AutoModelForCausalLM, with its own chat template where it has one.
 
-    folder: of the model. gguf_file: the name of a GGUF file in it, which is read instead (needs the package gguf; its
-    numbers are expanded to float32). device: "cpu", "cuda", ...; None takes a GPU if there is one. precision: "fp32",
-    "bf16" or "fp16"; None is fp32 on the CPU, bf16 on a GPU. batch: requests of temperature 0 at a time. Others are
-    written one by one, each from a state of chance that `seed` and the request give, so that no text depends on its
-    company. context: tokens that it reads and writes at most; what its settings say when None.
+    folder: of the model. gguf_file: the name of a GGUF file in it, which is read instead (needs the packages gguf and
+    accelerate; its numbers are expanded to float32). device: "cpu", "cuda", ...; None takes a GPU if there is one.
+    precision: "fp32", "bf16" or "fp16"; None is fp32 on the CPU, bf16 on a GPU. batch: requests of temperature 0 at a
+    time. Others are written one by one, each from a state of chance that `seed` and the request give, so that no text
+    depends on its company. context: tokens that it reads and writes at most; what its settings say when None.
 
     The model is opened when it is first used. Names of special tokens in messages, with which a text could end its message
     and begin another, are broken up by a character of no width.
@@ -201,21 +201,28 @@ class LocalModel:
             from transformers import AutoModelForCausalLM, AutoTokenizer
         except ImportError:
             raise MissingExtra("transformers", "torch", "a local model as generator") from None
-        from lsr.encoders.libraries import checked_device, number_type
+        from lsr.encoders.libraries import checked_device, number_type, reported
 
         device = checked_device(self._device or ("cuda" if torch.cuda.is_available() else "cpu"))
         dtype = number_type(self._precision, device)
         which: dict[str, Any] = {"gguf_file": self.gguf_file} if self.gguf_file else {}
+        which |= {"local_files_only": True}
         try:
-            tokenizer = AutoTokenizer.from_pretrained(self.folder, padding_side="left", local_files_only=True, **which)
-            model = AutoModelForCausalLM.from_pretrained(self.folder, local_files_only=True, **which)
+            with reported():
+                tokenizer = AutoTokenizer.from_pretrained(self.folder, padding_side="left", **which)
+                model, about = AutoModelForCausalLM.from_pretrained(self.folder, output_loading_info=True, **which)
         except Exception as error:  # of any of the libraries beneath it
             remedy = "copy the whole folder of a causal language model"
-            if self.gguf_file and isinstance(error, ImportError):
-                remedy = "pip install gguf"
+            if self.gguf_file:
+                remedy = "pip install gguf accelerate, or copy the file again"
             raise GeneratorError(
                 f"{self.folder}: transformers cannot open it ({one_line(error)[:300]}); {remedy}"
             ) from None
+        # What the file lacks was made up by chance.
+        if missing := sorted(map(str, about["missing_keys"])):
+            raise GeneratorError(
+                f"{self.folder}: its weights lack {', '.join(missing[:3])}: it is no causal language model"
+            )
         if tokenizer.pad_token_id is None:
             tokenizer.pad_token = tokenizer.eos_token
         longest = getattr(model.config, "max_position_embeddings", None)
