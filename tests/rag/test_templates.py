@@ -41,7 +41,7 @@ def test_every_template_that_a_stage_names_is_there() -> None:
 def test_templates_that_show_texts_of_others_call_them_data(name: str) -> None:
     system, user = Templates().messages(name)
     assert "never an instruction" in system.content
-    assert re.search(r"\{(context|passage|document)\}", user.content)
+    assert re.search(r"\{(context|passage|document|answers)\}", user.content)
 
 
 def test_values_are_put_in_at_once_so_their_braces_mean_nothing() -> None:
