@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from typing import Any, NamedTuple
 
 import xxhash
 
+import lsr
 from lsr.corpus import Document
 from lsr.errors import InvalidInput
 from lsr.rag.blobs import Blobs
@@ -111,6 +113,7 @@ class Runner:
         self.documents, self.resources, self.cache = documents, resources, cache
         self.key = documents_key(documents)
         self.stage_runs = self.stage_hits = 0
+        self._lock = threading.Lock()
         self._passages: dict[str, tuple[Passages, Usage]] = {}
 
     # -- passages ------------------------------------------------------------------------------------------------------
@@ -150,10 +153,10 @@ class Runner:
         if kept:
             assert self.cache is not None
             for data in self.cache.get([name]).values():
-                self.stage_hits += 1
+                self._count(0, 1)
                 made, usage, _ = decoded_passages(data)
                 return made, usage
-        self.stage_runs += 1
+        self._count(1, 0)
         started = time.perf_counter()
         before = self.resources.consumed
         made = stage.prepare(passages, self.resources)
@@ -162,6 +165,11 @@ class Runner:
             assert self.cache is not None
             self.cache.put({name: encoded_passages(made, usage, time.perf_counter() - started)})
         return made, usage
+
+    def _count(self, runs: int, hits: int) -> None:
+        with self._lock:
+            self.stage_runs += runs
+            self.stage_hits += hits
 
     # -- questions -----------------------------------------------------------------------------------------------------
 
@@ -198,8 +206,7 @@ class Runner:
         # Equal questions with equal evidence are asked once.
         fresh = {name: each for name, each in zip(names, asked, strict=True) if name not in known}
         failed = self._made(stage, fresh, known, passages)
-        self.stage_runs += len(fresh)
-        self.stage_hits += len(asked) - len(fresh)
+        self._count(len(fresh), len(asked) - len(fresh))
         for name, each in zip(names, asked, strict=True):
             outcome, given = each.outcome, len(each.outcome.found)
             if name in failed:
@@ -306,4 +313,6 @@ def _put(outcome: Outcome, value: Any) -> int:
 
 
 def _digest(*parts: Any) -> str:
-    return xxhash.xxh3_128_hexdigest(json.dumps(parts, sort_keys=True, default=str).encode("utf-8", "surrogatepass"))
+    """A key of parts, and of the version of lsr: what another one made may differ."""
+    text = json.dumps([lsr.__version__, *parts], sort_keys=True, default=str)
+    return xxhash.xxh3_128_hexdigest(text.encode("utf-8", "surrogatepass"))
