@@ -1,0 +1,177 @@
+"""Phrases and facts of passages to the arrays of a graph.
+
+HippoRAG 2 (Gutiérrez et al. 2025): a relation edge between subject and object, of weight 1 for each passage that says a
+fact of both, each way; an edge of weight 1 between a passage and each of its phrases; synonym edges whose weight is a
+cosine.
+
+Hubs stay bounded: of the relations and synonyms that leave a phrase the `most_edges` heaviest are kept, of equal ones
+those with the lower numbers. An edge stays where either of its ends keeps it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from lsr.errors import InvalidInput
+from lsr.rag.graph.normal import normal_form
+from lsr.rag.graph.types import MENTION, RELATION, SYNONYM, Extracted, GraphArrays
+
+__all__ = ["MOST_EDGES", "Pairs", "Synonyms", "build_arrays"]
+
+MOST_EDGES = 200  # relations and synonyms of a phrase
+
+Ints = npt.NDArray[np.int64]
+Pairs = tuple[Ints, Ints, npt.NDArray[np.float32]]
+
+
+class Synonyms(Protocol):
+    """Finds phrases that mean the same."""
+
+    def pairs(self, phrases: Sequence[str]) -> Pairs:
+        """Places a < b of phrases, int64 [M] each, and their likeness float32 [M], above 0 and up to 1; each pair once."""
+        ...
+
+
+def build_arrays(
+    extracted: Iterable[Extracted],
+    passages: Sequence[str],
+    *,
+    synonyms: Synonyms | None = None,
+    most_edges: int = MOST_EDGES,
+) -> GraphArrays:
+    """The graph of what was extracted from passages, whose ids are given in the order of the nodes that they become.
+
+    Facts with the same subject, predicate and object in normal form are one fact. A phrase whose normal form is empty is
+    left out, and so is a fact of one, or of a phrase with itself. Raises `InvalidInput` for a passage that is not among
+    the ids, or one that comes twice.
+    """
+    places = {id: at for at, id in enumerate(passages)}
+    read = _Read()
+    seen: set[int] = set()
+    for one in extracted:
+        place = places.get(one.passage)
+        if place is None or place in seen:
+            what = "is not among the passages" if place is None else "was extracted twice"
+            raise InvalidInput(f"the passage {one.passage!r} {what}")
+        seen.add(place)
+        read.take(one, place)
+    return read.arrays(len(passages), synonyms, most_edges)
+
+
+class _Read:
+    def __init__(self) -> None:
+        self.phrases: dict[str, int] = {}
+        self.facts: dict[tuple[int, str, int], int] = {}
+        self.predicates: list[str] = []
+        self.mentions: list[tuple[int, int]] = []  # phrase, passage
+        self.said: list[tuple[int, int]] = []  # fact, passage
+        self.related: list[tuple[int, int]] = []  # phrases of each fact of each passage
+
+    def take(self, one: Extracted, place: int) -> None:
+        there: dict[int, None] = {}
+
+        def numbered(phrase: str) -> int | None:
+            form = normal_form(phrase)
+            if not form:
+                return None
+            number = self.phrases.setdefault(form, len(self.phrases))
+            there[number] = None
+            return number
+
+        for phrase in one.phrases:
+            numbered(phrase)
+        pairs: dict[tuple[int, int], None] = {}
+        said: dict[int, None] = {}
+        for fact in one.facts:
+            subject, object = numbered(fact.subject), numbered(fact.object)
+            if subject is None or object is None or subject == object:
+                continue
+            predicate = " ".join(fact.predicate.split())
+            key = (subject, predicate.casefold(), object)
+            if key not in self.facts:
+                self.facts[key] = len(self.facts)
+                self.predicates.append(predicate)
+            said[self.facts[key]] = None
+            pairs[subject, object] = None
+        self.mentions += [(phrase, place) for phrase in there]
+        self.said += [(fact, place) for fact in said]
+        self.related += pairs
+
+    def arrays(self, passages: int, synonyms: Synonyms | None, most_edges: int) -> GraphArrays:
+        count = len(self.phrases)
+        names = list(self.phrases)
+        mentions = _columns(self.mentions)
+        said = _columns(self.said)
+        order = np.lexsort((said[1], said[0]))
+        keys = list(self.facts)
+        subjects = np.array([key[0] for key in keys], np.uint32)
+        objects = np.array([key[2] for key in keys], np.uint32)
+        between, weights, kinds = self._between(count, names, synonyms, most_edges)
+        sources = np.concatenate([between[0], mentions[0], mentions[1] + count])
+        targets = np.concatenate([between[1], mentions[1] + count, mentions[0]])
+        ones = np.ones(len(mentions[0]), np.float32)
+        weights = np.concatenate([weights, ones, ones])
+        kinds = np.concatenate([kinds, np.full(2 * len(ones), MENTION, np.uint8)])
+        rank = np.lexsort((targets, sources))
+        return GraphArrays(
+            phrases=names,
+            passages=passages,
+            indptr=_offsets(sources, count + passages),
+            targets=targets[rank].astype(np.uint32),
+            weights=weights[rank],
+            kinds=kinds[rank],
+            subjects=subjects,
+            objects=objects,
+            predicates=self.predicates,
+            fact_indptr=_offsets(said[0], len(keys)),
+            fact_passages=said[1][order].astype(np.uint32),
+            mentions=np.bincount(mentions[0], minlength=count).astype(np.int64),
+        )
+
+    def _between(
+        self, count: int, names: list[str], synonyms: Synonyms | None, most_edges: int
+    ) -> tuple[tuple[Ints, Ints], npt.NDArray[np.float32], npt.NDArray[np.uint8]]:
+        """Edges between phrases, both ways: sources and targets, weights, kinds."""
+        a, b = _columns(self.related)
+        found: list[tuple[Ints, Ints, npt.NDArray[np.float32], int]] = [(a, b, np.ones(len(a), np.float32), RELATION)]
+        if synonyms is not None and count > 1:
+            one, other, likeness = synonyms.pairs(names)
+            found.append((one, other, likeness, SYNONYM))
+        first = np.concatenate([side for x, y, _, _ in found for side in (x, y)]).astype(np.int64)
+        second = np.concatenate([side for x, y, _, _ in found for side in (y, x)]).astype(np.int64)
+        weights = np.concatenate([w for _, _, w, _ in found for _ in (0, 1)]).astype(np.float64)
+        by_kind = np.concatenate([np.full(2 * len(x), kind) for x, _, _, kind in found])
+        keys, inverse = np.unique(first * max(1, count) + second, return_inverse=True)
+        relation = np.bincount(inverse, np.where(by_kind == RELATION, weights, 0), len(keys))
+        synonym = np.bincount(inverse, np.where(by_kind == SYNONYM, weights, 0), len(keys))
+        sources, targets = keys // max(1, count), keys % max(1, count)
+        total = (relation + synonym).astype(np.float32)
+        kinds = np.where(synonym > relation, SYNONYM, RELATION).astype(np.uint8)
+        kept = _heaviest(sources, targets, total, count, most_edges)
+        # An edge stays where either end keeps it: both of its directions are there or none.
+        turned = np.searchsorted(keys, targets * max(1, count) + sources)
+        kept |= kept[turned]
+        return (sources[kept], targets[kept]), total[kept], kinds[kept]
+
+
+def _heaviest(sources: Ints, targets: Ints, weights: Any, count: int, most: int) -> npt.NDArray[np.bool_]:
+    """Of the edges that leave each node the `most` heaviest, of equal ones those with the lower targets."""
+    order = np.lexsort((targets, -weights, sources))
+    offsets = _offsets(sources, count)
+    rank = np.arange(len(order)) - offsets[sources[order]]
+    kept = np.zeros(len(order), np.bool_)
+    kept[order] = rank < most
+    return kept
+
+
+def _columns(pairs: list[tuple[int, int]]) -> tuple[Ints, Ints]:
+    table = np.array(pairs, np.int64).reshape(-1, 2)
+    return table[:, 0], table[:, 1]
+
+
+def _offsets(sources: Ints, count: int) -> Ints:
+    return np.concatenate([[0], np.cumsum(np.bincount(sources, minlength=count))]).astype(np.int64)
