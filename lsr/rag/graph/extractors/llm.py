@@ -1,0 +1,65 @@
+"""Triples by a language model, which is asked for JSON (open information extraction, as HippoRAG 2 does)."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from lsr.rag.generators.base import Generator, Reply, Request
+from lsr.rag.graph.types import Extracted, Fact, Text
+from lsr.rag.templates import Templates, as_data
+from lsr.rag.types import Failure, Passage
+
+__all__ = ["LanguageModelExtractor"]
+
+_STAGE = "graph: llm"
+_FENCE = re.compile(r"^```(?:json)?\s*|\s*```$")
+
+
+class LanguageModelExtractor:
+    """generator: what reads the passages (template openie). A reply that is cut off, or no JSON of the form that is asked
+    for, is a `Failure` of that passage: it is never taken for a passage without phrases."""
+
+    def __init__(self, generator: Generator, prompts: Templates | None = None, *, max_tokens: int = 1024) -> None:
+        self.name = f"llm ({generator.name})"
+        self._generator, self._prompts, self._max_tokens = generator, prompts or Templates(), max_tokens
+
+    def identity(self) -> Mapping[str, Any]:
+        about = {"extractor": "llm", "generator": self._generator.identity(), "max_tokens": self._max_tokens}
+        return {**about, "prompt": self._prompts.fingerprint("openie")}
+
+    def extract(self, texts: Sequence[Text]) -> Iterator[Extracted | Failure]:
+        requests = [
+            Request(
+                self._prompts.render("openie", passage=as_data([Passage(text.id, text.text, text.title)], "passage")),
+                max_tokens=self._max_tokens,
+            )
+            for text in texts
+        ]
+        for text, reply in zip(texts, self._generator.generate(requests), strict=True):
+            if not isinstance(reply, Reply):
+                yield replace(reply, stage=_STAGE)
+            elif reply.cut:
+                yield Failure(
+                    _STAGE, f"the reply for {text.id!r} was cut off at {self._max_tokens} tokens", usage=reply.usage
+                )
+            else:
+                yield _parsed(text, reply)
+
+
+def _parsed(text: Text, reply: Reply) -> Extracted | Failure:
+    try:
+        found = json.loads(_FENCE.sub("", reply.text.strip()))
+        entities, triples = found["entities"], found["triples"]
+        if not all(isinstance(entity, str) for entity in entities):
+            raise TypeError
+        facts = [Fact(subject, predicate, object) for subject, predicate, object in triples]
+        if not all(isinstance(part, str) for fact in facts for part in (fact.subject, fact.predicate, fact.object)):
+            raise TypeError
+    except (ValueError, TypeError, KeyError):
+        return Failure(_STAGE, f"the reply for {text.id!r} is not the JSON that was asked for", usage=reply.usage)
+    phrases = dict.fromkeys([*entities, *(end for fact in facts for end in (fact.subject, fact.object))])
+    return Extracted(text.id, tuple(phrases), tuple(facts))

@@ -1,0 +1,61 @@
+"""Capitalised names, without any model: what a graph can have in the base install.
+
+A name is a run of capitalised words, which small words (of, the, de, ...) may join, or a word of capitals and digits; one
+that begins a sentence counts only where it stands elsewhere in the passage too, or has a second word. Numbers of four
+digits are years.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from lsr.corpus.passages import sentence_places
+from lsr.corpus.stop_words import STOP_WORDS
+from lsr.rag.graph.types import Extracted, Text
+
+__all__ = ["NameExtractor", "names_in"]
+
+_WORD = r"[^\W\d_a-z][\w'’.-]*\w|[^\W\d_a-z]"
+_NAME = re.compile(
+    rf"(?:{_WORD})(?:\s+(?:(?:of|the|de|la|le|van|von|der|and|for|in|di|da|du|del)\s+){{0,2}}(?:{_WORD}))*|\b[12]\d{{3}}\b"
+)
+
+
+class NameExtractor:
+    """See the module."""
+
+    name = "names"
+
+    def identity(self) -> Mapping[str, Any]:
+        return {"extractor": "names", "version": 1}
+
+    def extract(self, texts: Sequence[Text]) -> Iterator[Extracted]:
+        for text in texts:
+            found = dict.fromkeys(names_in(text.text))
+            title = (text.title,) if text.title else ()
+            yield Extracted(text.id, tuple(dict.fromkeys((*title, *found))))
+
+
+def names_in(text: str) -> list[str]:
+    """The names of a text, in its order."""
+    starts = {start for start, _ in sentence_places(text)}
+    matches = list(_NAME.finditer(text))
+    elsewhere = {match[0] for match in matches if match.start() not in starts}
+    found = []
+    for match in matches:
+        name = match[0]
+        words = name.split()
+        if match.start() in starts and words[0].casefold() in STOP_WORDS:
+            name = " ".join(words[1:])
+            words = words[1:]
+            while words and words[0].casefold() in STOP_WORDS:
+                words = words[1:]
+            name = " ".join(words)
+        if not name or name.casefold() in STOP_WORDS:
+            continue
+        if match.start() in starts and len(words) == 1 and name not in elsewhere:
+            continue
+        found.append(name)
+    return found
