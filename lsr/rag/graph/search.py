@@ -1,0 +1,217 @@
+"""Searching a graph: from the question to facts, phrases and passages, and from there a walk that ranks passages.
+
+HippoRAG 2 walks the graph as it is; CatRAG gives edges other weights for each question, as an overlay of the walk: the
+graph itself is never changed, and searches run beside each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from lsr.errors import InvalidInput
+from lsr.rag.graph.matching import FactMatches, Matcher
+from lsr.rag.graph.pagerank import personalised
+from lsr.rag.graph.settings import GraphSettings
+from lsr.rag.graph.types import MENTION, RELATION, SYNONYM, GraphArrays, Overlay
+from lsr.rerank.fusion import zero_to_one
+
+__all__ = ["FirstStage", "GraphResult", "GraphSearch", "MatchedFact"]
+
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+
+_DEEP = 500  # facts of a question whose likeness is known: what edges are weighed by
+
+
+class FirstStage(Protocol):
+    """Passages by their numbers, as another way to search finds them."""
+
+    def first(self, questions: Sequence[str], k: int) -> list[tuple[Ints, Floats]]:
+        """For each question at most k passages and their scores, best first."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class MatchedFact:
+    """A fact that a question was matched with: its number and likeness, the best fact's being 1."""
+
+    fact: int
+    likeness: float
+
+
+@dataclass(frozen=True)
+class GraphResult:
+    """Passages by falling score, and what led to them. seeds: nodes and the weights that the walk began with; overlay:
+    edges that had another weight. fell_back: why there was no walk, and the passages are those of the first stage."""
+
+    question: str
+    passages: Ints
+    scores: Floats
+    facts: tuple[MatchedFact, ...] = ()
+    seeds: Mapping[int, float] = field(default_factory=dict)
+    overlay: Overlay | None = None
+    fell_back: str | None = None
+
+
+class GraphSearch:
+    """graph, facts and first stage belong together: passages have the same numbers in all. May be shared between
+    threads."""
+
+    def __init__(
+        self,
+        graph: GraphArrays,
+        facts: FactMatches,
+        first: FirstStage,
+        settings: GraphSettings | None = None,
+        *,
+        epsilon: float = 1e-7,
+    ) -> None:
+        self.settings = settings or GraphSettings()
+        self.facts, self.first, self._epsilon = facts, first, epsilon
+        self.graph = _with_synonyms(graph, self.settings.synonym)
+        self._matcher = Matcher(graph)
+        self._between = _facts_between(graph)
+
+    def search(self, questions: Sequence[str], k: int = 10, *, depth: int = 100) -> list[GraphResult]:
+        """A result for each question, in their order. depth: how many passages of the first stage are seeds."""
+        if k < 1:
+            raise InvalidInput(f"k is {k}: it must be 1 or more")
+        matched = self.facts.best(questions, max(_DEEP, self.settings.facts))
+        found = self.first.first(questions, max(depth, k))
+        return [
+            self._searched(question, facts, passages, k)
+            for question, facts, passages in zip(questions, matched, found, strict=True)
+        ]
+
+    def _searched(self, question: str, matched: tuple[Ints, Floats], found: tuple[Ints, Floats], k: int) -> GraphResult:
+        settings = self.settings
+        likeness = _likeness(matched)
+        kept = [
+            MatchedFact(fact, like)
+            for fact, like in list(likeness.items())[: settings.facts]
+            if like > 0 and like >= settings.least
+        ]
+        seeds = self._phrase_seeds(kept)
+        strongest = list(seeds)
+        if settings.anchoring:
+            for phrase in self._matcher.named(question):
+                weak = settings.anchor / max(1, int(self.graph.mentions[phrase]))
+                seeds[phrase] = max(seeds.get(phrase, 0.0), weak)
+        if not seeds:
+            passages, scores = found
+            why = "no fact of the graph is like the question, and it names no phrase of it"
+            return GraphResult(question, passages[:k], scores[:k], fell_back=why)
+        overlay = self._overlay(strongest or list(seeds), kept, likeness)
+        first = len(self.graph.phrases)
+        for passage, score in zip(found[0].tolist(), zero_to_one(found[1]).tolist(), strict=True):
+            if score > 0:
+                seeds[first + passage] = settings.passages * score
+        nodes, scores = personalised(
+            self.graph,
+            list(seeds),
+            list(seeds.values()),
+            damping=settings.damping,
+            epsilon=self._epsilon,
+            overlay=overlay,
+        )
+        is_passage = nodes >= first
+        passages, scores = nodes[is_passage] - first, scores[is_passage]
+        order = np.lexsort((passages, -scores))[:k]
+        return GraphResult(question, passages[order], scores[order], tuple(kept), seeds, overlay)
+
+    def _phrase_seeds(self, facts: Sequence[MatchedFact]) -> dict[int, float]:
+        """Phrases of the facts: the mean likeness of their facts, over the number of passages that hold them; the first
+        ones."""
+        likes: dict[int, list[float]] = {}
+        for matched in facts:
+            for phrase in (int(self.graph.subjects[matched.fact]), int(self.graph.objects[matched.fact])):
+                likes.setdefault(phrase, []).append(matched.likeness)
+        weights = {
+            phrase: float(np.mean(several)) / max(1, int(self.graph.mentions[phrase]))
+            for phrase, several in likes.items()
+        }
+        best = sorted(weights, key=lambda phrase: (-weights[phrase], phrase))[: self.settings.seeds]
+        return {phrase: weights[phrase] for phrase in best}
+
+    # -- what a question changes ---------------------------------------------------------------------------------------
+
+    def _overlay(
+        self, seeds: Sequence[int], facts: Sequence[MatchedFact], likeness: Mapping[int, float]
+    ) -> Overlay | None:
+        """Weights of edges that leave the seeds, as CatRAG has them for this question."""
+        changed: dict[int, float] = {}
+        if self.settings.weighting:
+            for phrase in seeds[: self.settings.weighted]:
+                changed |= self._weighed(phrase, likeness)
+        if self.settings.boost:
+            self._boost(seeds, facts, changed)
+        if not changed:
+            return None
+        edges = np.array(sorted(changed), np.int64)
+        return Overlay(edges, np.array([changed[edge] for edge in edges.tolist()], np.float32))
+
+    def _weighed(self, phrase: int, likeness: Mapping[int, float]) -> dict[int, float]:
+        """The relations that leave a phrase, the likest facts' first, each by how much its best fact says about the
+        question."""
+        graph = self.graph
+        start, end = int(graph.indptr[phrase]), int(graph.indptr[phrase + 1])
+        relations = [edge for edge in range(start, end) if graph.kinds[edge] == RELATION]
+        best = {
+            edge: max(
+                (likeness.get(fact, 0.0) for fact in self._between.get((phrase, int(graph.targets[edge])), ())),
+                default=0.0,
+            )
+            for edge in relations
+        }
+        chosen = sorted(relations, key=lambda edge: (-best[edge], edge))[: self.settings.edges]
+        return {edge: float(graph.weights[edge]) * relevance_weight(10 * best[edge]) for edge in chosen}
+
+    def _boost(self, seeds: Sequence[int], facts: Sequence[MatchedFact], changed: dict[int, float]) -> None:
+        """Edges from a seed to the passages that say a matched fact of it."""
+        graph, first = self.graph, len(self.graph.phrases)
+        mine = set(seeds)
+        for matched in facts:
+            fact = matched.fact
+            saying = graph.fact_passages[int(graph.fact_indptr[fact]) : int(graph.fact_indptr[fact + 1])]
+            for phrase in (int(graph.subjects[fact]), int(graph.objects[fact])):
+                if phrase not in mine:
+                    continue
+                for passage in saying.tolist():
+                    edge = graph.edge(phrase, first + passage)
+                    if edge is not None and graph.kinds[edge] == MENTION:
+                        changed[edge] = float(graph.weights[edge]) * (1 + self.settings.boosted)
+
+
+def relevance_weight(relevance: float) -> float:
+    """CatRAG's piecewise map of a relevance of 0 to 10 to a factor: nothing below 1, .2 to .3 up to 3, 2 to 3 up to 8, 5
+    from 9 on; in between it rises evenly."""
+    return float(np.interp(relevance, [0.99, 1, 3, 4, 8, 9], [0, 0.2, 0.3, 2, 3, 5]))
+
+
+def _likeness(matched: tuple[Ints, Floats]) -> dict[int, float]:
+    """Facts by falling likeness, the best one's being 1; min-max over those that are known."""
+    facts, scores = matched
+    return dict(
+        zip(facts.tolist(), zero_to_one(scores).tolist() if len(facts) > 1 else [1.0] * len(facts), strict=True)
+    )
+
+
+def _facts_between(graph: GraphArrays) -> dict[tuple[int, int], list[int]]:
+    """The facts of each pair of phrases, either way round."""
+    between: dict[tuple[int, int], list[int]] = {}
+    for fact, (a, b) in enumerate(zip(graph.subjects.tolist(), graph.objects.tolist(), strict=True)):
+        between.setdefault((a, b), []).append(fact)
+        between.setdefault((b, a), []).append(fact)
+    return between
+
+
+def _with_synonyms(graph: GraphArrays, factor: float) -> GraphArrays:
+    if factor == 1:
+        return graph
+    weights = np.where(graph.kinds == SYNONYM, graph.weights * np.float32(max(factor, 1e-6)), graph.weights)
+    return replace(graph, weights=weights.astype(np.float32))

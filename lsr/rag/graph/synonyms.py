@@ -1,0 +1,51 @@
+"""Phrases that mean the same, by the sparse encoder: found through an index of phrases, so that their number does not
+square the work."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from lsr.encoders import Encoder
+from lsr.index import Index
+from lsr.rag.graph.arrays import Pairs
+
+__all__ = ["SynonymSearch"]
+
+_SHORTEST = 3  # letters and digits of a phrase that may have synonyms; shorter ones are like everything
+
+
+class SynonymSearch:
+    """threshold: the least cosine of two phrases' vectors (HippoRAG 2 takes .8); most: how many a phrase has at most, the
+    likest."""
+
+    def __init__(self, encoder: Encoder, threshold: float = 0.8, most: int = 10) -> None:
+        self._encoder, self._threshold, self._most = encoder, threshold, most
+
+    def pairs(self, phrases: Sequence[str]) -> Pairs:
+        long = np.array([i for i, p in enumerate(phrases) if sum(c.isalnum() for c in p) >= _SHORTEST], np.int64)
+        if len(long) < 2:
+            return np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float32)
+        vectors = self._encoder.encode_documents([phrases[i] for i in long.tolist()]).to_scipy()
+        lengths = np.sqrt(np.asarray(vectors.multiply(vectors).sum(axis=1)).ravel())
+        there = np.flatnonzero(lengths > 0)
+        unit = vectors[there].multiply(1 / lengths[there][:, None]).tocsr()
+        from lsr.sparse import SparseVectors
+
+        batch = SparseVectors.from_scipy(unit)
+        with tempfile.TemporaryDirectory() as folder:
+            index = Index.build(batch, Path(folder) / "phrases.idx", engine="exact")
+            hits = index.search(batch, k=min(self._most + 1, len(there)), recall=1)
+        rows: list[tuple[int, int]] = []
+        for row, found in enumerate(hits):
+            # Stored weights have 8 bits: what comes near is looked at exactly.
+            near = found.rows[found.scores >= self._threshold - 0.03]
+            rows += [(min(row, other), max(row, other)) for other in near.tolist() if other != row]
+        ends = np.array(sorted(set(rows)), np.int64).reshape(-1, 2)
+        likeness = np.asarray(unit[ends[:, 0]].multiply(unit[ends[:, 1]]).sum(axis=1)).ravel().astype(np.float32)
+        kept = likeness >= self._threshold
+        a, b = long[there[ends[kept, 0]]], long[there[ends[kept, 1]]]
+        return a, b, np.minimum(likeness[kept], 1)
