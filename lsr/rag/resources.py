@@ -25,6 +25,8 @@ from lsr.rag.types import Failure, Passages, Usage
 
 if TYPE_CHECKING:
     from lsr.encoders import Encoder
+    from lsr.rag.graph.search import GraphSearch
+    from lsr.rag.graph.settings import GraphSettings
     from lsr.rag.stages.base import Stage
     from lsr.rerank import MultiVectorEncoder, TextReranker
 
@@ -61,7 +63,7 @@ class Resources(AbstractContextManager["Resources"]):
         if folder is None:
             self._temporary = tempfile.TemporaryDirectory(prefix="lsr-rag-")
             folder = self._temporary.name
-        self._folder = Path(folder)
+        self.folder = Path(folder)
         self._made: dict[tuple[Any, ...], Any] = {}
         self._locks: dict[tuple[Any, ...], threading.Lock] = {}
         self._lock = threading.Lock()
@@ -129,7 +131,7 @@ class Resources(AbstractContextManager["Resources"]):
         """The passages' keys as a sparse index, kept in the folder."""
         opened = self.encoder(encoder)
         name = xxhash.xxh3_128_hexdigest(f"{passages.key} {opened.hash} {opened.reading}".encode())
-        folder = self._folder / f"{name}.idx"
+        folder = self.folder / f"{name}.idx"
 
         def make() -> SparseKeys:
             keys = SparseKeys(passages, folder, opened)
@@ -139,10 +141,18 @@ class Resources(AbstractContextManager["Resources"]):
 
         return self._once(("sparse", name), make)
 
+    def graph(self, passages: Passages, extractor: str, encoder: str, settings: GraphSettings) -> GraphSearch:
+        """A graph of the passages, kept in the folder, and its search."""
+        from lsr.rag.graph.passages import PassageGraph
+
+        key = ("graph", passages.key, extractor, encoder)
+        made = self._once(key, lambda: PassageGraph.of(self, passages, extractor, encoder, self.folder))
+        return self._once((*key, settings), lambda: made.search(settings))
+
     def _forget_indexes(self) -> None:
         """Keeps the indexes in the folder below their limit: those that nobody opened for the longest go first."""
         sizes = {}
-        for folder in self._folder.glob("*.idx"):
+        for folder in self.folder.glob("*.idx"):
             with contextlib.suppress(OSError):  # another process removes it
                 sizes[folder] = folder.stat().st_mtime, sum(p.stat().st_size for p in folder.rglob("*"))
         total = sum(size for _, size in sizes.values())

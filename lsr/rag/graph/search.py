@@ -25,6 +25,7 @@ __all__ = ["FirstStage", "GraphResult", "GraphSearch", "MatchedFact"]
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
+_PHRASES = 10  # of the walk, that a result names
 _DEEP = 500  # facts of a question whose likeness is known: what edges are weighed by
 
 
@@ -47,7 +48,8 @@ class MatchedFact:
 @dataclass(frozen=True)
 class GraphResult:
     """Passages by falling score, and what led to them. seeds: nodes and the weights that the walk began with; overlay:
-    edges that had another weight. fell_back: why there was no walk, and the passages are those of the first stage."""
+    edges that had another weight. phrases: where the walk was most, best first. fell_back: why there was no walk, and the
+    passages are those of the first stage."""
 
     question: str
     passages: Ints
@@ -55,6 +57,7 @@ class GraphResult:
     facts: tuple[MatchedFact, ...] = ()
     seeds: Mapping[int, float] = field(default_factory=dict)
     overlay: Overlay | None = None
+    phrases: tuple[tuple[int, float], ...] = ()
     fell_back: str | None = None
 
 
@@ -88,6 +91,14 @@ class GraphSearch:
             for question, facts, passages in zip(questions, matched, found, strict=True)
         ]
 
+    def facts_between(self, one: int, other: int) -> tuple[str, ...]:
+        """The texts of the facts that relate two nodes, either way round."""
+        graph = self.graph
+        return tuple(
+            f"{graph.phrases[int(graph.subjects[f])]} {graph.predicates[f]} {graph.phrases[int(graph.objects[f])]}"
+            for f in self._between.get((one, other), ())
+        )
+
     def _searched(self, question: str, matched: tuple[Ints, Floats], found: tuple[Ints, Floats], k: int) -> GraphResult:
         settings = self.settings
         likeness = _likeness(matched)
@@ -111,7 +122,7 @@ class GraphSearch:
         for passage, score in zip(found[0].tolist(), zero_to_one(found[1]).tolist(), strict=True):
             if score > 0:
                 seeds[first + passage] = settings.passages * score
-        nodes, scores = personalised(
+        nodes, all_scores = personalised(
             self.graph,
             list(seeds),
             list(seeds.values()),
@@ -120,9 +131,11 @@ class GraphSearch:
             overlay=overlay,
         )
         is_passage = nodes >= first
-        passages, scores = nodes[is_passage] - first, scores[is_passage]
+        passages, scores = nodes[is_passage] - first, all_scores[is_passage]
         order = np.lexsort((passages, -scores))[:k]
-        return GraphResult(question, passages[order], scores[order], tuple(kept), seeds, overlay)
+        near = np.argsort(-all_scores[~is_passage], kind="stable")[:_PHRASES]
+        walked = zip(nodes[~is_passage][near].tolist(), all_scores[~is_passage][near].tolist(), strict=True)
+        return GraphResult(question, passages[order], scores[order], tuple(kept), seeds, overlay, tuple(walked))
 
     def _phrase_seeds(self, facts: Sequence[MatchedFact]) -> dict[int, float]:
         """Phrases of the facts: the mean likeness of their facts, over the number of passages that hold them; the first
@@ -169,7 +182,10 @@ class GraphSearch:
             for edge in relations
         }
         chosen = sorted(relations, key=lambda edge: (-best[edge], edge))[: self.settings.edges]
-        return {edge: float(graph.weights[edge]) * relevance_weight(10 * best[edge]) for edge in chosen}
+        return {
+            edge: float(graph.weights[edge]) * max(self.settings.least_factor, relevance_weight(10 * best[edge]))
+            for edge in chosen
+        }
 
     def _boost(self, seeds: Sequence[int], facts: Sequence[MatchedFact], changed: dict[int, float]) -> None:
         """Edges from a seed to the passages that say a matched fact of it."""

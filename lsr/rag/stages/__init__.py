@@ -7,6 +7,7 @@ from lsr.rag.stages import (  # noqa: F401
     extracting,
     filtering,
     generating,
+    graph,
     judging_rerank,
     packing,
     preparing,

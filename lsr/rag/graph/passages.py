@@ -1,0 +1,85 @@
+"""The graph of the passages of a pipeline: made once for a corpus, and kept beside its indexes."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import xxhash
+
+import lsr
+from lsr.errors import GeneratorError, InvalidInput
+from lsr.rag.graph.arrays import build_arrays
+from lsr.rag.graph.extractors import open_extractor
+from lsr.rag.graph.files import load_arrays, save_arrays
+from lsr.rag.graph.matching import FactMatches
+from lsr.rag.graph.search import GraphSearch
+from lsr.rag.graph.settings import GraphSettings
+from lsr.rag.graph.synonyms import SynonymSearch
+from lsr.rag.graph.types import Extracted, GraphArrays, Text
+from lsr.rag.searching import SparseKeys
+from lsr.rag.types import Failure, Passages, Query
+
+if TYPE_CHECKING:
+    from lsr.rag.resources import Resources
+
+__all__ = ["PassageGraph", "SparseFirst"]
+
+_MOST_FAILED = 0.1  # of the passages: a graph with more holes misleads
+
+logger = logging.getLogger(__name__)
+
+
+class SparseFirst:
+    """Sparse retrieval as the first stage of a graph."""
+
+    def __init__(self, keys: SparseKeys) -> None:
+        self._keys = keys
+
+    def first(self, questions: Sequence[str], k: int) -> list[tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]]:
+        found = self._keys.search([Query(question) for question in questions], k)
+        return [(np.array(list(one), np.int64), np.array(list(one.values()), np.float64)) for one in found]
+
+
+@dataclass(frozen=True)
+class PassageGraph:
+    """The parts of a graph's search that do not depend on its settings."""
+
+    arrays: GraphArrays
+    facts: FactMatches
+    first: SparseFirst
+
+    @classmethod
+    def of(cls, resources: Resources, passages: Passages, extractor: str, encoder: str, folder: Path) -> PassageGraph:
+        """Raises as extractors do, and `GeneratorError` where a generator failed on more than a tenth of the passages."""
+        opened = resources.encoder(encoder)
+        finder = open_extractor(extractor, generator=resources.generator, prompts=resources.prompts)
+        about = [lsr.__version__, passages.key, finder.identity(), opened.hash]
+        name = xxhash.xxh3_128_hexdigest(json.dumps(about, sort_keys=True, default=str).encode())
+        place = folder / f"{name}.graph"
+        try:
+            arrays = load_arrays(place)
+        except InvalidInput:  # not there, or not whole
+            texts = [Text(passage.id, passage.text, passage.title) for passage in passages]
+            found = list(finder.extract(texts))
+            failed = [one for one in found if isinstance(one, Failure)]
+            if len(failed) > _MOST_FAILED * len(texts):
+                raise GeneratorError(
+                    f"{finder.name}: failed on {len(failed):,} of {len(texts):,} passages, the first: {failed[0].message}"
+                ) from None
+            if failed:
+                logger.warning("%s: %s of %s passages are without facts", finder.name, len(failed), len(texts))
+            read = (one for one in found if isinstance(one, Extracted))
+            arrays = build_arrays(read, [text.id for text in texts], synonyms=SynonymSearch(opened))
+            save_arrays(arrays, place)
+        facts = FactMatches(arrays, opened, folder / f"{name}-facts.idx")
+        return cls(arrays, facts, SparseFirst(resources.sparse(passages, encoder)))
+
+    def search(self, settings: GraphSettings) -> GraphSearch:
+        return GraphSearch(self.arrays, self.facts, self.first, settings)
