@@ -72,7 +72,7 @@ class GraphSearch:
         first: FirstStage,
         settings: GraphSettings | None = None,
         *,
-        epsilon: float = 1e-7,
+        epsilon: float = 1e-6,
     ) -> None:
         self.settings = settings or GraphSettings()
         self.facts, self.first, self._epsilon = facts, first, epsilon

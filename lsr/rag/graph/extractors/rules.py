@@ -1,6 +1,7 @@
 """Triples from a dependency parse, by rules; and the phrases of it.
 
-spaCy's small English model parses. A phrase is a named entity or a noun chunk without its determiner. Facts are
+spaCy's small English model parses. A phrase is a noun chunk without its determiner: with the model's named entities as
+well graphs found no more (docs/graph.md), and took 1.7 times as long to make. Facts are
 
 - subject, verb and object; with a preposition ("born in"); in the passive ("directed by");
 - "X is a Y", and what hangs on Y ("X is capital of Z");
@@ -44,7 +45,7 @@ class RuleExtractor:
 
     def identity(self) -> Mapping[str, Any]:
         model = self._opened()
-        about = {"model": model.meta["name"], "version": model.meta["version"], "rules": 1}
+        about = {"model": model.meta["name"], "version": model.meta["version"], "rules": 2}
         return {"extractor": self.name, "most facts": _MOST_FACTS, **about}
 
     def extract(self, texts: Sequence[Text]) -> Iterator[Extracted]:
@@ -69,7 +70,7 @@ class RuleExtractor:
             for name in MODELS:
                 if spacy.util.is_package(name):
                     try:
-                        self._model = spacy.load(name, exclude=["lemmatizer"])
+                        self._model = spacy.load(name, exclude=["lemmatizer", "ner"])
                     except Exception as error:
                         raise EncoderError(
                             f"{name}: spaCy cannot open it ({str(error)[:120]}); install it again"
@@ -83,24 +84,22 @@ class RuleExtractor:
 
 
 def _phrases(document: Any) -> tuple[list[str], dict[int, str]]:
-    """The phrases of a document in its order, and the phrase that each token is in: entities before noun chunks."""
+    """The phrases of a document in its order, and the phrase that each token is in."""
     places: dict[int, str] = {}
     spans = []
-    for span in [*document.ents, *document.noun_chunks]:
+    for span in document.noun_chunks:
         tokens = [token for token in span if not token.is_space]
         while tokens and (tokens[0].pos_ in ("DET", "PUNCT") or tokens[0].tag_ in ("PRP$", "WP$")):
             tokens = tokens[1:]
         while tokens and (tokens[-1].pos_ == "PUNCT" or tokens[-1].tag_ == "POS"):
             tokens = tokens[:-1]
-        if tokens and all(token.i in places for token in tokens):
-            continue  # a part of a name
         if not tokens or all(token.pos_ in ("PRON", "DET", "PUNCT") or token.is_stop for token in tokens):
             continue
         text = " ".join(document[tokens[0].i : tokens[-1].i + 1].text.split())
-        spans.append((tokens[0].i, text))
+        spans.append(text)
         for token in tokens:
             places.setdefault(token.i, text)
-    return [text for _, text in sorted(spans, key=lambda item: item[0])], places
+    return spans, places
 
 
 def _facts(document: Any, places: Mapping[int, str], title: str) -> Iterator[Fact]:
