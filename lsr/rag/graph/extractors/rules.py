@@ -87,11 +87,10 @@ def _phrases(document: Any) -> tuple[list[str], dict[int, str]]:
     """The phrases of a document in its order, and the phrase that each token is in."""
     places: dict[int, str] = {}
     spans = []
-    for span in document.noun_chunks:
-        tokens = [token for token in span if not token.is_space]
+    for tokens in (part for chunk in document.noun_chunks for part in _parts(chunk)):
         while tokens and (tokens[0].pos_ in ("DET", "PUNCT") or tokens[0].tag_ in ("PRP$", "WP$")):
             tokens = tokens[1:]
-        while tokens and (tokens[-1].pos_ == "PUNCT" or tokens[-1].tag_ == "POS"):
+        while tokens and tokens[-1].pos_ == "PUNCT":
             tokens = tokens[:-1]
         if not tokens or all(token.pos_ in ("PRON", "DET", "PUNCT") or token.is_stop for token in tokens):
             continue
@@ -100,6 +99,17 @@ def _phrases(document: Any) -> tuple[list[str], dict[int, str]]:
         for token in tokens:
             places.setdefault(token.i, text)
     return spans, places
+
+
+def _parts(chunk: Any) -> list[list[Any]]:
+    """The words of a noun chunk; of "Spain's king" those on each side."""
+    parts: list[list[Any]] = [[]]
+    for token in chunk:
+        if token.tag_ == "POS":
+            parts.append([])
+        elif not token.is_space:
+            parts[-1].append(token)
+    return parts
 
 
 def _facts(document: Any, places: Mapping[int, str], title: str) -> Iterator[Fact]:
