@@ -56,7 +56,7 @@ def test_parameters_are_written_in_full_but_for_those_that_are_left_out() -> Non
         ({"retrieve": {"kind": "none", "k": 5}}, "none has no parameters"),
         ({"retrieve": "dense"}, "needs model"),
         ({"chunk": "sentences"}, "nothing retrieves; name a stage, such as retrieve: sparse"),
-        ({"retrieve": {"kind": "fusion", "of": ["sparse"]}}, "must name two or three"),
+        ({"retrieve": {"kind": "fusion", "of": ["sparse"]}}, "must name two or more"),
         ({"retrieve": {"kind": "fusion", "weights": [1]}}, "there must be one, 0 or more, for each"),
         ({"retrieve": {"kind": "fusion", "model": "m"}}, "a model goes with dense"),
         ([1], "must be a mapping of families to stages"),

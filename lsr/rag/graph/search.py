@@ -18,6 +18,7 @@ from lsr.rag.graph.matching import FactMatches, Matcher
 from lsr.rag.graph.pagerank import personalised
 from lsr.rag.graph.settings import GraphSettings
 from lsr.rag.graph.types import MENTION, RELATION, SYNONYM, GraphArrays, Overlay
+from lsr.rag.types import Query
 from lsr.rerank.fusion import zero_to_one
 
 __all__ = ["FirstStage", "GraphResult", "GraphSearch", "MatchedFact"]
@@ -90,6 +91,12 @@ class GraphSearch:
             self._searched(question, facts, passages, k)
             for question, facts, passages in zip(questions, matched, found, strict=True)
         ]
+
+    def ranked(self, queries: Sequence[Query], k: int) -> list[dict[int, float]]:
+        """For each query the scores of at most k passages by their numbers, best first: as other ways to search give
+        them."""
+        found = self.search([query.text for query in queries], k)
+        return [dict(zip(one.passages.tolist(), one.scores.tolist(), strict=True)) for one in found]
 
     def facts_between(self, one: int, other: int) -> tuple[str, ...]:
         """The texts of the facts that relate two nodes, either way round."""

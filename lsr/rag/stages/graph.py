@@ -48,12 +48,7 @@ class GraphRetrieval(Retrieval):
 
     def retrieve(self, queries: Sequence[Queries], passages: Passages, resources: Resources) -> Results[Evidence]:
         graph = resources.graph(passages, self.extractor, self.encoder, self.settings())
-
-        def search(asked: Sequence[Query], k: int) -> list[dict[int, float]]:
-            found = graph.search([query.text for query in asked], k)
-            return [dict(zip(one.passages.tolist(), one.scores.tolist(), strict=True)) for one in found]
-
-        return searched(queries, passages, [search], self.k, "rrf", None)
+        return searched(queries, passages, [graph.ranked], self.k, "rrf", None)
 
 
 @stage("query", "graph")

@@ -8,6 +8,7 @@ from itertools import accumulate
 
 from lsr.errors import InvalidInput
 from lsr.rag.fusing import fused
+from lsr.rag.graph.settings import GraphSettings
 from lsr.rag.resources import Resources
 from lsr.rag.stages.base import Evidence, Results, Retrieval, stage
 from lsr.rag.types import Found, Passages, Queries, Query
@@ -78,8 +79,8 @@ class Dense(Retrieval):
 @stage("retrieve", "fusion")
 @dataclass(frozen=True)
 class Fusion(Retrieval):
-    """Several searches as one ranking. of: two or three of sparse, bm25 and dense; how: rrf, convex or borda; weights:
-    one for each of them, equal ones by default; depth: how many passages each search gives."""
+    """Several searches as one ranking. of: two or more of sparse, bm25, dense and graph; how: rrf, convex or borda;
+    weights: one for each of them, equal ones by default; depth: how many passages each search gives."""
 
     models = ("encoder", "model")
 
@@ -89,14 +90,15 @@ class Fusion(Retrieval):
     k: int = field(default=20, metadata=between(1, 1000))
     depth: int = field(default=100, metadata=between(1, 10_000))
     encoder: str = "lsr-tiny"
+    extractor: str = "rules"
     model: str | None = None
     k1: float = field(default=0.9, metadata=between(0, 10))
     b: float = field(default=0.4, metadata=between(0, 1))
 
     def __post_init__(self) -> None:
-        known = ("sparse", "bm25", "dense")
+        known = ("sparse", "bm25", "dense", "graph")
         if len(set(self.of)) != len(self.of) or len(self.of) < 2 or not set(self.of) <= set(known):
-            raise InvalidInput(f"of is {list(self.of)}: it must name two or three of {', '.join(known)}")
+            raise InvalidInput(f"of is {list(self.of)}: it must name two or more of {', '.join(known)}")
         if self.weights is not None and (len(self.weights) != len(self.of) or min(self.weights) < 0):
             raise InvalidInput(
                 f"weights are {list(self.weights)}: there must be one, 0 or more, for each of {list(self.of)}"
@@ -118,9 +120,11 @@ class Fusion(Retrieval):
                 opened.append(resources.sparse(passages, self.encoder).search)
             elif name == "bm25":
                 opened.append(resources.bm25(passages, self.k1, self.b).search)
-            else:
+            elif name == "dense":
                 assert self.model is not None
                 opened.append(resources.dense(passages, self.model).search)
+            else:
+                opened.append(resources.graph(passages, self.extractor, self.encoder, GraphSettings()).ranked)
         return opened
 
 

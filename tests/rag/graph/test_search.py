@@ -244,6 +244,13 @@ def test_pipelines_search_graphs_and_keep_them(extractor: str, tmp_path: Path) -
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.npy")} == made
 
 
+def test_a_graph_can_be_fused_with_other_searches(tmp_path: Path) -> None:
+    fusion = {"kind": "fusion", "of": ["sparse", "graph"], "extractor": "names", "how": "convex"}
+    with Resources(folder=tmp_path) as resources:
+        (outcome,) = Runner(DOCUMENTS, resources).run(Pipeline.from_mapping({"retrieve": fusion}), [QUESTION])
+    assert {piece.passages[0] for piece in outcome.found[:2]} == {"film", "man"}
+
+
 def test_a_question_is_expanded_by_the_phrases_of_its_walk(tmp_path: Path) -> None:
     pipeline = Pipeline.from_mapping({"query": {"kind": "graph", "extractor": "names"}, "retrieve": "bm25"})
     with Resources(folder=tmp_path) as resources:
