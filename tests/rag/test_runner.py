@@ -211,6 +211,21 @@ def test_a_full_disk_ends_the_storing_and_not_the_work(
     assert caplog.text.count("nothing more is stored there") == 1
 
 
+def test_indexes_that_are_damaged_are_made_again(tmp_path: Path) -> None:
+    pipeline, question = Pipeline.from_mapping({"retrieve": "sparse"}), "Who printed with movable type?"
+
+    def found() -> Evidence:
+        with Resources(folder=tmp_path / "indexes") as resources:
+            return Runner(DOCUMENTS, resources).run(pipeline, [question])[0].found
+
+    right = found()
+    files = [path for path in (tmp_path / "indexes").rglob("*") if path.is_file() and path.stat().st_size]
+    assert len(files) > 10
+    for path in files:
+        path.write_bytes(bytes(byte ^ 0x5A for byte in path.read_bytes()))
+        assert found() == right, path.name
+
+
 def test_a_file_in_the_way_of_the_folder_is_named(tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("")
     with pytest.raises(StorageError, match="the cache folder cannot be made"):
