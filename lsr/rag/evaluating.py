@@ -77,9 +77,8 @@ class PipelineEvaluator:
         questions = [self._questions[id] for id in question_ids]
         try:
             pipeline = Pipeline(stage for stage in stages.values() if stage is not None).complete()
-            outcomes = self.runner.run(
-                pipeline, [question.text for question in questions], FAMILIES[-1] if self.generate else "prompt"
-            )
+            texts = [question.text for question in questions]
+            outcomes = self.runner.run(pipeline, texts, FAMILIES[-1] if self.generate else "prompt", timed=True)
             measured = self._measured(questions, outcomes)
         except LsrError as error:
             return Failure("pipeline", str(error))

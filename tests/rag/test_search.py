@@ -105,6 +105,16 @@ def test_a_search_ends_with_a_verdict_a_report_and_a_pipeline_that_runs(folder: 
     assert "Gutenberg" in outcome.answer.text
 
 
+def test_the_winner_runs_also_where_the_search_was_named_by_a_relative_path(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(folder, budget={"pipelines": 1})
+    monkeypatch.chdir(folder)
+    found_by(Path())
+    with Rag.open("study/winner.yaml") as rag:
+        assert rag.answer("Who printed with movable type?").answer is not None
+
+
 def test_the_winner_has_the_best_mean_of_those_that_answered_all(folder: Path) -> None:
     found = found_by(folder)
     complete = [record for record in found.ended.records if record.state == "complete"]
