@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["BUNDLED", "Resources"]
 
 BUNDLED = "lsr-tiny"
+_INDEXES = 32  # of passages that are held open
 Floats = npt.NDArray[np.float64]
 T = TypeVar("T")
 
@@ -66,10 +68,13 @@ class Resources(AbstractContextManager["Resources"]):
         self.folder = Path(folder)
         self._made: dict[tuple[Any, ...], Any] = {}
         self._locks: dict[tuple[Any, ...], threading.Lock] = {}
+        self._indexes: dict[tuple[Any, ...], None] = {}  # those of passages, the one used last at the end
+        self._spared = threading.local()
         self._lock = threading.Lock()
 
     def close(self) -> None:
         self._made.clear()
+        self._indexes.clear()
         if self._temporary is not None:
             self._temporary.cleanup()
 
@@ -139,7 +144,7 @@ class Resources(AbstractContextManager["Resources"]):
             self._forget_indexes()
             return keys
 
-        return self._once(("sparse", name), make)
+        return self._index(("sparse", name), make)
 
     def graph(self, passages: Passages, extractor: str, encoder: str, settings: GraphSettings) -> GraphSearch:
         """A graph of the passages, kept in the folder, and its search."""
@@ -164,10 +169,10 @@ class Resources(AbstractContextManager["Resources"]):
                 disk.remove_tree(folder)
 
     def bm25(self, passages: Passages, k1: float, b: float) -> Bm25Keys:
-        return self._once(("bm25", passages.key, k1, b), lambda: Bm25Keys(passages, k1, b))
+        return self._index(("bm25", passages.key, k1, b), lambda: Bm25Keys(passages, k1, b))
 
     def dense(self, passages: Passages, model: str) -> DenseKeys:
-        return self._once(
+        return self._index(
             ("dense keys", passages.key, model), lambda: DenseKeys(passages, self.dense_model(model).encode)
         )
 
@@ -236,34 +241,60 @@ class Resources(AbstractContextManager["Resources"]):
             made: T = self._made[key]
             return made
 
+    def _index(self, key: tuple[Any, ...], make: Callable[[], T]) -> T:
+        """An index of passages, made once as long as not too many others are used after it."""
+        made = self._once(key, make)
+        with self._lock:
+            self._indexes.pop(key, None)
+            self._indexes[key] = None
+            while len(self._indexes) > _INDEXES:
+                oldest = next(iter(self._indexes))
+                del self._indexes[oldest]
+                self._made.pop(oldest, None)
+                if oldest[0] == "sparse":
+                    self._in_use.discard(f"{oldest[1]}.idx")
+        return made
+
+    @property
+    def spared(self) -> float:
+        """The seconds that this thread would have taken more so far, had it made anew what was remembered of texts."""
+        return getattr(self._spared, "seconds", 0.0)
+
     def _vectors_of(
         self, key: tuple[str, str], texts: Sequence[Sequence[str]], encode: Callable[[list[str]], Any]
     ) -> dict[str, Any]:
         """The vectors of texts, each text encoded once as long as the memory of them is not full."""
-        memory = self._once(key, TextMemory)
-        return memory.of({text for mine in texts for text in mine}, encode)
+        memory = self._once(key, lambda: TextMemory(encode))
+        found, spared = memory.of({text for mine in texts for text in mine})
+        self._spared.seconds = self.spared + spared
+        return found
 
 
 class TextMemory:
     """Vectors by text. Holds a bounded number; the oldest half is forgotten then."""
 
-    def __init__(self, most: int = 1 << 16) -> None:
-        self._most, self._held = most, dict[str, Any]()
+    def __init__(self, encode: Callable[[list[str]], Any], most: int = 1 << 16) -> None:
+        self._encode, self._most = encode, most
+        self._held: dict[str, tuple[Any, float]] = {}  # with the seconds that each took
         self._lock = threading.Lock()
+        encode(["text"])  # the first call takes longer
 
-    def of(self, texts: Iterable[str], encode: Callable[[list[str]], Any]) -> dict[str, Any]:
+    def of(self, texts: Iterable[str]) -> tuple[dict[str, Any], float]:
+        """The vectors, and the seconds that those took that were known."""
         with self._lock:
             wanted = list(texts)
+            spared = sum(self._held[text][1] for text in wanted if text in self._held)
             new = sorted({text for text in wanted if text not in self._held}, key=lambda text: (len(text), text))
             if new:
-                made = encode(new)
-                rows = _rows_of(made)
-                self._held.update(zip(new, rows, strict=True))
-            found = {text: self._held[text] for text in wanted}
+                started = time.perf_counter()
+                rows = _rows_of(self._encode(new))
+                share = (time.perf_counter() - started) / max(1, sum(map(len, new)))
+                self._held.update((text, (row, share * len(text))) for text, row in zip(new, rows, strict=True))
+            found = {text: self._held[text][0] for text in wanted}
             if len(self._held) > self._most:
                 for text in list(self._held)[: self._most // 2]:
                     del self._held[text]
-            return found
+            return found, spared
 
 
 class DenseModel:
