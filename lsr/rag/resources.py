@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import tempfile
 import threading
 import time
@@ -18,7 +19,7 @@ import numpy.typing as npt
 import xxhash
 
 from lsr import disk
-from lsr.errors import InvalidInput, MissingExtra
+from lsr.errors import InvalidInput, MissingExtra, StorageError
 from lsr.rag.generators.base import Generator, Reply, Request
 from lsr.rag.searching import Bm25Keys, DenseKeys, SparseKeys
 from lsr.rag.templates import Templates
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from lsr.rerank import MultiVectorEncoder, TextReranker
 
 __all__ = ["BUNDLED", "Resources"]
+
+logger = logging.getLogger(__name__)
 
 BUNDLED = "lsr-tiny"
 _INDEXES = 32  # of passages that are held open
@@ -61,11 +64,9 @@ class Resources(AbstractContextManager["Resources"]):
         self.consumed = Usage()  # by all that was asked of the generator
         self._device, self._limit = device, limit
         self._in_use: set[str] = set()
-        self._temporary = None
-        if folder is None:
-            self._temporary = tempfile.TemporaryDirectory(prefix="lsr-rag-")
-            folder = self._temporary.name
-        self.folder = Path(folder)
+        self._own = threading.Lock()
+        self._temporary: tempfile.TemporaryDirectory[str] | None = None
+        self.folder = self._own_folder() if folder is None else Path(folder)
         self._made: dict[tuple[Any, ...], Any] = {}
         self._locks: dict[tuple[Any, ...], threading.Lock] = {}
         self._indexes: dict[tuple[Any, ...], None] = {}  # those of passages, the one used last at the end
@@ -139,7 +140,13 @@ class Resources(AbstractContextManager["Resources"]):
         folder = self.folder / f"{name}.idx"
 
         def make() -> SparseKeys:
-            keys = SparseKeys(passages, folder, opened)
+            try:
+                keys = SparseKeys(passages, folder, opened)
+            except StorageError as error:  # a full disk, a folder of another user
+                if self._temporary is not None and self.folder == Path(self._temporary.name):
+                    raise
+                logger.warning("%s; it is kept for this run alone", error)
+                keys = SparseKeys(passages, self._own_folder() / folder.name, opened)
             self._in_use.add(folder.name)
             self._forget_indexes()
             return keys
@@ -153,6 +160,13 @@ class Resources(AbstractContextManager["Resources"]):
         key = ("graph", passages.key, extractor, encoder)
         made = self._once(key, lambda: PassageGraph.of(self, passages, extractor, encoder, self.folder))
         return self._once((*key, settings), lambda: made.search(settings))
+
+    def _own_folder(self) -> Path:
+        """A temporary one."""
+        with self._own:
+            if self._temporary is None:
+                self._temporary = tempfile.TemporaryDirectory(prefix="lsr-rag-")
+            return Path(self._temporary.name)
 
     def _forget_indexes(self) -> None:
         """Keeps the indexes in the folder below their limit: those that nobody opened for the longest go first."""

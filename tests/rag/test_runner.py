@@ -274,6 +274,14 @@ def test_indexes_that_are_damaged_are_made_again(tmp_path: Path) -> None:
         assert found() == right, path.name
 
 
+def test_indexes_that_cannot_be_kept_serve_one_run(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "indexes").touch()
+    with Resources(folder=tmp_path / "indexes") as resources:
+        (outcome,) = Runner(DOCUMENTS, resources).run(Pipeline.from_mapping({"retrieve": "sparse"}), ["Who printed?"])
+    assert outcome.found[0].passages == ("printing",)
+    assert "it is kept for this run alone" in caplog.text
+
+
 def test_a_file_in_the_way_of_the_folder_is_named(tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("")
     with pytest.raises(StorageError, match="the cache folder cannot be made"):
