@@ -158,7 +158,15 @@ class Resources(AbstractContextManager["Resources"]):
         from lsr.rag.graph.passages import PassageGraph
 
         key = ("graph", passages.key, extractor, encoder)
-        made = self._once(key, lambda: PassageGraph.of(self, passages, extractor, encoder, self.folder))
+
+        def make() -> PassageGraph:
+            graph = PassageGraph.of(self, passages, extractor, encoder, self.folder)
+            if graph.place is not None:
+                self._in_use.add(graph.place.name)
+            self._forget_indexes()
+            return graph
+
+        made = self._once(key, make)
         return self._once((*key, settings), lambda: made.search(settings))
 
     def _own_folder(self) -> Path:
@@ -169,9 +177,10 @@ class Resources(AbstractContextManager["Resources"]):
             return Path(self._temporary.name)
 
     def _forget_indexes(self) -> None:
-        """Keeps the indexes in the folder below their limit: those that nobody opened for the longest go first."""
+        """Keeps the indexes and graphs in the folder below their limit: those that nobody opened for the longest go
+        first."""
         sizes = {}
-        for folder in self.folder.glob("*.idx"):
+        for folder in (*self.folder.glob("*.idx"), *self.folder.glob("*.graph")):
             with contextlib.suppress(OSError):  # another process removes it
                 sizes[folder] = folder.stat().st_mtime, sum(p.stat().st_size for p in folder.rglob("*"))
         total = sum(size for _, size in sizes.values())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,6 +55,7 @@ class PassageGraph:
     arrays: GraphArrays
     facts: FactMatches
     first: SparseFirst
+    place: Path | None = None  # the folder that it is kept in
 
     @classmethod
     def of(cls, resources: Resources, passages: Passages, extractor: str, encoder: str, folder: Path) -> PassageGraph:
@@ -78,8 +80,9 @@ class PassageGraph:
             read = (one for one in found if isinstance(one, Extracted))
             arrays = build_arrays(read, [text.id for text in texts], synonyms=SynonymSearch(opened))
             save_arrays(arrays, place)
-        facts = FactMatches(arrays, opened, folder / f"{name}-facts.idx")
-        return cls(arrays, facts, SparseFirst(resources.sparse(passages, encoder)))
+        os.utime(place)  # the last time it was of use
+        facts = FactMatches(arrays, opened, place / "facts.idx")
+        return cls(arrays, facts, SparseFirst(resources.sparse(passages, encoder)), place)
 
     def search(self, settings: GraphSettings) -> GraphSearch:
         return GraphSearch(self.arrays, self.facts, self.first, settings)
