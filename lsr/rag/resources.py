@@ -159,15 +159,12 @@ class Resources(AbstractContextManager["Resources"]):
 
         key = ("graph", passages.key, extractor, encoder)
 
-        def make() -> PassageGraph:
-            graph = PassageGraph.of(self, passages, extractor, encoder, self.folder)
-            if graph.place is not None:
-                self._in_use.add(graph.place.name)
-            self._forget_indexes()
-            return graph
-
-        made = self._once(key, make)
+        made = self._once(key, lambda: PassageGraph.of(self, passages, extractor, encoder, self.folder))
         return self._once((*key, settings), lambda: made.search(settings))
+
+    def hold(self, place: Path) -> None:
+        """Says that an index or graph in the folder is in use: it is not forgotten while others are."""
+        self._in_use.add(place.name)
 
     def _own_folder(self) -> Path:
         """A temporary one."""

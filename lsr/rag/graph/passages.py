@@ -55,7 +55,6 @@ class PassageGraph:
     arrays: GraphArrays
     facts: FactMatches
     first: SparseFirst
-    place: Path | None = None  # the folder that it is kept in
 
     @classmethod
     def of(cls, resources: Resources, passages: Passages, extractor: str, encoder: str, folder: Path) -> PassageGraph:
@@ -65,6 +64,7 @@ class PassageGraph:
         about = [lsr.__version__, passages.key, finder.identity(), opened.hash]
         name = xxhash.xxh3_128_hexdigest(json.dumps(about, sort_keys=True, default=str).encode())
         place = folder / f"{name}.graph"
+        resources.hold(place)
         try:
             arrays = load_arrays(place)
         except InvalidInput:  # not there, or not whole
@@ -82,7 +82,7 @@ class PassageGraph:
             save_arrays(arrays, place)
         os.utime(place)  # the last time it was of use
         facts = FactMatches(arrays, opened, place / "facts.idx")
-        return cls(arrays, facts, SparseFirst(resources.sparse(passages, encoder)), place)
+        return cls(arrays, facts, SparseFirst(resources.sparse(passages, encoder)))
 
     def search(self, settings: GraphSettings) -> GraphSearch:
         return GraphSearch(self.arrays, self.facts, self.first, settings)
