@@ -211,8 +211,8 @@ class GraphSearch:
 
 
 def relevance_weight(relevance: float) -> float:
-    """CatRAG's piecewise map of a relevance of 0 to 10 to a factor: nothing below 1, .2 to .3 up to 3, 2 to 3 up to 8, 5
-    from 9 on; in between it rises evenly."""
+    """A relevance of 0 to 10 as a factor. The levels are CatRAG's (0, .2 to .3, 2 to 3, 5); where one ends is ours, and
+    lies lower than for a language model's marks, since likeness of words is seldom near 10."""
     return float(np.interp(relevance, [0.99, 1, 3, 4, 8, 9], [0, 0.2, 0.3, 2, 3, 5]))
 
 

@@ -165,7 +165,15 @@ def test_a_language_model_is_asked_for_json_and_the_passage_is_data() -> None:
 
 
 @pytest.mark.parametrize(
-    "reply", ["no json", "{}", '{"entities": [1], "triples": []}', '{"entities": [], "triples": [["a", "b"]]}']
+    "reply",
+    [
+        '{"entities": "Paris", "triples": []}',
+        '{"entities": [], "triples": ["abc"]}',
+        "no json",
+        "{}",
+        '{"entities": [1], "triples": []}',
+        '{"entities": [], "triples": [["a", "b"]]}',
+    ],
 )
 def test_a_reply_that_cannot_be_read_is_a_failure_and_no_empty_passage(reply: str) -> None:
     extractor = open_extractor("llm", generator=FunctionGenerator(lambda prompt: reply, "m"))

@@ -54,12 +54,15 @@ def _parsed(text: Text, reply: Reply) -> Extracted | Failure:
     try:
         found = json.loads(_FENCE.sub("", reply.text.strip()))
         entities, triples = found["entities"], found["triples"]
-        if not all(isinstance(entity, str) for entity in entities):
+        # A text is a sequence too: of letters, which would be taken for entities.
+        if not isinstance(entities, list) or not isinstance(triples, list):
+            raise TypeError
+        if not all(isinstance(entity, str) for entity in entities) or not all(isinstance(one, list) for one in triples):
             raise TypeError
         facts = [Fact(subject, predicate, object) for subject, predicate, object in triples]
         if not all(isinstance(part, str) for fact in facts for part in (fact.subject, fact.predicate, fact.object)):
             raise TypeError
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, RecursionError):
         return Failure(_STAGE, f"the reply for {text.id!r} is not the JSON that was asked for", usage=reply.usage)
     phrases = dict.fromkeys([*entities, *(end for fact in facts for end in (fact.subject, fact.object))])
     return Extracted(text.id, tuple(phrases), tuple(facts))
