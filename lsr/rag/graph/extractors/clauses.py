@@ -3,11 +3,11 @@
 The rules, on dependencies (in the spirit of ClausIE, Del Corro and Gemulla 2013, and of the dependency-based graphs that
 stand in for a language model's, Min et al. 2025):
 
-- a verb with its subjects and objects; prepositions join the predicate ("was published by"), and so do nouns on the way to
+- a verb with its subjects and objects; prepositions join the predicate ("published by"), and so do nouns on the way to
   a further object ("received degree from"); coordinated subjects, objects and verbs are spread; participles, relative
   clauses and infinitives take the subject of what they depend on;
 - a copula: "X is a Y of Z" says (X, is, Y) and (X, is Y of, Z); an apposition says the same;
-- a possessive: "X's Y is Z" says (X, has, Y) and (X, Y is, Z);
+- a possessive: "X's Y is Z" says (Y, of, X) and (X, Y is, Z);
 - a noun with a preposition: (editor, of, Journal).
 """
 
@@ -167,6 +167,8 @@ class _Reader:
         parse = self.parse
         above = parse.heads[noun]
         if not is_name(parse.tags[noun]):
+            if called := self._called(noun):
+                return [self.phrases[one] for one in called]
             whom = []
             if parse.deps[noun] == "attr" and parse.words[above].casefold() in _BECOME:
                 whom = self._subjects(above, 1)
@@ -176,6 +178,11 @@ class _Reader:
             if named:
                 return named
         return [self._phrase(noun)] if self._phrase(noun) else []
+
+    def _called(self, noun: int) -> list[int]:
+        """The names after a common noun that it is the class of: "his wife, Mary Howe"."""
+        parse = self.parse
+        return [one for one in parse.having(noun, "appos") if is_name(parse.tags[one]) and self.phrases[one]]
 
     def _implied_owner(self, noun: int, verb: int) -> list[str]:
         """Whose "the editor" is, where nobody says so: of what the passage is about."""
@@ -208,12 +215,7 @@ class _Reader:
         for child in parse.children[verb]:
             if child > verb:
                 break
-            passive = parse.deps[child] == "auxpass" and parse.words[child].casefold() in _BE
-            if (
-                passive
-                or parse.deps[child] == "neg"
-                or (parse.deps[child] == "aux" and parse.tags[child] == "TO" and words)
-            ):
+            if parse.deps[child] == "neg" or (parse.deps[child] == "aux" and parse.tags[child] == "TO" and words):
                 words.append(parse.words[child].casefold())
         words.append(parse.words[verb].casefold())
         words += [parse.words[child].casefold() for child in parse.having(verb, "prt")]
@@ -273,6 +275,8 @@ class _Reader:
         phrase = self._phrase(noun)
         if phrase:
             yield "", noun
+            if not is_name(parse.tags[noun]):
+                yield from (("", one) for one in self._called(noun))
         elif parse.tags[noun] not in ("CD", "DT"):
             return
         if deep < 1 or is_name(parse.tags[noun]) or parse.tags[noun] in _RELATIVE:
@@ -316,7 +320,7 @@ class _Reader:
             return
         for child in parse.having(noun, "poss"):
             if (owner := self._phrase(child)) and not is_name(parse.tags[noun]):
-                yield Fact(owner, "has", self.phrases[noun])
+                yield Fact(self.phrases[noun], "of", owner)
         for prep in parse.having(noun, "prep"):
             if not parse.joined(prep, noun):
                 for way, thing in self._prepositional(prep, 1):
