@@ -7,6 +7,7 @@ size.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -20,7 +21,7 @@ from lsr.rag.questions import Question, RagData
 from lsr.rag.runner import Outcome, Runner
 from lsr.rag.search.evaluated import Evaluated, Measured
 from lsr.rag.stages.base import FAMILIES, Evidence
-from lsr.rag.types import Failure
+from lsr.rag.types import Failure, Usage
 
 __all__ = ["ANSWERS", "EVIDENCE", "PipelineEvaluator", "evidence_of"]
 
@@ -59,6 +60,8 @@ class PipelineEvaluator:
         self.runner, self.data, self.tokens, self.cutoffs = runner, data, tokens, tuple(cutoffs)
         self.generate = generate
         self._similarity = similarity
+        self._told: set[str] = set()
+        self._lock = threading.Lock()
         self._questions = {question.id: question for question in data.questions}
 
     @property
@@ -93,7 +96,16 @@ class PipelineEvaluator:
             measured = self._measured(questions, outcomes)
         except LsrError as error:
             return Failure("pipeline", str(error))
-        return Evaluated(dict(zip(question_ids, measured, strict=True)))
+        return Evaluated(dict(zip(question_ids, measured, strict=True)), self._preparation(pipeline))
+
+    def _preparation(self, pipeline: Pipeline) -> Usage:
+        """What making the passages of a pipeline consumed, told once for each set of passages."""
+        key = self.runner.passages(pipeline).key
+        with self._lock:
+            if key in self._told:
+                return Usage()
+            self._told.add(key)
+        return self.runner.preparation(pipeline)
 
     def _measured(self, questions: Sequence[Question], outcomes: Sequence[Outcome]) -> list[Measured | Failure]:
         alike = self._alike(questions, outcomes)

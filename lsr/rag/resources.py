@@ -61,7 +61,7 @@ class Resources(AbstractContextManager["Resources"]):
     ) -> None:
         self.generator = generator
         self.prompts = prompts or Templates()
-        self.consumed = Usage()  # by all that was asked of the generator
+        self._consumed = threading.local()
         self._device, self._limit = device, limit
         self._in_use: set[str] = set()
         self._own = threading.Lock()
@@ -89,9 +89,14 @@ class Resources(AbstractContextManager["Resources"]):
         if self.generator is None:
             raise InvalidInput(f"{stage.name} needs a generator: name one (generator: in the YAML)")
         replies = self.generator.generate(requests)
-        with self._lock:
-            self.consumed = sum((reply.usage for reply in replies), self.consumed)
+        self._consumed.usage = sum((reply.usage for reply in replies), self.consumed)
         return [replace(reply, stage=stage.name) if isinstance(reply, Failure) else reply for reply in replies]
+
+    @property
+    def consumed(self) -> Usage:
+        """What all that this thread asked of the generator consumed."""
+        used: Usage = getattr(self._consumed, "usage", Usage())
+        return used
 
     def generator_identity(self) -> Mapping[str, Any] | None:
         return None if self.generator is None else self.generator.identity()

@@ -296,6 +296,22 @@ def test_answers_of_the_best_are_judged_beside_the_baseline_on_questions_apart(f
     assert "flipped with the order" in (folder / "study" / "report.html").read_text()
 
 
+def test_what_preparing_passages_takes_is_spent_once_and_not_counted_to_questions(folder: Path) -> None:
+    with chat_server() as server:
+        server.acts = [says("About a thing.", usage=(100, 10))]
+        write(
+            folder,
+            generator={"kind": "endpoint", "url": server.url, "model": "m"},
+            space={"prepare": ["llm-headers"], "retrieve": ["sparse", "bm25"], "filter": ["top-k"]},
+            objectives={"quality": "retrieval"},
+        )
+        found = found_by(folder)
+    asked = len(server.requests) - 1  # one of them asks whether the endpoint is there
+    assert asked == len(DOCUMENTS)
+    assert found.ended.spent.tokens == 110 * asked
+    assert all(pipeline.tokens is None for pipeline in found.view.pipelines)
+
+
 def test_a_judge_needs_a_generator(folder: Path) -> None:
     with pytest.raises(InvalidInput, match="judge needs a generator"):
         read_search(write(folder, judge={}))
