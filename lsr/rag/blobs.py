@@ -48,6 +48,7 @@ class Blobs:
         self.path, self.limit = Path(path), limit
         self._lock = threading.Lock()
         self._stored = True
+        self._room = 0  # bytes that may be put before all are counted, which reads the whole file
         self._database: sqlite3.Connection | None = None
         self._process = 0
         self._parents: sqlite3.Connection | None = None
@@ -90,7 +91,9 @@ class Blobs:
                 (now,) = database.execute("SELECT coalesce(max(used), 0) + 1 FROM entries").fetchone()
                 rows = [(key, value, size, now) for key, value, size in packed]
                 database.executemany("INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?)", rows)
-            self._shrink(database)
+            self._room -= sum(size for _, _, size in packed)
+            if self._room < 0:
+                self._shrink(database)
 
         self._done(write)
 
@@ -170,6 +173,7 @@ class Blobs:
 
     def _shrink(self, database: sqlite3.Connection) -> None:
         total = _total(database)
+        self._room = (self.limit - total) // 4  # others put too
         if total <= self.limit:
             return
         with closing(database.execute("SELECT key, size FROM entries ORDER BY used, rowid")) as rows:

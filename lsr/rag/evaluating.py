@@ -7,10 +7,11 @@ size.
 
 from __future__ import annotations
 
-import math
+import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import lsr
 from lsr.errors import InvalidInput, LsrError
 from lsr.rag.judging.answers import exact_match, lexical_support, rouge_l, token_f1, without_citations
 from lsr.rag.judging.similarity import Similarity, SparseSimilarity, answer_similarity
@@ -20,7 +21,7 @@ from lsr.rag.questions import Question, RagData
 from lsr.rag.runner import Outcome, Runner
 from lsr.rag.search.evaluated import Evaluated, Measured
 from lsr.rag.stages.base import FAMILIES, Evidence
-from lsr.rag.types import Failure
+from lsr.rag.types import Failure, Usage
 
 __all__ = ["ANSWERS", "EVIDENCE", "PipelineEvaluator", "evidence_of"]
 
@@ -39,8 +40,9 @@ class PipelineEvaluator:
     default.
 
     Of evidence: R, AP, nDCG, RR, FullChain, density, "context tokens", and `retrieval`, the mean of the first four. Of
-    answers: EM, F1, ROUGE-L, the similarity by its name, support (the share of words that the evidence has), and
-    `answers`, the mean of F1, ROUGE-L and similarity. A question without gold or answers has no measures of these.
+    answers: EM, F1, ROUGE-L, the similarity by its name, support (the share of words that the evidence has, 0 for no
+    answer), and `answers`, the mean of F1, ROUGE-L and similarity. A question without gold or answers has no measures of
+    these.
     """
 
     def __init__(
@@ -58,6 +60,8 @@ class PipelineEvaluator:
         self.runner, self.data, self.tokens, self.cutoffs = runner, data, tokens, tuple(cutoffs)
         self.generate = generate
         self._similarity = similarity
+        self._told: set[str] = set()
+        self._lock = threading.Lock()
         self._questions = {question.id: question for question in data.questions}
 
     @property
@@ -68,7 +72,17 @@ class PipelineEvaluator:
 
     def identity(self) -> Mapping[str, Any]:
         """What figures depend on beside pipelines and questions."""
-        about = {"tokens": self.tokens, "cutoffs": list(self.cutoffs), "generate": self.generate, "data": self.data.key}
+        about: dict[str, Any] = {
+            "tokens": self.tokens,
+            "cutoffs": list(self.cutoffs),
+            "generate": self.generate,
+            "data": self.data.key,
+            "lsr": lsr.__version__,
+        }
+        resources = self.runner.resources
+        if resources.generator is not None:
+            prompts = {name: resources.prompts.fingerprint(name) for name in resources.prompts.own}
+            about |= {"generator": resources.generator_identity(), "prompts": prompts}
         return {**about, "similarity": self.similarity.name} if self.generate else about
 
     def evaluate(self, stages: Mapping[str, Any], question_ids: Sequence[str]) -> Evaluated | Failure:
@@ -77,13 +91,21 @@ class PipelineEvaluator:
         questions = [self._questions[id] for id in question_ids]
         try:
             pipeline = Pipeline(stage for stage in stages.values() if stage is not None).complete()
-            outcomes = self.runner.run(
-                pipeline, [question.text for question in questions], FAMILIES[-1] if self.generate else "prompt"
-            )
+            texts = [question.text for question in questions]
+            outcomes = self.runner.run(pipeline, texts, FAMILIES[-1] if self.generate else "prompt", timed=True)
             measured = self._measured(questions, outcomes)
         except LsrError as error:
             return Failure("pipeline", str(error))
-        return Evaluated(dict(zip(question_ids, measured, strict=True)))
+        return Evaluated(dict(zip(question_ids, measured, strict=True)), self._preparation(pipeline))
+
+    def _preparation(self, pipeline: Pipeline) -> Usage:
+        """What making the passages of a pipeline consumed, told once for each set of passages."""
+        key = self.runner.passages(pipeline).key
+        with self._lock:
+            if key in self._told:
+                return Usage()
+            self._told.add(key)
+        return self.runner.preparation(pipeline)
 
     def _measured(self, questions: Sequence[Question], outcomes: Sequence[Outcome]) -> list[Measured | Failure]:
         alike = self._alike(questions, outcomes)
@@ -121,8 +143,7 @@ class PipelineEvaluator:
         }
         metrics[ANSWERS] = (metrics["F1"] + metrics["ROUGE-L"] + alike) / 3
         support = lexical_support(said, () if outcome.prompt is None else outcome.prompt.context).words
-        if support is not None and math.isfinite(support):
-            metrics["support"] = support
+        metrics["support"] = support or 0.0
         return metrics
 
     def _alike(self, questions: Sequence[Question], outcomes: Sequence[Outcome]) -> dict[int, float]:

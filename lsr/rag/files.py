@@ -65,7 +65,7 @@ class Surroundings:
 
 @dataclass(frozen=True)
 class PipelineFile:
-    """A pipeline and its surroundings, paths as they can be opened from here."""
+    """A pipeline and its surroundings; paths that were read from a file are absolute."""
 
     pipeline: Pipeline
     surroundings: Surroundings
@@ -110,7 +110,7 @@ def read_surroundings(path: str | Path) -> Surroundings:
 
 
 def surroundings_of(values: Mapping[str, Any], path: Path) -> Surroundings:
-    """Of what a YAML holds beside its stages; paths as they can be opened from here."""
+    """Of what a YAML holds beside its stages; paths become absolute."""
     read = from_mapping(Surroundings, values, str(path))
     assert isinstance(read, Surroundings)
     generator = read.generator
@@ -135,7 +135,8 @@ def with_located_models(stage: Stage, folder: Path) -> Stage:
 
 
 def beside(path: str, folder: Path) -> str:
-    return os.path.normpath(folder / Path(path).expanduser()) if path != "-" else path
+    """An absolute path: what a file names is also written to others, in other folders."""
+    return os.path.normpath(Path.cwd() / folder / Path(path).expanduser()) if path != "-" else path
 
 
 def _short(pipeline: Pipeline) -> dict[str, Any]:

@@ -20,13 +20,16 @@ from lsr.schema import from_mapping
 
 __all__ = ["DEFAULTS", "Pipeline", "read_stage", "stage_as_data"]
 
+# Which stages make terms of an encoder, and which search by them.
+_TERMS = {"query": ("rm3",), "retrieve": ("sparse", "fusion")}
 DEFAULTS = {"chunk": "documents", "prompt": "list", "generate": "extractive"}
 
 
 class Pipeline:
     """Stages by their families. Two pipelines are equal when their stages and parameters are.
 
-    Raises `InvalidInput` for two stages of a family, or one before another that runs later.
+    Raises `InvalidInput` for two stages of a family, one before another that runs later, or terms of another encoder than
+    the one that is searched with.
     """
 
     def __init__(self, stages: Iterable[Stage] = ()) -> None:
@@ -40,6 +43,11 @@ class Pipeline:
             if first > second:
                 order = " >> ".join(FAMILIES)
                 raise InvalidInput(f"{other.name} cannot come after {one.name}: the order is {order}")
+        terms, searched = (_encoder(self.get(family), kinds) for family, kinds in _TERMS.items())
+        if terms is not None and searched is not None and terms != searched:
+            raise InvalidInput(
+                f"query: rm3 has the encoder {terms!r}, and what is retrieved by its terms {searched!r}: name the same"
+            )
 
     @classmethod
     def of(cls, *stages: Stage) -> Pipeline:
@@ -112,6 +120,11 @@ def stage_as_data(stage: Stage) -> dict[str, Any]:
     parameters = stage.parameters()
     given = {field.name: parameters[field.name] for field in fields(stage) if parameters[field.name] is not None}
     return {"kind": stage.kind, **given}
+
+
+def _encoder(stage: Stage | None, kinds: tuple[str, ...]) -> str | None:
+    parameters = stage.parameters() if stage is not None and stage.kind in kinds else {}
+    return parameters.get("encoder") if "sparse" in parameters.get("of", ["sparse"]) else None
 
 
 def _default(family: str) -> Stage | None:

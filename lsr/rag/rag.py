@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import Any, Self, overload
 
@@ -65,12 +65,14 @@ class Rag(AbstractContextManager["Rag"]):
         if source is None:
             raise InvalidInput(f"{where}: names no corpus; add corpus: to it, or give one (--corpus)")
         documents = open_documents(source, read.surroundings.join)
-        resources = open_resources(read.surroundings, cache)
-        try:
-            return cls(read.pipeline, documents, resources, open_stages(cache))
-        except BaseException:
-            resources.close()
-            raise
+        with ExitStack() as opened:
+            resources = opened.enter_context(open_resources(read.surroundings, cache))
+            stages = open_stages(cache)
+            if stages is not None:
+                opened.callback(stages.close)
+            made = cls(read.pipeline, documents, resources, stages)
+            opened.pop_all()  # it closes them from now on
+        return made
 
     @overload  # a str is a Sequence[str] too: the first that fits counts
     def answer(self, questions: str) -> Outcome: ...  # type: ignore[overload-overlap]
@@ -103,8 +105,12 @@ def open_resources(surroundings: Surroundings, cache: str | Path | None) -> Reso
     """Models, generator and templates of a file; what can be made again is kept in the folder `cache`."""
     folder = None if cache is None else Path(cache) / INDEXES
     resources = Resources(prompts=Templates(surroundings.prompts), folder=folder, device=surroundings.device)
-    if surroundings.generator is not None:
-        resources.generator = open_generator(surroundings.generator, cache, counter=resources.count_tokens)
+    try:
+        if surroundings.generator is not None:
+            resources.generator = open_generator(surroundings.generator, cache, counter=resources.count_tokens)
+    except BaseException:
+        resources.close()
+        raise
     return resources
 
 

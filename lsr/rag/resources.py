@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -17,7 +19,7 @@ import numpy.typing as npt
 import xxhash
 
 from lsr import disk
-from lsr.errors import InvalidInput, MissingExtra
+from lsr.errors import InvalidInput, MissingExtra, StorageError
 from lsr.rag.generators.base import Generator, Reply, Request
 from lsr.rag.searching import Bm25Keys, DenseKeys, SparseKeys
 from lsr.rag.templates import Templates
@@ -32,7 +34,10 @@ if TYPE_CHECKING:
 
 __all__ = ["BUNDLED", "Resources"]
 
+logger = logging.getLogger(__name__)
+
 BUNDLED = "lsr-tiny"
+_INDEXES = 32  # of passages that are held open
 Floats = npt.NDArray[np.float64]
 T = TypeVar("T")
 
@@ -56,20 +61,21 @@ class Resources(AbstractContextManager["Resources"]):
     ) -> None:
         self.generator = generator
         self.prompts = prompts or Templates()
-        self.consumed = Usage()  # by all that was asked of the generator
+        self._consumed = threading.local()
         self._device, self._limit = device, limit
         self._in_use: set[str] = set()
-        self._temporary = None
-        if folder is None:
-            self._temporary = tempfile.TemporaryDirectory(prefix="lsr-rag-")
-            folder = self._temporary.name
-        self.folder = Path(folder)
+        self._own = threading.Lock()
+        self._temporary: tempfile.TemporaryDirectory[str] | None = None
+        self.folder = self._own_folder() if folder is None else Path(folder)
         self._made: dict[tuple[Any, ...], Any] = {}
         self._locks: dict[tuple[Any, ...], threading.Lock] = {}
+        self._indexes: dict[tuple[Any, ...], None] = {}  # those of passages, the one used last at the end
+        self._spared = threading.local()
         self._lock = threading.Lock()
 
     def close(self) -> None:
         self._made.clear()
+        self._indexes.clear()
         if self._temporary is not None:
             self._temporary.cleanup()
 
@@ -83,9 +89,14 @@ class Resources(AbstractContextManager["Resources"]):
         if self.generator is None:
             raise InvalidInput(f"{stage.name} needs a generator: name one (generator: in the YAML)")
         replies = self.generator.generate(requests)
-        with self._lock:
-            self.consumed = sum((reply.usage for reply in replies), self.consumed)
+        self._consumed.usage = sum((reply.usage for reply in replies), self.consumed)
         return [replace(reply, stage=stage.name) if isinstance(reply, Failure) else reply for reply in replies]
+
+    @property
+    def consumed(self) -> Usage:
+        """What all that this thread asked of the generator consumed."""
+        used: Usage = getattr(self._consumed, "usage", Usage())
+        return used
 
     def generator_identity(self) -> Mapping[str, Any] | None:
         return None if self.generator is None else self.generator.identity()
@@ -134,25 +145,44 @@ class Resources(AbstractContextManager["Resources"]):
         folder = self.folder / f"{name}.idx"
 
         def make() -> SparseKeys:
-            keys = SparseKeys(passages, folder, opened)
+            try:
+                keys = SparseKeys(passages, folder, opened)
+            except StorageError as error:  # a full disk, a folder of another user
+                if self._temporary is not None and self.folder == Path(self._temporary.name):
+                    raise
+                logger.warning("%s; it is kept for this run alone", error)
+                keys = SparseKeys(passages, self._own_folder() / folder.name, opened)
             self._in_use.add(folder.name)
             self._forget_indexes()
             return keys
 
-        return self._once(("sparse", name), make)
+        return self._index(("sparse", name), make)
 
     def graph(self, passages: Passages, extractor: str, encoder: str, settings: GraphSettings) -> GraphSearch:
         """A graph of the passages, kept in the folder, and its search."""
         from lsr.rag.graph.passages import PassageGraph
 
         key = ("graph", passages.key, extractor, encoder)
+
         made = self._once(key, lambda: PassageGraph.of(self, passages, extractor, encoder, self.folder))
         return self._once((*key, settings), lambda: made.search(settings))
 
+    def hold(self, place: Path) -> None:
+        """Says that an index or graph in the folder is in use: it is not forgotten while others are."""
+        self._in_use.add(place.name)
+
+    def _own_folder(self) -> Path:
+        """A temporary one."""
+        with self._own:
+            if self._temporary is None:
+                self._temporary = tempfile.TemporaryDirectory(prefix="lsr-rag-")
+            return Path(self._temporary.name)
+
     def _forget_indexes(self) -> None:
-        """Keeps the indexes in the folder below their limit: those that nobody opened for the longest go first."""
+        """Keeps the indexes and graphs in the folder below their limit: those that nobody opened for the longest go
+        first."""
         sizes = {}
-        for folder in self.folder.glob("*.idx"):
+        for folder in (*self.folder.glob("*.idx"), *self.folder.glob("*.graph")):
             with contextlib.suppress(OSError):  # another process removes it
                 sizes[folder] = folder.stat().st_mtime, sum(p.stat().st_size for p in folder.rglob("*"))
         total = sum(size for _, size in sizes.values())
@@ -164,10 +194,10 @@ class Resources(AbstractContextManager["Resources"]):
                 disk.remove_tree(folder)
 
     def bm25(self, passages: Passages, k1: float, b: float) -> Bm25Keys:
-        return self._once(("bm25", passages.key, k1, b), lambda: Bm25Keys(passages, k1, b))
+        return self._index(("bm25", passages.key, k1, b), lambda: Bm25Keys(passages, k1, b))
 
     def dense(self, passages: Passages, model: str) -> DenseKeys:
-        return self._once(
+        return self._index(
             ("dense keys", passages.key, model), lambda: DenseKeys(passages, self.dense_model(model).encode)
         )
 
@@ -236,34 +266,60 @@ class Resources(AbstractContextManager["Resources"]):
             made: T = self._made[key]
             return made
 
+    def _index(self, key: tuple[Any, ...], make: Callable[[], T]) -> T:
+        """An index of passages, made once as long as not too many others are used after it."""
+        made = self._once(key, make)
+        with self._lock:
+            self._indexes.pop(key, None)
+            self._indexes[key] = None
+            while len(self._indexes) > _INDEXES:
+                oldest = next(iter(self._indexes))
+                del self._indexes[oldest]
+                self._made.pop(oldest, None)
+                if oldest[0] == "sparse":
+                    self._in_use.discard(f"{oldest[1]}.idx")
+        return made
+
+    @property
+    def spared(self) -> float:
+        """The seconds that this thread would have taken more so far, had it made anew what was remembered of texts."""
+        return getattr(self._spared, "seconds", 0.0)
+
     def _vectors_of(
         self, key: tuple[str, str], texts: Sequence[Sequence[str]], encode: Callable[[list[str]], Any]
     ) -> dict[str, Any]:
         """The vectors of texts, each text encoded once as long as the memory of them is not full."""
-        memory = self._once(key, TextMemory)
-        return memory.of({text for mine in texts for text in mine}, encode)
+        memory = self._once(key, lambda: TextMemory(encode))
+        found, spared = memory.of({text for mine in texts for text in mine})
+        self._spared.seconds = self.spared + spared
+        return found
 
 
 class TextMemory:
     """Vectors by text. Holds a bounded number; the oldest half is forgotten then."""
 
-    def __init__(self, most: int = 1 << 16) -> None:
-        self._most, self._held = most, dict[str, Any]()
+    def __init__(self, encode: Callable[[list[str]], Any], most: int = 1 << 16) -> None:
+        self._encode, self._most = encode, most
+        self._held: dict[str, tuple[Any, float]] = {}  # with the seconds that each took
         self._lock = threading.Lock()
+        encode(["text"])  # the first call takes longer
 
-    def of(self, texts: Iterable[str], encode: Callable[[list[str]], Any]) -> dict[str, Any]:
+    def of(self, texts: Iterable[str]) -> tuple[dict[str, Any], float]:
+        """The vectors, and the seconds that those took that were known."""
         with self._lock:
             wanted = list(texts)
+            spared = sum(self._held[text][1] for text in wanted if text in self._held)
             new = sorted({text for text in wanted if text not in self._held}, key=lambda text: (len(text), text))
             if new:
-                made = encode(new)
-                rows = _rows_of(made)
-                self._held.update(zip(new, rows, strict=True))
-            found = {text: self._held[text] for text in wanted}
+                started = time.perf_counter()
+                rows = _rows_of(self._encode(new))
+                share = (time.perf_counter() - started) / max(1, sum(map(len, new)))
+                self._held.update((text, (row, share * len(text))) for text, row in zip(new, rows, strict=True))
+            found = {text: self._held[text][0] for text in wanted}
             if len(self._held) > self._most:
                 for text in list(self._held)[: self._most // 2]:
                     del self._held[text]
-            return found
+            return found, spared
 
 
 class DenseModel:

@@ -114,6 +114,8 @@ class Runner:
         self.key = documents_key(documents)
         self.stage_runs = self.stage_hits = 0
         self._lock = threading.Lock()
+        self._making: dict[str, threading.Lock] = {}
+        self._warm: set[str] = set()
         self._passages: dict[str, tuple[Passages, Usage]] = {}
 
     # -- passages ------------------------------------------------------------------------------------------------------
@@ -131,20 +133,29 @@ class Runner:
         assert isinstance(chunking, Chunking), "a pipeline is complete before it runs"
         chunked = _digest(self.key, chunking.identity(self.resources))
         key = chunked if preparation is None else _digest(chunked, preparation.identity(self.resources))
-        if key not in self._passages:
-            pieces = [
-                passage for document in self.documents.values() for passage in chunking.chunk(document, self.resources)
-            ]
-            if not pieces:
-                raise InvalidInput(f"{chunking.name} makes no passage of this corpus: its texts are empty")
-            made, usage = Passages(pieces, self.documents, chunked), Usage()
-            if isinstance(preparation, Preparation):
-                prepared, usage = self._prepared(preparation, made, key)
-                made = Passages(prepared, self.documents, key)
-            while len(self._passages) >= _CORPORA:
-                del self._passages[next(iter(self._passages))]
-            self._passages[key] = made, usage
-        return self._passages[key]
+        with self._lock:
+            making = self._making.setdefault(key, threading.Lock())
+        with making:  # a generator is not asked twice
+            found = self._passages.get(key)
+            if found is None:
+                found = self._cut(chunking, chunked, preparation, key)
+                with self._lock:
+                    while len(self._passages) >= _CORPORA:
+                        del self._passages[next(iter(self._passages))]
+                    self._passages[key] = found
+        return found
+
+    def _cut(self, chunking: Chunking, chunked: str, preparation: Stage | None, key: str) -> tuple[Passages, Usage]:
+        pieces = [
+            passage for document in self.documents.values() for passage in chunking.chunk(document, self.resources)
+        ]
+        if not pieces:
+            raise InvalidInput(f"{chunking.name} makes no passage of this corpus: its texts are empty")
+        made = Passages(pieces, self.documents, chunked)
+        if not isinstance(preparation, Preparation):
+            return made, Usage()
+        prepared, usage = self._prepared(preparation, made, key)
+        return Passages(prepared, self.documents, key), usage
 
     def _prepared(self, stage: Preparation, passages: Passages, key: str) -> tuple[list[Passage], Usage]:
         """The passages that a stage makes; those of a generator are kept on the disk."""
@@ -173,8 +184,12 @@ class Runner:
 
     # -- questions -----------------------------------------------------------------------------------------------------
 
-    def run(self, pipeline: Pipeline, questions: Sequence[str], until: str = FAMILIES[-1]) -> list[Outcome]:
+    def run(
+        self, pipeline: Pipeline, questions: Sequence[str], until: str = FAMILIES[-1], *, timed: bool = False
+    ) -> list[Outcome]:
         """An outcome for each question, in their order. until: the last family that runs ("prompt" for retrieval alone).
+        timed: seconds are to be compared, so each stage without a generator is tried on a question before its first time
+        counts, which takes longer than others.
 
         Raises `InvalidInput` for a pipeline that needs a generator where there is none, and what stages raise of models
         that cannot be used; what fails for a question alone is in its outcome."""
@@ -188,10 +203,10 @@ class Runner:
         going = [_Going(Outcome(question, alone(question)), passages.key) for question in questions]
         for stage in stages:
             if not isinstance(stage, Chunking | Preparation):
-                self._step(stage, going, passages)
+                self._step(stage, going, passages, timed)
         return [each.outcome for each in going]
 
-    def _step(self, stage: Stage, going: Sequence[_Going], passages: Passages) -> None:
+    def _step(self, stage: Stage, going: Sequence[_Going], passages: Passages, timed: bool) -> None:
         """One stage for all questions that have not failed."""
         asked = [each for each in going if each.outcome.failure is None]
         identity = stage.identity(self.resources)
@@ -205,7 +220,7 @@ class Runner:
         kept = set(known)
         # Equal questions with equal evidence are asked once.
         fresh = {name: each for name, each in zip(names, asked, strict=True) if name not in known}
-        failed = self._made(stage, fresh, known, passages)
+        failed = self._made(stage, fresh, known, passages, timed)
         self._count(len(fresh), len(asked) - len(fresh))
         for name, each in zip(names, asked, strict=True):
             outcome, given = each.outcome, len(each.outcome.found)
@@ -219,15 +234,21 @@ class Runner:
             outcome.steps.append(Step(stage.name, found.seconds, found.usage, name in kept, given, count))
 
     def _made(
-        self, stage: Stage, fresh: Mapping[bytes, _Going], known: dict[bytes, _Known], passages: Passages
+        self, stage: Stage, fresh: Mapping[bytes, _Going], known: dict[bytes, _Known], passages: Passages, timed: bool
     ) -> dict[bytes, Failure]:
         """Makes what is not known, adds it to it and to the cache, and returns what failed."""
         if not fresh:
             return {}
         stage.ready(passages, self.resources)
-        started = time.perf_counter()
-        results = _run(stage, [each.outcome for each in fresh.values()], passages, self.resources)
-        share = (time.perf_counter() - started) / len(fresh)
+        outcomes = [each.outcome for each in fresh.values()]
+        if timed and "generator" not in stage.needs:
+            key = _digest(stage.identity(self.resources), passages.key)
+            if key not in self._warm:
+                _run(stage, outcomes[:1], passages, self.resources)
+                self._warm.add(key)
+        started = time.perf_counter() + self.resources.spared
+        results = _run(stage, outcomes, passages, self.resources)
+        share = (time.perf_counter() - started + self.resources.spared) / len(fresh)
         failed: dict[bytes, Failure] = {}
         kept: dict[bytes, bytes] = {}
         for name, result in zip(fresh, results, strict=True):

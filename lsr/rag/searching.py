@@ -6,18 +6,22 @@ A passage has one key or several (`Passage.searched`). Searches go over keys; a 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from lsr import disk
 from lsr.bm25 import Bm25
 from lsr.corpus import Document
 from lsr.encoders.rows import heaviest
-from lsr.errors import InvalidInput, LsrError
+from lsr.errors import InvalidInput, LsrError, OutputExists
 from lsr.index import Index
+from lsr.limits import Limits
 from lsr.rag.types import Passages, Query
 from lsr.sparse import SparseVectors
 
@@ -27,7 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["Bm25Keys", "DenseKeys", "KeySearch", "SparseKeys", "owners_of"]
 
 Rows = npt.NDArray[np.int64]
-_WIDER = 4  # times as many keys are asked for as passages are wanted, where passages have several
+_WIDER = 4  # times as many keys are asked for as passages are wanted, where passages have several, and again
 
 
 class KeySearch(Protocol):
@@ -54,9 +58,28 @@ def _best(rows: Rows, scores: npt.NDArray[Any], owners: Rows, k: int) -> dict[in
     return found
 
 
-def _keys_for(k: int, passages: int, owners: Rows) -> int:
-    """How many keys to ask for: all that may be needed where passages have several."""
-    return min(len(owners), k if len(owners) == passages else k * _WIDER)
+def _passages(
+    search: Callable[[list[int], int], Iterable[tuple[Rows, npt.NDArray[Any]]]],
+    queries: int,
+    k: int,
+    passages: int,
+    owners: Rows,
+) -> list[dict[int, float]]:
+    """The k best passages for each query. search: gives some queries, by their numbers, the best keys and their scores.
+
+    Where passages have several keys, those of a few long ones may fill any list: then more of them are asked for, until
+    there are enough passages or no other keys."""
+    found: list[dict[int, float]] = [{}] * queries
+    wanted = min(len(owners), k if len(owners) == passages else k * _WIDER)
+    going = list(range(queries))
+    while going:
+        short = []
+        for at, (rows, scores) in zip(going, search(going, wanted), strict=True):
+            found[at] = _best(rows, scores, owners, k)
+            if len(found[at]) < k and len(rows) == wanted < len(owners):
+                short.append(at)
+        going, wanted = short, min(len(owners), wanted * _WIDER)
+    return found
 
 
 class SparseKeys:
@@ -64,16 +87,28 @@ class SparseKeys:
 
     def __init__(self, passages: Passages, folder: Path, encoder: Encoder) -> None:
         self._owners, self._count = owners_of(passages), len(passages)
+        default = Limits.default()
+        limits = replace(default, k=max(default.k, len(self._owners)))
         try:
-            self.index = Index.open(folder, encoder)
-            os.utime(folder)  # the last time it was of use
+            self.index = Index.open(folder, encoder, limits=limits, verify=True)
             if len(self.index) != len(self._owners):
                 raise InvalidInput("other passages")
         except (LsrError, OSError):  # not there, damaged, or of an earlier version: it can be made again
-            keys = (
-                Document(str(at), key) for at, key in enumerate(key for passage in passages for key in passage.searched)
-            )
-            self.index = Index.build(keys, folder, encoder=encoder, keep_text=False, overwrite=True)
+            self.index = self._built(passages, folder, encoder, limits)
+        with suppress(OSError):  # of another user
+            os.utime(folder)  # the last time it was of use
+
+    def _built(self, passages: Passages, folder: Path, encoder: Encoder, limits: Limits) -> Index:
+        def build() -> Index:
+            keys = (key for passage in passages for key in passage.searched)
+            documents = (Document(str(at), key) for at, key in enumerate(keys))
+            return Index.build(documents, folder, encoder=encoder, keep_text=False, overwrite=True, limits=limits)
+
+        try:
+            return build()
+        except OutputExists:  # so damaged that it looks like no index
+            disk.remove_tree(folder)
+            return build()
 
     def encode(self, texts: Sequence[str]) -> SparseVectors:
         """Queries with the term weights that the index has adapted to its documents."""
@@ -102,9 +137,13 @@ class SparseKeys:
         )
         if terms is not None:
             vectors = heaviest(vectors, terms)
-        hits = self.index.search(vectors, _keys_for(k, self._count, self._owners), recall=recall)
-        # The index has the order of the keys: its rows are their numbers.
-        return [_best(found.rows, found.scores, self._owners, k) for found in hits]
+
+        def found(going: list[int], wanted: int) -> list[tuple[Rows, npt.NDArray[Any]]]:
+            some = vectors if len(going) == len(queries) else SparseVectors.concat([vectors[q : q + 1] for q in going])
+            # The index has the order of the keys: its rows are their numbers.
+            return [(hits.rows, hits.scores) for hits in self.index.search(some, wanted, recall=recall)]
+
+        return _passages(found, len(queries), k, self._count, self._owners)
 
     def vectors(self, keys: Rows) -> SparseVectors:
         """The stored vectors of keys."""
@@ -129,23 +168,24 @@ class Bm25Keys:
         self._engine.index(key for passage in passages for key in passage.searched)
 
     def search(self, queries: Sequence[Query], k: int) -> list[dict[int, float]]:
-        wanted = _keys_for(k, self._count, self._owners)
-        found = (self._engine.retrieve(self._engine.tokenise(query.text), wanted) for query in queries)
-        return [_best(rows, scores, self._owners, k) for rows, scores in found]
+        tokens = [self._engine.tokenise(query.text) for query in queries]
+        return _passages(
+            lambda going, wanted: [self._engine.retrieve(tokens[at], wanted) for at in going],
+            len(queries),
+            k,
+            self._count,
+            self._owners,
+        )
 
 
 class DenseKeys:
     """Products of dense vectors, all of them: exact, for corpora that fit in memory."""
 
     def __init__(self, passages: Passages, encode: Any) -> None:
-        self._owners, self._count, self._encode = owners_of(passages), len(passages), encode
+        self._owners, self._encode = owners_of(passages), encode
         self._vectors = encode("document", [key for passage in passages for key in passage.searched])
 
     def search(self, queries: Sequence[Query], k: int) -> list[dict[int, float]]:
         scores = self._encode("query", [query.text for query in queries]) @ self._vectors.T
-        wanted = _keys_for(k, self._count, self._owners)
-        found = []
-        for row in scores:
-            order = np.lexsort((np.arange(len(row)), -row))[:wanted]
-            found.append(_best(order, row[order], self._owners, k))
-        return found
+        orders = (np.lexsort((np.arange(len(row)), -row)) for row in scores)
+        return [_best(order, row[order], self._owners, k) for row, order in zip(scores, orders, strict=True)]

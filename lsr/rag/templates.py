@@ -72,6 +72,11 @@ class Templates:
             _check_name(path.stem, str(path))
             self._own[path.stem] = _compared(path, _built_in(path.stem))
 
+    @property
+    def own(self) -> tuple[str, ...]:
+        """The names of those that are the user's own."""
+        return tuple(self._own)
+
     def messages(self, name: str) -> tuple[Message, ...]:
         """A template with its placeholders. Raises `InvalidInput` for an unknown name."""
         return self._own[name] if name in self._own else _built_in(name)

@@ -30,6 +30,13 @@ def test_a_question_is_answered_with_what_it_rests_on(pipeline: Path, tmp_path: 
     assert "retrieve: sparse" in done.stdout
 
 
+def test_an_answer_is_one_line_however_long_it_is(pipeline: Path, tmp_path: Path) -> None:
+    pipeline.write_text(pipeline.read_text() + "  generate: {kind: extractive, sentences: 9}\n")
+    done = lsr("rag", "run", pipeline, QUESTION, "--cache", tmp_path / "cache")
+    answer, *_ = done.stdout.splitlines()
+    assert len(answer) > 200
+
+
 def test_json_is_one_object_a_question_and_nothing_else(pipeline: Path, tmp_path: Path) -> None:
     done = lsr("rag", "run", pipeline, QUESTION, "How do bees keep warm?", "--cache", tmp_path / "cache", "--json")
     first, second = map(json.loads, done.stdout.splitlines())

@@ -57,8 +57,11 @@ def test_parameters_are_written_in_full_but_for_those_that_are_left_out() -> Non
         ({"retrieve": "dense"}, "needs model"),
         ({"chunk": "sentences"}, "nothing retrieves; name a stage, such as retrieve: sparse"),
         ({"retrieve": {"kind": "fusion", "of": ["sparse"]}}, "must name two or more"),
-        ({"retrieve": {"kind": "fusion", "weights": [1]}}, "there must be one, 0 or more, for each"),
+        ({"retrieve": {"kind": "fusion", "weights": [1]}}, "there must be one, 0 or more and not all 0, for each"),
+        ({"retrieve": {"kind": "fusion", "weights": [0, 0]}}, "not all 0, for each"),
+        ({"retrieve": {"kind": "fusion", "weights": [float("nan"), 1]}}, "there must be one, 0 or more"),
         ({"retrieve": {"kind": "fusion", "model": "m"}}, "a model goes with dense"),
+        ({"query": "rm3", "retrieve": {"kind": "sparse", "encoder": "other"}}, "'lsr-tiny'.*'other': name the same"),
         ([1], "must be a mapping of families to stages"),
     ],
 )

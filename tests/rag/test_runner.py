@@ -16,10 +16,12 @@ from lsr.corpus import Document
 from lsr.errors import InvalidInput, StorageError
 from lsr.rag.blobs import Blobs
 from lsr.rag.pipeline import Pipeline
-from lsr.rag.resources import Resources
+from lsr.rag.resources import Resources, TextMemory
 from lsr.rag.runner import Outcome, Runner
 from lsr.rag.stages.base import Evidence, Filter, Results, stage
+from lsr.rag.stages.retrieval import Bm25Retrieval
 from lsr.rag.types import Failure, Made, Usage
+from lsr.sparse import SparseVectors
 from tests.rag.corpus import DOCUMENTS, QUESTIONS
 
 FULL: dict[str, Any] = {
@@ -158,6 +160,52 @@ def test_no_documents_and_documents_without_text_are_refused(resources: Resource
         runner.run(Pipeline.from_mapping({"chunk": "sentences", "retrieve": "bm25"}), ["?"])
 
 
+def test_what_is_timed_is_tried_before_its_first_time_counts(resources: Resources) -> None:
+    runner = Runner(DOCUMENTS, resources)
+    fragile = Fragile(word="nothing")
+    stages, asked = Pipeline.of(Bm25Retrieval(), fragile), list(QUESTIONS)
+    runner.run(stages, asked[:2], timed=True)
+    assert fragile.asked == [asked[0], *asked[:2]]
+    runner.run(stages, asked[2:], timed=True)
+    assert fragile.asked == [asked[0], *asked], "once"
+
+
+def test_what_is_remembered_of_texts_counts_as_long_as_it_took_to_make() -> None:
+    vectors = SparseVectors(indptr=[0, 1, 2], indices=[3, 4], values=[1.0, 2.0], dim=9)
+    memory = TextMemory(lambda texts: vectors[: len(texts)])
+    first, spared = memory.of(["a", "bb"])
+    assert spared == 0
+    again, spared = memory.of(["bb", "a"])
+    assert spared > 0
+    assert [[part.tolist() for part in again[text]] for text in first] == [[[3], [1.0]], [[4], [2.0]]]
+
+
+def test_indexes_that_were_not_used_for_long_are_let_go(tmp_path: Path) -> None:
+    with Resources(folder=tmp_path) as resources:
+        runner = Runner(DOCUMENTS, resources)
+        passages = runner.passages(Pipeline.from_mapping({"retrieve": "bm25"}))
+        first = resources.bm25(passages, 0.5, 0.5)
+        for step in range(60):
+            resources.bm25(passages, 1 + step / 100, 0.5)
+            if step < 20:
+                assert resources.bm25(passages, 0.5, 0.5) is first
+        assert resources.bm25(passages, 0.5, 0.5) is not first
+
+
+def test_threads_that_want_the_same_passages_have_them_made_once(resources: Resources) -> None:
+    runner = Runner(DOCUMENTS, resources)
+    pipeline = Pipeline.from_mapping({"retrieve": "bm25", "prepare": "headers"})
+    found: list[Any] = []
+    threads = [Thread(target=lambda: found.append(runner.passages(pipeline))) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 8
+    assert all(passages is found[0] for passages in found)
+    assert runner.stage_runs == 1
+
+
 # -- the store ---------------------------------------------------------------------------------------------------------
 
 
@@ -209,6 +257,29 @@ def test_a_full_disk_ends_the_storing_and_not_the_work(
         (outcome,) = runner.run(Pipeline.from_mapping({"retrieve": "bm25"}), ["Who printed?"])
         assert outcome.answer is not None
     assert caplog.text.count("nothing more is stored there") == 1
+
+
+def test_indexes_that_are_damaged_are_made_again(tmp_path: Path) -> None:
+    pipeline, question = Pipeline.from_mapping({"retrieve": "sparse"}), "Who printed with movable type?"
+
+    def found() -> Evidence:
+        with Resources(folder=tmp_path / "indexes") as resources:
+            return Runner(DOCUMENTS, resources).run(pipeline, [question])[0].found
+
+    right = found()
+    files = [path for path in (tmp_path / "indexes").rglob("*") if path.is_file() and path.stat().st_size]
+    assert len(files) > 10
+    for path in files:
+        path.write_bytes(bytes(byte ^ 0x5A for byte in path.read_bytes()))
+        assert found() == right, path.name
+
+
+def test_indexes_that_cannot_be_kept_serve_one_run(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "indexes").touch()
+    with Resources(folder=tmp_path / "indexes") as resources:
+        (outcome,) = Runner(DOCUMENTS, resources).run(Pipeline.from_mapping({"retrieve": "sparse"}), ["Who printed?"])
+    assert outcome.found[0].passages == ("printing",)
+    assert "it is kept for this run alone" in caplog.text
 
 
 def test_a_file_in_the_way_of_the_folder_is_named(tmp_path: Path) -> None:

@@ -105,6 +105,16 @@ def test_a_search_ends_with_a_verdict_a_report_and_a_pipeline_that_runs(folder: 
     assert "Gutenberg" in outcome.answer.text
 
 
+def test_the_winner_runs_also_where_the_search_was_named_by_a_relative_path(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(folder, budget={"pipelines": 1})
+    monkeypatch.chdir(folder)
+    found_by(Path())
+    with Rag.open("study/winner.yaml") as rag:
+        assert rag.answer("Who printed with movable type?").answer is not None
+
+
 def test_the_winner_has_the_best_mean_of_those_that_answered_all(folder: Path) -> None:
     found = found_by(folder)
     complete = [record for record in found.ended.records if record.state == "complete"]
@@ -154,6 +164,26 @@ def test_another_search_does_not_go_on_in_the_folder_of_one(folder: Path) -> Non
         found_by(folder, resume=True)
 
 
+def test_a_search_does_not_go_on_with_another_generator_or_other_prompts(folder: Path) -> None:
+    with chat_server() as server:
+        server.acts = [says("Pliny the Younger [1].")]
+        same: dict[str, Any] = {
+            "space": {"retrieve": ["bm25"], "filter": ["top-k"], "generate": ["llm", "extractive"]},
+            "generator": {"kind": "endpoint", "url": server.url, "model": "m"},
+            "budget": {"pipelines": 2},
+        }
+        write(folder, **same)
+        found_by(folder)
+        write(folder, **{**same, "generator": {**same["generator"], "model": "other"}})
+        with pytest.raises(InvalidInput, match=r"another configuration.*model"):
+            found_by(folder, resume=True)
+        (folder / "prompts").mkdir()
+        (folder / "prompts" / "answer.txt").write_text("--- user\n{context} {question}")
+        write(folder, prompts="prompts", **same)
+        with pytest.raises(InvalidInput, match=r"another configuration.*answer"):
+            found_by(folder, resume=True)
+
+
 def test_the_objective_follows_from_what_questions_have(folder: Path) -> None:
     assert dict(_objectives(folder)) == {"retrieval": 1, "answers": 1}
     lines = (folder / "questions.jsonl").read_text().splitlines()
@@ -195,6 +225,7 @@ def test_built_in_spaces_can_be_read_and_their_first_pipelines_are_legal(folder:
         ({"space": {"retrieve": ["bm52"]}}, "did you mean bm25"),
         ({"space": {"retrieve": ["bm25"], "generate": ["llm"]}}, "needs a generator, and none is configured"),
         ({"objectives": {"quality": {"retrieval": 0}}}, "must be a weight above 0"),
+        ({"objectives": {"quality": {"retrieval": float("inf")}}}, "must be a weight above 0"),
         ({"objectives": {"costs": ["latncy"]}}, "latency"),
         ({"budget": {"pipelines": 0}}, "budget.pipelines is 0"),
         ({"algorithm": "genetics"}, "genetic"),
@@ -222,6 +253,13 @@ def test_an_objective_that_the_questions_cannot_give_is_refused_before_anything_
     config = read_search(write(folder, objectives={"quality": "retrieval"}))
     with pytest.raises(EvaluationError, match="1 of 13 questions have no gold"), open_search(config):
         pass
+
+
+def test_a_question_without_an_answer_has_no_support_and_ends_no_search(folder: Path) -> None:
+    with (folder / "questions.jsonl").open("a") as file:
+        file.writelines(f'\n{{"question": "{word}?", "answers": ["x"]}}' for word in ("Zzyzx", "Qwrt"))
+    write(folder, objectives={"quality": {"support": 1}}, budget={"pipelines": 2})
+    assert {pipeline.state for pipeline in found_by(folder).view.pipelines} == {"complete"}
 
 
 def test_a_measure_that_does_not_exist_is_named_with_the_nearest(folder: Path) -> None:
@@ -256,6 +294,22 @@ def test_answers_of_the_best_are_judged_beside_the_baseline_on_questions_apart(f
         assert one.checked == one.flipped == 6
     assert found.view.judge is not None
     assert "flipped with the order" in (folder / "study" / "report.html").read_text()
+
+
+def test_what_preparing_passages_takes_is_spent_once_and_not_counted_to_questions(folder: Path) -> None:
+    with chat_server() as server:
+        server.acts = [says("About a thing.", usage=(100, 10))]
+        write(
+            folder,
+            generator={"kind": "endpoint", "url": server.url, "model": "m"},
+            space={"prepare": ["llm-headers"], "retrieve": ["sparse", "bm25"], "filter": ["top-k"]},
+            objectives={"quality": "retrieval"},
+        )
+        found = found_by(folder)
+    asked = len(server.requests) - 1  # one of them asks whether the endpoint is there
+    assert asked == len(DOCUMENTS)
+    assert found.ended.spent.tokens == 110 * asked
+    assert all(pipeline.tokens is None for pipeline in found.view.pipelines)
 
 
 def test_a_judge_needs_a_generator(folder: Path) -> None:

@@ -145,6 +145,17 @@ def test_every_way_to_search_finds_the_article_that_answers(way: Any, resources:
         texts_are_true(outcome.found)
 
 
+@pytest.mark.parametrize("way", ["sparse", "bm25"])
+def test_long_documents_of_many_keys_leave_room_for_others(way: str, resources: Resources) -> None:
+    long = {f"long-{n}": Document(f"long-{n}", "The bees dance here. " * 200 + f"Number {n}.") for n in range(4)}
+    short = {
+        f"short-{n}": Document(f"short-{n}", f"Number {n}, where bees are seldom seen to dance.") for n in range(4)
+    }
+    stages = {"prepare": {"kind": "parent", "words": 10, "overlap": 0}, "retrieve": {"kind": way, "k": 6}}
+    (outcome,) = Runner(long | short, resources).run(Pipeline.from_mapping(stages), ["bees dance"])
+    assert len(outcome.found) == 6
+
+
 def test_sparse_retrieval_has_the_scores_of_an_index_of_the_same_passages(resources: Resources, tmp_path: Path) -> None:
     import lsr
 

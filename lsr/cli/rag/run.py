@@ -70,9 +70,10 @@ def _show(outcome: Outcome, trace: bool) -> None:
 
     console = Console()
     if outcome.answer is not None:
-        console.print(outcome.answer.text or "No evidence was found.", markup=False, highlight=False)
+        text = outcome.answer.text or "No evidence was found."
+        console.print(text, markup=False, highlight=False, emoji=False, soft_wrap=True)
         for number, piece in zip(outcome.answer.citations, outcome.citations, strict=True):
-            console.print(f"[dim][{number}] {escape(_place(piece))}[/dim]", highlight=False)
+            console.print(f"[dim][{number}] {escape(_place(piece))}[/dim]", highlight=False, soft_wrap=True)
     if trace:
         table = Table("stage", "made", "ms", "tokens", "", box=None, pad_edge=False)
         for step in outcome.steps:

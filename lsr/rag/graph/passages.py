@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,6 +64,7 @@ class PassageGraph:
         about = [lsr.__version__, passages.key, finder.identity(), opened.hash]
         name = xxhash.xxh3_128_hexdigest(json.dumps(about, sort_keys=True, default=str).encode())
         place = folder / f"{name}.graph"
+        resources.hold(place)
         try:
             arrays = load_arrays(place)
         except InvalidInput:  # not there, or not whole
@@ -78,7 +80,8 @@ class PassageGraph:
             read = (one for one in found if isinstance(one, Extracted))
             arrays = build_arrays(read, [text.id for text in texts], synonyms=SynonymSearch(opened))
             save_arrays(arrays, place)
-        facts = FactMatches(arrays, opened, folder / f"{name}-facts.idx")
+        os.utime(place)  # the last time it was of use
+        facts = FactMatches(arrays, opened, place / "facts.idx")
         return cls(arrays, facts, SparseFirst(resources.sparse(passages, encoder)))
 
     def search(self, settings: GraphSettings) -> GraphSearch:

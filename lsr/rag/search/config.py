@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -201,7 +202,7 @@ def _objectives(
         quality = {quality: 1}
     if quality is not None:
         for name, weight in _mapping(quality, f"{where}: objectives.quality").items():
-            if not isinstance(weight, int | float) or isinstance(weight, bool) or weight <= 0:
+            if not isinstance(weight, int | float) or isinstance(weight, bool) or not 0 < weight < inf:
                 raise InvalidInput(f"{where}: objectives.quality.{name} is {weight!r}: it must be a weight above 0")
         quality = {str(name): float(weight) for name, weight in quality.items()}
     with _at(where):

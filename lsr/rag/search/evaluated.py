@@ -41,9 +41,11 @@ Outcomes: TypeAlias = Mapping[str, Outcome]
 
 @dataclass(frozen=True, slots=True)
 class Evaluated:
-    """What came of each question that was asked, by its id."""
+    """What came of each question that was asked, by its id. preparation: what generators consumed for the corpus, before
+    any question, and was not told before."""
 
     outcomes: Outcomes
+    preparation: Usage = field(default_factory=Usage)
 
 
 class Evaluator(Protocol):

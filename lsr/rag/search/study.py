@@ -29,7 +29,7 @@ from lsr.rag.search.racing import COMPLETE, FAILED, RACED_OUT, STOPPED, Race, Ra
 from lsr.rag.search.selection import Verdict, verdict
 from lsr.rag.search.space import Choice, Space
 from lsr.rag.search.store import Record, Spent, Store, locked
-from lsr.rag.types import Failure
+from lsr.rag.types import Failure, Usage
 
 __all__ = ["Ended", "Study"]
 
@@ -341,9 +341,11 @@ class _Metered:
         seconds = time.monotonic() - started
         outcomes = [result] if isinstance(result, Failure) else list(result.outcomes.values())
         tokens, costs = list(map(tokens_of, outcomes)), list(map(cost_of, outcomes))
-        self._store.spend(seconds, sum(tokens), sum(costs), len(question_ids))
+        before = Usage() if isinstance(result, Failure) else result.preparation
+        spent = (seconds, sum(tokens) + before.tokens_in + before.tokens_out, sum(costs) + before.cost)
+        self._store.spend(*spent, len(question_ids))
         each = (seconds / len(question_ids), max(tokens, default=0), max(costs, default=0.0))
-        for name, value, one in zip(LIMITS, (seconds, sum(tokens), sum(costs)), each, strict=True):
+        for name, value, one in zip(LIMITS, spent, each, strict=True):
             self._used[name] += value
             self._most[name] = max(self._most[name], one)
         return result

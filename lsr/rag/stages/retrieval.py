@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
+from math import inf
 
 from lsr.errors import InvalidInput
 from lsr.rag.fusing import fused
@@ -99,9 +100,13 @@ class Fusion(Retrieval):
         known = ("sparse", "bm25", "dense", "graph")
         if len(set(self.of)) != len(self.of) or len(self.of) < 2 or not set(self.of) <= set(known):
             raise InvalidInput(f"of is {list(self.of)}: it must name two or more of {', '.join(known)}")
-        if self.weights is not None and (len(self.weights) != len(self.of) or min(self.weights) < 0):
+        if self.weights is not None and not (
+            len(self.weights) == len(self.of)
+            and all(0 <= weight < inf for weight in self.weights)
+            and any(self.weights)
+        ):
             raise InvalidInput(
-                f"weights are {list(self.weights)}: there must be one, 0 or more, for each of {list(self.of)}"
+                f"weights are {list(self.weights)}: there must be one, 0 or more and not all 0, for each of {list(self.of)}"
             )
         if ("dense" in self.of) != (self.model is not None):
             raise InvalidInput("dense needs a model, and a model goes with dense: name both or none")

@@ -244,6 +244,14 @@ def test_pipelines_search_graphs_and_keep_them(extractor: str, tmp_path: Path) -
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.npy")} == made
 
 
+def test_graphs_are_kept_up_to_a_limit(tmp_path: Path) -> None:
+    for chunk in ("documents", {"kind": "words", "words": 5, "overlap": 1}):
+        pipeline = Pipeline.from_mapping({"chunk": chunk, "retrieve": {"kind": "graph", "extractor": "names"}})
+        with Resources(folder=tmp_path, limit=1) as resources:
+            Runner(DOCUMENTS, resources).run(pipeline, [QUESTION])
+            assert len(list(tmp_path.glob("*.graph"))) == 1, "that which is in use"
+
+
 def test_a_graph_can_be_fused_with_other_searches(tmp_path: Path) -> None:
     fusion = {"kind": "fusion", "of": ["sparse", "graph"], "extractor": "names", "how": "convex"}
     with Resources(folder=tmp_path) as resources:
