@@ -7,7 +7,7 @@ spaCy's small English model parses, without its entity recogniser: graphs with t
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from typing import Any
 
 from lsr.errors import EncoderError, InvalidInput, MissingExtra, one_line
@@ -90,7 +90,7 @@ class RuleExtractor:
     def identity(self) -> Mapping[str, Any]:
         return {"extractor": self.name, "rules": 3, "most facts": MOST_FACTS, **self._opened().version}
 
-    def extract(self, texts: Sequence[Text]) -> Iterator[Extracted]:
+    def extract(self, texts: Sequence[Text]) -> Generator[Extracted, None, None]:
         parser = self._opened()
         processes = self._processes or (1 if len(texts) <= _ALONE else available_cores())
         batches = (texts[at : at + _BATCH] for at in range(0, len(texts), _BATCH))
@@ -100,7 +100,7 @@ class RuleExtractor:
 
         return read_beside(batches, relations=self._relations, processes=processes)
 
-    def _here(self, parser: Parser, batches: Iterable[Sequence[Text]]) -> Iterator[Extracted]:
+    def _here(self, parser: Parser, batches: Iterable[Sequence[Text]]) -> Generator[Extracted, None, None]:
         for batch in batches:
             yield from parser.read(batch, relations=self._relations)
 

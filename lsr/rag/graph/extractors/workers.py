@@ -13,7 +13,7 @@ import os
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from queue import SimpleQueue
 from typing import Any
@@ -26,7 +26,9 @@ __all__ = ["read_beside"]
 _AHEAD = 4  # batches for each process that are read before they are asked for
 
 
-def read_beside(batches: Iterable[Sequence[Text]], *, relations: bool, processes: int) -> Iterator[Extracted]:
+def read_beside(
+    batches: Iterable[Sequence[Text]], *, relations: bool, processes: int
+) -> Generator[Extracted, None, None]:
     """What `Parser.read` finds in each text, by so many processes. Raises `EncoderError` where one ends before its time."""
     waiting: deque[tuple[Sequence[Text], Future[list[Any]]]] = deque()
     with contextlib.ExitStack() as stack:
