@@ -167,10 +167,10 @@ def read_snapshot(
         with new_folder(path, overwrite) as place:
             extract_part(place.target, parts[0])
             found = frame.read(_UNIT)
-            for beside, kind in _BESIDE.items():
+            for beside, form in _BESIDE.items():
                 if not found.startswith(f"{beside}/".encode()):
                     continue
-                parts.append(_beside(frame, found, name, beside, kind))
+                parts.append(_beside(frame, found, name, beside, form))
                 begun(parts)
                 disk.make_folder(place.target / beside)
                 extract_part(place.target, parts[-1])

@@ -58,10 +58,11 @@ class TokenFiles:
     def decode(cls, path: Path, data: bytes) -> Self:
         """The manifest in the bytes of a file. Raises as `parse` does."""
 
-        def parse(body: dict[str, Any]) -> Self:
-            return cls(count(body["generation"]), data, file_entries(list(_entries(body))))
+        def parse(body: dict[str, Any]) -> tuple[int, tuple[FileEntry, ...]]:
+            return count(body["generation"]), file_entries(list(_entries(body)))
 
-        return unseal(cls.form, path, data, parse)
+        generation, files = unseal(cls.form, path, data, parse)
+        return cls(generation, data, files)
 
 
 def _entries(value: Any) -> Iterator[dict[str, Any]]:

@@ -135,12 +135,6 @@ def test_malformed_triples_may_be_counted_instead(tmp_path: Path) -> None:
     assert GivenTriples(path, skip_bad=True).skipped == 1
 
 
-def test_triples_of_other_passages_are_refused(tmp_path: Path) -> None:
-    given = GivenTriples(write(tmp_path, '{"passage_id": "o"}'))
-    with pytest.raises(InvalidInput, match="has none of the passages"):
-        list(given.extract([Text("p", "")]))
-
-
 def test_real_triples_have_the_counts_of_their_readme(shared: Path) -> None:
     folder = shared / "data" / "multihop" / "musique-openie"
     given = GivenTriples(folder / "triples.jsonl")

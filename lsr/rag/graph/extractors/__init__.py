@@ -30,8 +30,8 @@ def open_extractor(
 
     rules: triples and phrases of spaCy's dependency parse; entities: the phrases of it alone, without relations, as
     LinearRAG does; names: capitalised names without any model; llm: a language model (generator); given: a file of
-    triples (skip_bad: lines of it that are none are counted, not refused). Raises `InvalidInput`, with the nearest name, for an unknown one and for what an extractor needs;
-    `MissingExtra` without spaCy.
+    triples (skip_bad: lines of it that are none are counted, not refused). Raises `InvalidInput`, with the nearest name,
+    for an unknown one and for what an extractor needs; `MissingExtra` without spaCy.
     """
     if name == "rules" or name == "entities":
         from lsr.rag.graph.extractors.rules import RuleExtractor

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from lsr.rag.graph.store.graph import BY_ENCODER, Graph, SynonymFinder
+from lsr.rag.graph.store.check import check_graph
+from lsr.rag.graph.store.graph import Graph
+from lsr.rag.graph.store.makers import BY_ENCODER, FREE, SynonymFinder
 from lsr.rag.graph.store.syncing import GraphSyncReport
 
-__all__ = ["BY_ENCODER", "Graph", "GraphSyncReport", "SynonymFinder"]
+__all__ = ["BY_ENCODER", "FREE", "Graph", "GraphSyncReport", "SynonymFinder", "check_graph"]

@@ -220,8 +220,8 @@ class Syncing:
         if self._done.down or failed > MOST_FAILED * passages:
             name = "the extractor" if self._opened is None else self._opened.name
             raise GeneratorError(
-                f"{name}: failed on {failed:,} of {passages:,} passages, the first: {self._done.failure or 'not tried'}; the rest is"
-                f" kept, and `lsr graph build {self._index.path} --resume` asks for these again"
+                f"{name}: failed on {failed:,} of {passages:,} passages, the first: {self._done.failure or 'not tried'}; the"
+                f" rest is kept, and `lsr graph build {self._index.path} --resume` asks for these again"
             )
 
     # -- making the arrays ---------------------------------------------------------------------------------------------
