@@ -16,7 +16,7 @@ __all__ = ["bring_graph_up", "compact_graph", "extractor_of", "graph_facts"]
 
 
 def extractor_of(index: Index) -> Extractor | None:
-    """The extractor that made the graph of an index, to read more texts; None where there is no graph, or the extractor has to
+    """The extractor that made the graph of an index, to read more texts; None where there is no graph, or where it has to
     be given. Raises where it is not there any more, or is another one by now."""
     if not _has_graph(index):
         return None
@@ -26,7 +26,7 @@ def extractor_of(index: Index) -> Extractor | None:
 
 
 def bring_graph_up(index: Index, what: str, extractor: Extractor | None = None) -> GraphSyncReport | None:
-    """Brings the graph of an index up to a change that is done; what: it, in words. None where there is none, where nothing is
+    """Brings the graph of an index up to a change that is done; what: it, in words. None where there is none, nothing is
     to be done, and where its extractor has to be given, which is said.
 
     An error is one line, which also says that the index has changed.

@@ -372,7 +372,9 @@ def test_a_graph_without_any_phrase_is_refused(index: lsr.Index, tmp_path: Path)
     assert not (index.path / GRAPH).exists()
 
 
-def test_given_triples_need_not_cover_the_first_passages(index: lsr.Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_given_triples_need_not_cover_the_first_passages(
+    index: lsr.Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(syncing, "BATCH", 2)
     file = tmp_path / "triples.jsonl"
     file.write_text('{"passage_id": "f", "triples": [["Notes", "mention", "Engine"]]}')
