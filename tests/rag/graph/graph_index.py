@@ -21,7 +21,7 @@ __all__ = ["TEXTS", "Prefixes", "Words", "built", "content", "indexed", "made_an
 TEXTS = {
     "a": "Ada wrote Notes",
     "b": "Babbage built Engine",
-    "c": "Ada knew Babbage and Babbages",
+    "c": "Ada knew Babbage plus many Babbages",
     "d": "nothing to see here",
     "e": "Engine resembles Engines",
     "f": "Notes mention Engine",

@@ -6,20 +6,21 @@ A change is done to the index `my.idx` in some other folder, as those of `tests.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import lsr
 from lsr.index.storage.graph_files import GRAPH, has_graph
 from lsr.errors import StoreMismatch
 from lsr.rag.graph.store import Graph, check_graph, syncing
-from tests.rag.graph.graph_index import TEXTS, Prefixes, Words, built, content, indexed, made_anew, source
+from tests.rag.graph.graph_index import Prefixes, Words, built, content, indexed, made_anew, source
 from tests.reliability.changes import NAME
 
 __all__ = ["CHANGES", "MAKING", "make", "state", "works"]
 
 MAKING = ("make_graph", "go_on")  # before them there is no graph
-syncing.ROUND = 2  # several commits for a few passages
 
 # What the graph holds; None where there is none, "behind" where it is not of the texts of the index.
 State = dict[str, Any] | str | None
@@ -64,8 +65,19 @@ def _sync(index: lsr.Index, version: int = 1) -> None:
     Graph.sync(index, Words(version), synonyms=Prefixes())
 
 
+def _in_rounds(change: Callable[[Path, str], None]) -> Callable[[Path, str], None]:
+    """The change in several commits, for a few passages."""
+
+    @wraps(change)
+    def run(path: Path, engine: str) -> None:
+        with mock.patch.object(syncing, "ROUND", 2):
+            change(path, engine)
+
+    return run
+
+
 CHANGES: dict[str, Callable[[Path, str], None]] = {
-    change.__name__: change for change in (make_graph, go_on, replace, bring_up, compact)
+    change.__name__: _in_rounds(change) for change in (make_graph, go_on, replace, bring_up, compact)
 }
 
 
@@ -94,4 +106,3 @@ def works(path: Path) -> None:
     assert left == []
     assert content(built(index, Words(3), overwrite=True)) == made_anew(index, 3)
     assert [one.name for one in path.iterdir() if one.name.startswith(f".{GRAPH}")] == []
-    assert len(TEXTS) > syncing.ROUND

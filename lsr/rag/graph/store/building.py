@@ -107,11 +107,13 @@ def _begun(place: Workplace, index: Index, extractor: ExtractorEntry, synonyms: 
         )
     if noted is not None:
         try:
-            GraphSnapshot(folder, _manifest(folder))
+            left = _manifest(folder)
+            GraphSnapshot(folder, left)
+            # After an exchange that nobody cleared up after, the graph that was replaced may lie there.
+            if left.extractor.identity == extractor.identity and left.index.same(identity):
+                return folder
         except LsrError as error:
             logger.warning("%s: what an interrupted build left is damaged (%s); starting afresh", folder, error)
-        else:
-            return folder
     if disk.exists(folder):
         disk.remove_tree(folder)
     disk.make_folder(folder)

@@ -218,7 +218,8 @@ def _behind(index: Index, manifest: GraphManifest, pin: Pin | None) -> str:
     lacking, _, gone = GraphSnapshot(path, manifest, pin).difference(index.snapshot)
     counts = [f"{len(lacking):,} passages are new or have another text"] if len(lacking) else []
     counts += [f"{len(gone):,} are gone"] if gone else []
-    why = ", ".join(counts) or "bringing it up was interrupted"
+    same = "its passages are in another order" if manifest.current else "bringing it up was interrupted"
+    why = ", ".join(counts) or same
     return f"{path}: behind its index ({why}); {update_command(index.path, manifest)} brings it up"
 
 
