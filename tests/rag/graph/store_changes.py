@@ -27,13 +27,14 @@ State = dict[str, Any] | str | None
 
 
 def make(folder: Path, change: str) -> Path:
-    """An index with a graph that has several segments and a deletion, and is behind where it is to be brought up."""
+    """An index with a graph of several generations and a deletion, which is behind where it is to be brought up."""
     index = indexed(folder / NAME)
     if change in MAKING:
         return folder / NAME
     built(index)
     index.add(source({"g": "Georg met Ada", "h": "Hedy met Georg"}))
-    index.delete(["b"])
+    _sync(index)
+    index.delete(["b"])  # noted beside the segment: there is something to compact
     _sync(index)
     if change == "bring_up":
         index.upsert(source({"a": "Ada left London", "i": "Ines saw London", "j": "Jan saw Ines"}))
