@@ -13,7 +13,7 @@
     │   ├── OutputExists           something is already there, and nobody said to overwrite it (also a FileExistsError)
     │   ├── IndexLocked            someone else is changing the index at this moment
     │   ├── UnsupportedVersion     the index was written by an lsr too new, or too old
-    │   ├── StoreMismatch          a token store belongs to another index, or is of another encoder
+    │   ├── StoreMismatch          a token store or graph is of another index, other texts or another encoder
     │   └── CorruptIndex           files are missing, truncated, altered, or contradict each other
     ├── EvaluationError            a collection, judgments or a run cannot be evaluated; names file and line
     │   └── DatasetNotFound        no collection by that name or at that path (also a FileNotFoundError)
@@ -110,7 +110,8 @@ class UnsupportedVersion(StorageError):
 
 
 class StoreMismatch(StorageError):
-    """A store of token vectors was made for another index, or by another encoder, than those that it is used with."""
+    """A store of token vectors, or a graph, was made for another index or other texts than those that it is used with, or by
+    another encoder or extractor."""
 
 
 class CorruptIndex(StorageError):

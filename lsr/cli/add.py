@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from lsr.cli.graph_upkeep import bring_graph_up, extractor_of
 from lsr.cli.options import BatchSize, Device, IdField, IndexPath, SourceName, TextField
 from lsr.cli.run import fail, note, note_long, note_to_compact
 from lsr.cli.tokens import bring_up, model_of
@@ -32,6 +33,13 @@ def add(
             help="Also make token vectors, where the index has some. Documents without are placed by the index alone.",
         ),
     ] = True,
+    graph: Annotated[
+        bool,
+        typer.Option(
+            "--graph/--no-graph",
+            help="Also bring the graph up, where the index has one whose extractor needs no generator and no file.",
+        ),
+    ] = True,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> None:
     """Add documents to an index: all of them or, when something is wrong, none."""
@@ -45,6 +53,12 @@ def add(
             encoder = model_of(opened, device)
         except LsrError as error:
             fail(f"{error} (--no-multivector adds without token vectors)", error)
+    reader = None
+    if graph:
+        try:
+            reader = extractor_of(opened)
+        except LsrError as error:
+            fail(f"{error} (--no-graph adds without bringing the graph up)", error)
     with showing_progress() as progress:
         change = opened.upsert if upsert else opened.add
         report = change(
@@ -56,10 +70,13 @@ def add(
             progress=progress,
         )
     tokens = bring_up(opened, f"the documents are in {index}", encoder) if multivector else None
+    followed = bring_graph_up(opened, f"the documents are in {index}", reader) if graph else None
     if as_json:
         facts = {"added": report.documents, "replaced": report.replaced, "truncated": report.truncated}
         if tokens is not None:
             facts["token_vectors"] = tokens.encoded
+        if followed is not None:
+            facts["graph"] = followed.extracted
         typer.echo(json.dumps({**facts, "documents": len(opened), "generation": opened.generation}))
         return
     replaced = f", {report.replaced:,} of them in place of others," if report.replaced else ""
@@ -69,4 +86,6 @@ def add(
         note_long(report.truncated, made.reading)
     if tokens is not None:
         note(f"{tokens.encoded:,} documents encoded as token vectors")
+    if followed is not None:
+        note(f"{followed.extracted:,} documents read for the graph")
     note_to_compact(opened)

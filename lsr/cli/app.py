@@ -16,6 +16,7 @@ from lsr.cli import (
     encode,
     eval,
     export,
+    graph,
     import_tokens,
     import_vectors,
     index,
@@ -77,4 +78,5 @@ app.command("import")(guarded(import_vectors.import_vectors))
 app.command("import-tokens")(guarded(import_tokens.import_tokens))
 app.command("bench")(guarded(bench.bench))
 app.command("eval")(guarded(eval.evaluate))
+app.add_typer(graph.graph)
 app.add_typer(rag)

@@ -17,6 +17,7 @@ def check(
 ) -> None:
     """Verify an index. Exit status 1 when something is wrong."""
     from lsr.index.storage.check import check_index
+    from lsr.index.storage.graph_files import has_graph
     from lsr.index.storage.token_files import has_tokens
 
     for line in check_index(index, full):
@@ -26,4 +27,10 @@ def check(
         from lsr.rerank import check_tokens
 
         for line in check_tokens(Index.open(index), full):
+            typer.echo(f"ok  {line}")
+    if has_graph(index):
+        from lsr.index import Index
+        from lsr.rag.graph.store import check_graph
+
+        for line in check_graph(Index.open(index), full):
             typer.echo(f"ok  {line}")

@@ -9,6 +9,7 @@ import typer
 
 from lsr.cli.options import IndexPath
 from lsr.cli.run import note
+from lsr.cli.graph_upkeep import bring_graph_up, compact_graph
 from lsr.cli.tokens import bring_up
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ def compact(
         note(f"{index} is as it was; what is done is kept until it changes, and the same command goes on from there")
         raise
     tokens = _compact_tokens(opened)
+    graph = _compact_graph(opened)
     after = opened.info()["bytes"]["total"]
     if as_json:
         facts = {"documents": report.documents, "compacted": report.done, "bytes": {"before": before, "after": after}}
@@ -49,8 +51,9 @@ def compact(
     elif report.done:
         change = f"{size(before)} before, {size(after)} now"
         note(f"{report.documents:,} documents in {report.seconds:.1f} s, {change}: {index}")
-    elif tokens:
-        note(f"{index} is one segment, of which nothing was deleted; its token vectors were compacted")
+    elif tokens or graph:
+        what = "token vectors and graph were" if tokens and graph else "token vectors were" if tokens else "graph was"
+        note(f"{index} is one segment, of which nothing was deleted; its {what} compacted")
     else:
         note(f"nothing to do: {index} is one segment, of which nothing was deleted")
 
@@ -65,3 +68,9 @@ def _compact_tokens(index: Index) -> bool:
 
     with showing_progress() as progress:
         return open_tokens(index).compact(progress=progress)
+
+
+def _compact_graph(index: Index) -> bool:
+    """Whether there was anything to do."""
+    bring_graph_up(index, f"{index.path} is compacted")
+    return compact_graph(index)

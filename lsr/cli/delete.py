@@ -9,6 +9,7 @@ import typer
 
 from lsr.cli.options import IndexPath
 from lsr.cli.run import note, note_to_compact
+from lsr.cli.graph_upkeep import bring_graph_up
 from lsr.cli.tokens import bring_up
 
 __all__ = ["delete"]
@@ -28,6 +29,7 @@ def delete(
     opened = Index.open(index)
     count = opened.delete(ids, missing_ok=missing_ok)
     bring_up(opened, f"the documents are deleted from {index}", encode=False)
+    bring_graph_up(opened, f"the documents are deleted from {index}")
     if as_json:
         typer.echo(json.dumps({"deleted": count, "documents": len(opened), "generation": opened.generation}))
         return

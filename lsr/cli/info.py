@@ -13,7 +13,8 @@ __all__ = ["info"]
 
 
 def info(index: IndexPath, as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False) -> None:
-    """Show what an index holds: documents, sizes, encoder, token vectors, versions."""
+    """Show what an index holds: documents, sizes, encoder, token vectors, graph, versions."""
+    from lsr.cli.graph_upkeep import graph_facts
     from lsr.cli.tokens import token_facts
     from lsr.index import Index
 
@@ -21,6 +22,8 @@ def info(index: IndexPath, as_json: Annotated[bool, typer.Option("--json", help=
     facts = opened.info()
     if (tokens := token_facts(opened)) is not None:
         facts["multivector"] = tokens
+    if (graph := graph_facts(opened)) is not None:
+        facts["graph"] = graph
     if as_json:
         typer.echo(json.dumps(facts, ensure_ascii=False))
         return

@@ -3,7 +3,8 @@
 A tar archive in one zstd frame: the manifest as it is, then the files that it names, in its order, and nothing else. So it
 is as trustworthy as a folder: the manifest has a checksum of its own, and one of every file, which are compared when the
 snapshot is written and again when it is read. Where the index has token vectors, their manifest and files follow in the same
-way, below their folder: the newest generation there is, which tells by itself of which texts of the index it is.
+way, below their folder, and then those of its graph: the newest generation there is, which tells by itself of which texts of
+the index it is.
 
 There is one form of each member: a plain file, mode 0644, owner 0, time 0. The same generation gives the same bytes, from
 the same version of zstd. A reader knows every header beforehand from the manifest, and compares it as bytes. Nothing in an
@@ -33,7 +34,8 @@ from lsr.index.storage.arrays import AppendFile, verified
 from lsr.index.storage.folder import check_output, new_folder
 from lsr.index.storage.frame import Frame, too_much
 from lsr.index.storage.generations import MANIFEST_LIMIT, generation_of, manifest_bytes, manifest_name
-from lsr.index.storage.locks import open_newest
+from lsr.index.storage.graph_files import GRAPH, GraphFiles
+from lsr.index.storage.locks import Pin, open_newest
 from lsr.index.storage.manifest import FileEntry, Manifest
 from lsr.index.storage.token_files import TOKENS, TokenFiles
 from lsr.limits import Limits
@@ -47,6 +49,7 @@ logger = logging.getLogger(__name__)
 
 SUFFIX = ".tar.zst"
 _LEVEL = 3
+_BESIDE: dict[str, type[TokenFiles]] = {TOKENS: TokenFiles, GRAPH: GraphFiles}  # folders in that of the index, in order
 _UNIT = 512
 _END = bytes(2 * _UNIT)
 _BEYOND = "there is something between or after its files"
@@ -71,10 +74,12 @@ def write_snapshot(folder: Path, manifest: Manifest, path: Path, overwrite: bool
     if Manifest.decode(source, first) != manifest:
         raise StorageError(f"{folder}: another index is there since it was opened; open it again")
     parts = [_Part("", source.name, first, manifest.files())]
-    tokens, pin = folder / TOKENS, None
-    if tokens.is_dir():
-        held, pin = open_newest(tokens, TokenFiles)  # held to the end: its files are not collected meanwhile
-        parts.append(_Part(f"{TOKENS}/", manifest_name(held.generation), held.data, held.files))
+    pins: list[Pin | None] = []
+    for name, kind in _BESIDE.items():
+        if (folder / name).is_dir():
+            held, pin = open_newest(folder / name, kind)
+            pins.append(pin)  # held to the end: its files are not collected meanwhile
+            parts.append(_Part(f"{name}/", manifest_name(held.generation), held.data, held.files))
     total, done, packed = _total(parts), 0, 0
     compressor = zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True).compressobj(size=total)
     with disk.atomic_write(path) as file:
@@ -101,7 +106,7 @@ def write_snapshot(folder: Path, manifest: Manifest, path: Path, overwrite: bool
                 add(_padding(entry.bytes))
         add(_END)
         put(compressor.flush())
-    del pin
+    del pins
     ratio = Limits.default().archive_ratio
     if total > max(RATIO_FROM, ratio * packed):
         logger.warning("%s", too_much(str(path), ratio))
@@ -162,11 +167,13 @@ def read_snapshot(
         with new_folder(path, overwrite) as place:
             extract_part(place.target, parts[0])
             found = frame.read(_UNIT)
-            if any(found):
-                parts.append(_tokens(frame, found, name))
+            for beside, form in _BESIDE.items():
+                if not found.startswith(f"{beside}/".encode()):
+                    continue
+                parts.append(_beside(frame, found, name, beside, form))
                 begun(parts)
-                disk.make_folder(place.target / TOKENS)
-                extract_part(place.target, parts[1])
+                disk.make_folder(place.target / beside)
+                extract_part(place.target, parts[-1])
                 found = frame.read(_UNIT)
             if any(found):
                 raise frame.damaged(_BEYOND)
@@ -209,13 +216,13 @@ def _manifest(frame: Frame, name: str) -> tuple[str, bytes]:
     return first, data
 
 
-def _tokens(frame: Frame, found: bytes, name: str) -> _Part:
-    """What the archive says of token vectors, from the header of their manifest on."""
-    below = f"{TOKENS}/"
+def _beside(frame: Frame, found: bytes, name: str, folder: str, kind: type[TokenFiles]) -> _Part:
+    """What the archive says of token vectors or a graph, from the header of their manifest on."""
+    below = f"{folder}/"
     first, data = _manifest_of(frame, found, below)
     if data is None:
         raise frame.damaged(_BEYOND)
-    return _Part(below, first, data, TokenFiles.decode(Path(name) / below / first, data).files)
+    return _Part(below, first, data, kind.decode(Path(name) / below / first, data).files)
 
 
 def _manifest_of(frame: Frame, found: bytes, below: str) -> tuple[str, bytes | None]:

@@ -24,7 +24,7 @@ from lsr.errors import CorpusError, CorruptIndex, DuplicateId
 from lsr.index.storage.arrays import AppendFile, write_array
 from lsr.index.storage.manifest import FileEntry
 
-__all__ = ["Ids", "IdsWriter", "Record", "Texts", "TextsWriter", "text_hash"]
+__all__ = ["Ids", "IdsWriter", "Record", "Texts", "TextsWriter", "decompressed", "text_hash"]
 
 BLOCK = 16
 _KEPT = 1 << 20  # bytes of a decompressed block that is kept for the next document; of larger ones the last alone is
@@ -326,7 +326,7 @@ class Texts:
         if data is None:
             last, data = self._large
             if last != block:
-                data = _decompressed(self._frame(block))
+                data = decompressed(self._frame(block))
                 self._large = block, data
         start = 0
         for _ in range(number):
@@ -340,14 +340,15 @@ class Texts:
     def _read_small(self, block: int) -> bytes | None:
         """A block, None where it claims to be larger than what is kept."""
         frame = self._frame(block)
-        return None if zstandard.frame_content_size(frame) > _KEPT else _decompressed(frame)
+        return None if zstandard.frame_content_size(frame) > _KEPT else decompressed(frame)
 
     def _frame(self, block: int) -> bytes:
         start, end = self._offsets[block : block + 2].tolist()
         return self._blocks[start:end].tobytes()
 
 
-def _decompressed(frame: bytes) -> bytes:
+def decompressed(frame: bytes) -> bytes:
+    """What is in a zstd frame. Raises `ValueError`, `zstandard.ZstdError` or `MemoryError`."""
     if zstandard.frame_content_size(frame) > _BLOCK_LIMIT:
         raise ValueError("a block that claims to be larger than any")
     # A decompressor each time: they are cheap, and not safe to share between threads.

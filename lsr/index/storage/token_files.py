@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from lsr.index.storage.generations import Form, manifest_bytes, unseal
 from lsr.index.storage.manifest import FileEntry, count, file_entries
@@ -50,18 +50,19 @@ class TokenFiles:
         return self.data
 
     @classmethod
-    def parse(cls, path: Path) -> TokenFiles:
+    def parse(cls, path: Path) -> Self:
         """The manifest in a file. Raises `UnsupportedVersion` or `CorruptIndex`."""
         return cls.decode(path, manifest_bytes(path))
 
     @classmethod
-    def decode(cls, path: Path, data: bytes) -> TokenFiles:
+    def decode(cls, path: Path, data: bytes) -> Self:
         """The manifest in the bytes of a file. Raises as `parse` does."""
 
-        def parse(body: dict[str, Any]) -> TokenFiles:
-            return cls(count(body["generation"]), data, file_entries(list(_entries(body))))
+        def parse(body: dict[str, Any]) -> tuple[int, tuple[FileEntry, ...]]:
+            return count(body["generation"]), file_entries(list(_entries(body)))
 
-        return unseal(STORE, path, data, parse)
+        generation, files = unseal(cls.form, path, data, parse)
+        return cls(generation, data, files)
 
 
 def _entries(value: Any) -> Iterator[dict[str, Any]]:

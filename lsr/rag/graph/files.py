@@ -12,10 +12,10 @@ from lsr import disk
 from lsr.errors import InvalidInput
 from lsr.rag.graph.types import GraphArrays
 
-__all__ = ["load_arrays", "save_arrays"]
+__all__ = ["TEXTS", "TYPES", "check_arrays", "load_arrays", "save_arrays"]
 
-_TEXTS = ("phrases", "predicates")
-_TYPES = {
+TEXTS = ("phrases", "predicates")
+TYPES: dict[str, type[np.generic]] = {
     "indptr": np.int64,
     "targets": np.uint32,
     "weights": np.float32,
@@ -31,10 +31,10 @@ _TYPES = {
 def save_arrays(graph: GraphArrays, folder: Path) -> None:
     """Writes a graph to a folder, made when it is not there. The last file is the one that `load_arrays` asks for first."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name in _TYPES:
+    for name in TYPES:
         with disk.atomic_write(folder / f"{name}.npy") as file:
             np.save(file, getattr(graph, name), allow_pickle=False)
-    about = {"passages": graph.passages, **{name: list(getattr(graph, name)) for name in _TEXTS}}
+    about = {"passages": graph.passages, **{name: list(getattr(graph, name)) for name in TEXTS}}
     with disk.atomic_write(folder / "graph.json") as file:
         file.write(json.dumps(about, ensure_ascii=False).encode("utf-8", "surrogatepass"))
 
@@ -44,18 +44,18 @@ def load_arrays(folder: Path) -> GraphArrays:
     made again."""
     try:
         about = json.loads((folder / "graph.json").read_bytes().decode("utf-8", "surrogatepass"))
-        arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in _TYPES}
-        graph = GraphArrays(passages=int(about["passages"]), **{name: about[name] for name in _TEXTS}, **arrays)
-        assert {field.name for field in fields(graph)} == {*_TYPES, *_TEXTS, "passages"}
-        _check(graph)
+        arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in TYPES}
+        graph = GraphArrays(passages=int(about["passages"]), **{name: about[name] for name in TEXTS}, **arrays)
+        assert {field.name for field in fields(graph)} == {*TYPES, *TEXTS, "passages"}
+        check_arrays(graph)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InvalidInput(f"{folder}: no graph can be read there ({error}); make it again") from None
     return graph
 
 
-def _check(graph: GraphArrays) -> None:
+def check_arrays(graph: GraphArrays) -> None:
     """What memory safety rests on. Raises `ValueError`."""
-    for name, kind in _TYPES.items():
+    for name, kind in TYPES.items():
         array = getattr(graph, name)
         if array.dtype != kind or array.ndim != 1:
             raise ValueError(f"{name} is {array.dtype} {array.shape}")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,12 @@ import numpy.typing as npt
 
 from lsr.corpus.stop_words import STOP_WORDS
 from lsr.encoders import Encoder
+from lsr.errors import LsrError
 from lsr.index import Index
+from lsr.limits import Limits
 from lsr.rag.graph.normal import normal_form
 from lsr.rag.graph.types import GraphArrays
+from lsr.sparse import SparseVectors
 
 __all__ = ["FactMatches", "Matcher"]
 
@@ -22,38 +26,76 @@ Floats = npt.NDArray[np.float64]
 
 _WORD = re.compile(r"\w+(?:['’.&-]\w+)*")
 _LONGEST = 8  # words of a phrase that a question names
+_BATCH = 4096  # facts encoded at a time
 
 
 class FactMatches:
-    """The likeness of questions and facts: products of the query's and the fact's sparse vectors, as a share of the most
-    that any document could have for the query's own words. Kept as an index of the facts, made in `folder` where it is
-    not there."""
+    """The likeness of questions and facts: the product of a question's sparse vector with that of a fact, brought to length
+    1; so it orders facts as their cosine does. Kept as an index of the facts, made in `folder` where it is not there.
 
-    def __init__(self, graph: GraphArrays, encoder: Encoder, folder: Path) -> None:
+    encode: questions to vectors, as the first stage does it; the encoder's own way by default.
+    """
+
+    def __init__(
+        self,
+        graph: GraphArrays,
+        encoder: Encoder,
+        folder: Path,
+        encode: Callable[[Sequence[str]], SparseVectors] | None = None,
+    ) -> None:
         self._count = len(graph.subjects)
+        self._encode = encode or encoder.encode_query
         self._index: Index | None = None
-        if self._count:
-            from lsr.errors import LsrError
-
-            try:
-                self._index = Index.open(folder, encoder)
-                if len(self._index) != self._count:
-                    self._index = None
-            except LsrError:
-                self._index = None
-            if self._index is None:
-                texts = (
-                    f"{graph.phrases[s]} {p} {graph.phrases[o]}"
-                    for s, p, o in zip(graph.subjects.tolist(), graph.predicates, graph.objects.tolist(), strict=True)
-                )
-                self._index = Index.build(texts, folder, encoder=encoder, keep_text=False, overwrite=True)
+        if not self._count:
+            return
+        limits = replace(Limits.default(), k=max(Limits.default().k, self._count))
+        try:
+            self._index = Index.open(folder, limits=limits)
+        except (LsrError, OSError):  # not there, damaged, or of an earlier version: it can be made again
+            self._index = None
+        # One with an encoder is of a version that kept vectors of other lengths.
+        if self._index is None or len(self._index) != self._count or self._index.query_encoder is not None:
+            texts = [
+                f"{graph.phrases[s]} {p} {graph.phrases[o]}"
+                for s, p, o in zip(graph.subjects.tolist(), graph.predicates, graph.objects.tolist(), strict=True)
+            ]
+            self._index = Index.build(_of_length_one(texts, encoder), folder, overwrite=True, limits=limits)
 
     def best(self, questions: Sequence[str], k: int) -> list[tuple[Ints, Floats]]:
         """For each question the k facts that are likest, and their likeness, best first."""
         if self._index is None:
             return [(np.zeros(0, np.int64), np.zeros(0)) for _ in questions]
-        hits = self._index.search(list(questions), k=min(k, self._count), recall=1)
+        hits = self._index.search(self._encode(list(questions)), k=min(k, self._count), recall=1)
         return [(found.rows.astype(np.int64), found.scores.astype(np.float64)) for found in hits]
+
+    def likeness(self, question: str, facts: Ints) -> Floats:
+        """The likeness of these facts, float64 [n]; 0 where a fact shares nothing with the question."""
+        if self._index is None or not len(facts):
+            return np.zeros(len(facts))
+        asked = self._encode([question])
+        weights = np.zeros(self._index.dim)
+        weights[asked.indices] = asked.values
+        stored = self._index.snapshot.vectors(facts)
+        rows = np.repeat(np.arange(len(facts)), np.diff(stored.indptr))
+        return np.bincount(rows, weights[stored.indices] * stored.values, len(facts))
+
+
+def _of_length_one(texts: Sequence[str], encoder: Encoder) -> SparseVectors:
+    """The vectors of texts, in their order."""
+    parts = []
+    for first in range(0, len(texts), _BATCH):
+        vectors = encoder.encode_documents(texts[first : first + _BATCH])
+        rows = np.repeat(np.arange(len(vectors)), np.diff(vectors.indptr))
+        lengths = np.sqrt(np.bincount(rows, vectors.values.astype(np.float64) ** 2, len(vectors)))
+        parts.append(
+            SparseVectors(
+                indptr=vectors.indptr,
+                indices=vectors.indices,
+                values=(vectors.values / lengths[rows]).astype(np.float32),
+                dim=vectors.dim,
+            )
+        )
+    return SparseVectors.concat(parts)
 
 
 class Matcher:
@@ -63,16 +105,21 @@ class Matcher:
         self._numbers = {phrase: number for number, phrase in enumerate(graph.phrases)}
 
     def named(self, question: str) -> list[int]:
-        """The phrases that a question names: the longest runs of its words that are phrases, from left to right; not
-        those of stop words alone, nor lower-case words of common speech by themselves."""
+        """The phrases that a question names: the longest runs of its words that are phrases, from left to right. A run has a
+        name in it: a word with a capital, or a number, that is no stop word. In a question without any, every run counts
+        that is not of stop words alone: people who type so write names small too."""
         words = list(_WORD.finditer(question))
+        names = [_is_name(word[0]) for word in words]
+        small = not any(names)
         found: list[int] = []
         at = 0
         while at < len(words):
             for size in range(min(_LONGEST, len(words) - at), 0, -1):
-                text = question[words[at].start() : words[at + size - 1].end()]
-                number = self._numbers.get(normal_form(text))
-                if number is not None and self._says(words[at : at + size], question):
+                run = words[at : at + size]
+                if not any(names[at : at + size]) and not (small and _says(run)):
+                    continue
+                number = self._numbers.get(normal_form(question[run[0].start() : run[-1].end()]))
+                if number is not None:
                     found.append(number)
                     at += size
                     break
@@ -80,10 +127,11 @@ class Matcher:
                 at += 1
         return list(dict.fromkeys(found))
 
-    @staticmethod
-    def _says(words: Sequence[re.Match[str]], question: str) -> bool:
-        texts = [question[word.start() : word.end()] for word in words]
-        if all(text.casefold() in STOP_WORDS for text in texts):
-            return False
-        # A single word counts as a name where it is written as one, or is a number.
-        return len(texts) > 1 or not texts[0].islower()
+
+def _is_name(word: str) -> bool:
+    return not word[0].islower() and word.casefold() not in STOP_WORDS
+
+
+def _says(words: Sequence[re.Match[str]]) -> bool:
+    """Whether a run of words in small letters says something: more than one, and not stop words alone."""
+    return len(words) > 1 and any(word[0].casefold() not in STOP_WORDS for word in words)

@@ -81,8 +81,8 @@ class PassageGraph:
             arrays = build_arrays(read, [text.id for text in texts], synonyms=SynonymSearch(opened))
             save_arrays(arrays, place)
         os.utime(place)  # the last time it was of use
-        facts = FactMatches(arrays, opened, place / "facts.idx")
-        return cls(arrays, facts, SparseFirst(resources.sparse(passages, encoder)))
+        keys = resources.sparse(passages, encoder)
+        return cls(arrays, FactMatches(arrays, opened, place / "facts.idx", keys.encode), SparseFirst(keys))
 
     def search(self, settings: GraphSettings) -> GraphSearch:
         return GraphSearch(self.arrays, self.facts, self.first, settings)

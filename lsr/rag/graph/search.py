@@ -19,7 +19,6 @@ from lsr.rag.graph.pagerank import personalised
 from lsr.rag.graph.settings import GraphSettings
 from lsr.rag.graph.types import MENTION, RELATION, SYNONYM, GraphArrays, Overlay
 from lsr.rag.types import Query
-from lsr.rerank.fusion import zero_to_one
 
 __all__ = ["FirstStage", "GraphResult", "GraphSearch", "MatchedFact"]
 
@@ -27,7 +26,7 @@ Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
 _PHRASES = 10  # of the walk, that a result names
-_DEEP = 500  # facts of a question whose likeness is known: what edges are weighed by
+_SKIPPED = 0.2  # the factor of relations beyond the first `edges`, which are not looked at: the least of weak ones
 
 
 class FirstStage(Protocol):
@@ -85,7 +84,7 @@ class GraphSearch:
         """A result for each question, in their order. depth: how many passages of the first stage are seeds."""
         if k < 1:
             raise InvalidInput(f"k is {k}: it must be 1 or more")
-        matched = self.facts.best(questions, max(_DEEP, self.settings.facts))
+        matched = self.facts.best(questions, self.settings.facts)
         found = self.first.first(questions, max(depth, k))
         return [
             self._searched(question, facts, passages, k)
@@ -108,14 +107,12 @@ class GraphSearch:
 
     def _searched(self, question: str, matched: tuple[Ints, Floats], found: tuple[Ints, Floats], k: int) -> GraphResult:
         settings = self.settings
-        likeness = _likeness(matched)
         kept = [
             MatchedFact(fact, like)
-            for fact, like in list(likeness.items())[: settings.facts]
+            for fact, like in zip(matched[0].tolist(), _shares(matched[1]).tolist(), strict=True)
             if like > 0 and like >= settings.least
         ]
         seeds = self._phrase_seeds(kept)
-        strongest = list(seeds)
         if settings.anchoring:
             for phrase in self._matcher.named(question):
                 weak = settings.anchor / max(1, int(self.graph.mentions[phrase]))
@@ -124,9 +121,9 @@ class GraphSearch:
             passages, scores = found
             why = "no fact of the graph is like the question, and it names no phrase of it"
             return GraphResult(question, passages[:k], scores[:k], fell_back=why)
-        overlay = self._overlay(strongest or list(seeds), kept, likeness)
+        overlay = self._overlay(question, seeds, kept)
         first = len(self.graph.phrases)
-        for passage, score in zip(found[0].tolist(), zero_to_one(found[1]).tolist(), strict=True):
+        for passage, score in zip(found[0].tolist(), _shares(found[1]).tolist(), strict=True):
             if score > 0:
                 seeds[first + passage] = settings.passages * score
         nodes, all_scores = personalised(
@@ -160,39 +157,42 @@ class GraphSearch:
 
     # -- what a question changes ---------------------------------------------------------------------------------------
 
-    def _overlay(
-        self, seeds: Sequence[int], facts: Sequence[MatchedFact], likeness: Mapping[int, float]
-    ) -> Overlay | None:
-        """Weights of edges that leave the seeds, as CatRAG has them for this question."""
+    def _overlay(self, question: str, seeds: Mapping[int, float], facts: Sequence[MatchedFact]) -> Overlay | None:
+        """Weights of edges that leave phrases, as CatRAG has them for this question."""
         changed: dict[int, float] = {}
         if self.settings.weighting:
-            for phrase in seeds[: self.settings.weighted]:
-                changed |= self._weighed(phrase, likeness)
+            heaviest = sorted(seeds, key=lambda phrase: (-seeds[phrase], phrase))[: self.settings.weighted]
+            changed = self._weighed(question, heaviest)
         if self.settings.boost:
-            self._boost(seeds, facts, changed)
+            self._boost(list(seeds), facts, changed)
         if not changed:
             return None
         edges = np.array(sorted(changed), np.int64)
         return Overlay(edges, np.array([changed[edge] for edge in edges.tolist()], np.float32))
 
-    def _weighed(self, phrase: int, likeness: Mapping[int, float]) -> dict[int, float]:
-        """The relations that leave a phrase, the likest facts' first, each by how much its best fact says about the
-        question."""
+    def _weighed(self, question: str, phrases: Sequence[int]) -> dict[int, float]:
+        """The relations that leave phrases: the `edges` of each whose facts are likest the question, by how relevant the
+        likest one is (10 for the best of all), the others as weak."""
         graph = self.graph
-        start, end = int(graph.indptr[phrase]), int(graph.indptr[phrase + 1])
-        relations = [edge for edge in range(start, end) if graph.kinds[edge] == RELATION]
-        best = {
-            edge: max(
-                (likeness.get(fact, 0.0) for fact in self._between.get((phrase, int(graph.targets[edge])), ())),
-                default=0.0,
-            )
-            for edge in relations
+        facts = {
+            edge: self._between.get((phrase, int(graph.targets[edge])), [])
+            for phrase in phrases
+            for edge in range(int(graph.indptr[phrase]), int(graph.indptr[phrase + 1]))
+            if graph.kinds[edge] == RELATION
         }
-        chosen = sorted(relations, key=lambda edge: (-best[edge], edge))[: self.settings.edges]
-        return {
-            edge: float(graph.weights[edge]) * max(self.settings.least_factor, relevance_weight(10 * best[edge]))
-            for edge in chosen
-        }
+        known = np.unique(np.array([fact for several in facts.values() for fact in several], np.int64))
+        likeness = dict(zip(known.tolist(), self.facts.likeness(question, known).tolist(), strict=True))
+        best = {edge: max((likeness[fact] for fact in several), default=0.0) for edge, several in facts.items()}
+        most = max(best.values(), default=0.0)
+        changed: dict[int, float] = {}
+        for phrase in phrases:
+            start, end = int(graph.indptr[phrase]), int(graph.indptr[phrase + 1])
+            mine = sorted((edge for edge in range(start, end) if edge in best), key=lambda edge: (-best[edge], edge))
+            for rank, edge in enumerate(mine):
+                looked_at = rank < self.settings.edges
+                factor = relevance_weight(10 * best[edge] / most if most > 0 else 0.0) if looked_at else _SKIPPED
+                changed[edge] = float(graph.weights[edge]) * max(self.settings.least_factor, factor)
+        return changed
 
     def _boost(self, seeds: Sequence[int], facts: Sequence[MatchedFact], changed: dict[int, float]) -> None:
         """Edges from a seed to the passages that say a matched fact of it."""
@@ -211,17 +211,20 @@ class GraphSearch:
 
 
 def relevance_weight(relevance: float) -> float:
-    """A relevance of 0 to 10 as a factor. The levels are CatRAG's (0, .2 to .3, 2 to 3, 5); where one ends is ours, and
-    lies lower than for a language model's marks, since likeness of words is seldom near 10."""
-    return float(np.interp(relevance, [0.99, 1, 3, 4, 8, 9], [0, 0.2, 0.3, 2, 3, 5]))
+    """CatRAG's piecewise map of a relevance, rounded to a whole one, to a factor: 0 to 3 (noise) nothing, 4 to 6 (weak) .2 to
+    .3, 7 to 9 (a bridge) 2 to 3, 10 (the answer) 5."""
+    whole = round(relevance)
+    if whole <= 3:
+        return 0.0
+    if whole <= 6:
+        return whole / 20
+    return (whole - 3) / 2 if whole <= 9 else 5.0
 
 
-def _likeness(matched: tuple[Ints, Floats]) -> dict[int, float]:
-    """Facts by falling likeness, the best one's being 1; min-max over those that are known."""
-    facts, scores = matched
-    return dict(
-        zip(facts.tolist(), zero_to_one(scores).tolist() if len(facts) > 1 else [1.0] * len(facts), strict=True)
-    )
+def _shares(scores: Floats) -> Floats:
+    """Falling scores as shares of the first. The papers bring the scores of all facts and passages to 0 ... 1; the least of
+    all is 0 with sparse vectors, since some share nothing with the question."""
+    return scores / scores[0] if len(scores) and scores[0] > 0 else np.zeros(len(scores))
 
 
 def _facts_between(graph: GraphArrays) -> dict[tuple[int, int], list[int]]:

@@ -4,8 +4,9 @@ square the work."""
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -24,6 +25,11 @@ class SynonymSearch:
 
     def __init__(self, encoder: Encoder, threshold: float = 0.8, most: int = 10) -> None:
         self._encoder, self._threshold, self._most = encoder, threshold, most
+
+    def identity(self) -> Mapping[str, Any]:
+        """All that what it finds depends on, and by which it is made again, as JSON can say it."""
+        made = {"name": self._encoder.name, "source": self._encoder.source, "hash": self._encoder.hash}
+        return {"encoder": made, "threshold": self._threshold, "most": self._most}
 
     def pairs(self, phrases: Sequence[str]) -> Pairs:
         long = np.array([i for i, p in enumerate(phrases) if sum(c.isalnum() for c in p) >= _SHORTEST], np.int64)

@@ -43,6 +43,17 @@ class IndexIdentity:
         encoder = None if manifest.encoder is None else manifest.encoder.hash
         return cls(manifest.created, manifest.dim, encoder, manifest.numbered)
 
+    @classmethod
+    def parse(cls, body: dict[str, Any]) -> IndexIdentity:
+        """That in a manifest. Raises `KeyError`, `TypeError` or `ValueError`."""
+        encoder = body["encoder"]
+        return cls(
+            created=text(body["created"]),
+            dim=count(body["dim"]),
+            encoder=None if encoder is None else text(encoder),
+            numbered=count(body["numbered"]),
+        )
+
     def same(self, other: IndexIdentity) -> bool:
         """Whether both are of one index."""
         return replace(self, numbered=0) == replace(other, numbered=0)
@@ -155,19 +166,9 @@ def _parse(body: dict[str, Any]) -> StoreManifest:
         encoder=None
         if encoder is None
         else StoreEncoder(text(encoder["name"]), text(encoder["source"]), text(encoder["fingerprint"])),
-        index=None if index is None else _identity(index),
+        index=None if index is None else IndexIdentity.parse(index),
         segments=tuple(segments),
         report=None if body["report"] is None else CodecReport.from_json(body["report"]),
         pool=max(1, count(body.get("pool", 1))),
         format_version=(body["format_version"][0], body["format_version"][1]),
-    )
-
-
-def _identity(index: dict[str, Any]) -> IndexIdentity:
-    encoder = index["encoder"]
-    return IndexIdentity(
-        created=text(index["created"]),
-        dim=count(index["dim"]),
-        encoder=None if encoder is None else text(encoder),
-        numbered=count(index["numbered"]),
     )

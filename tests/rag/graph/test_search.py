@@ -115,7 +115,7 @@ def test_relations_are_weighed_by_what_their_facts_say(search: GraphSearch) -> N
 
 
 @pytest.mark.parametrize(
-    ("relevance", "factor"), [(0, 0), (0.5, 0), (1, 0.2), (3, 0.3), (4, 2), (8, 3), (9, 5), (10, 5)]
+    ("relevance", "factor"), [(0, 0), (3.4, 0), (4, 0.2), (6, 0.3), (7, 2), (9, 3), (9.4, 3), (9.6, 5), (10, 5)]
 )
 def test_relevance_becomes_a_factor_piece_by_piece(relevance: float, factor: float) -> None:
     assert relevance_weight(relevance) == pytest.approx(factor)

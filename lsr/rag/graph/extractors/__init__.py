@@ -24,13 +24,14 @@ def open_extractor(
     generator: Generator | None = None,
     prompts: Templates | None = None,
     triples: str | Path | None = None,
+    skip_bad: bool = False,
 ) -> Extractor:
     """An extractor by name.
 
     rules: triples and phrases of spaCy's dependency parse; entities: the phrases of it alone, without relations, as
     LinearRAG does; names: capitalised names without any model; llm: a language model (generator); given: a file of
-    triples. Raises `InvalidInput`, with the nearest name, for an unknown one and for what an extractor needs;
-    `MissingExtra` without spaCy.
+    triples (skip_bad: lines of it that are none are counted, not refused). Raises `InvalidInput`, with the nearest name,
+    for an unknown one and for what an extractor needs; `MissingExtra` without spaCy.
     """
     if name == "rules" or name == "entities":
         from lsr.rag.graph.extractors.rules import RuleExtractor
@@ -51,7 +52,7 @@ def open_extractor(
 
         if triples is None:
             raise InvalidInput("the extractor given needs a file of triples: name it")
-        return GivenTriples(triples)
+        return GivenTriples(triples, skip_bad=skip_bad)
     close = get_close_matches(name, EXTRACTORS, n=1, cutoff=0.5)
     hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(EXTRACTORS)}"
     raise InvalidInput(f"there is no extractor {name!r}; {hint}")

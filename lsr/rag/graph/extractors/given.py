@@ -11,14 +11,13 @@ from typing import Any
 
 from lsr.corpus.jsonlines import parsed_lines
 from lsr.corpus.streams import file_source, shown
-from lsr.errors import CorpusError, InvalidInput
+from lsr.errors import CorpusError
 from lsr.limits import Limits
 from lsr.rag.graph.types import Extracted, Fact, Text
 
 __all__ = ["GivenTriples"]
 
 _IDS = ("passage_id", "id", "_id")
-_SHOWN = 5
 
 
 class GivenTriples:
@@ -55,16 +54,10 @@ class GivenTriples:
         return {"extractor": "given", "file": xxhash.xxh3_128_hexdigest(self._path.read_bytes())}
 
     def extract(self, texts: Sequence[Text]) -> Iterator[Extracted]:
-        """Raises `InvalidInput` where no passage of the file is among the first that are asked for: other ids."""
-        known = [text.id in self._found for text in texts]
-        if texts and not any(known):
-            raise InvalidInput(
-                f"{shown(self._path)}: has none of the passages ({', '.join(text.id for text in texts[:_SHOWN])}, ...), and"
-                f" others instead ({', '.join(list(self._found)[:_SHOWN])}, ...): ids must be those of the passages"
-            )
-        for text, there in zip(texts, known, strict=True):
-            self.missing += not there
-            yield self._found.get(text.id, Extracted(text.id, ()))
+        for text in texts:
+            found = self._found.get(text.id)
+            self.missing += found is None
+            yield found or Extracted(text.id, ())
 
 
 def _read(record: Mapping[str, Any], where: str) -> Extracted:

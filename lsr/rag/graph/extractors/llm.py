@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeGuard
 
 from lsr.rag.generators.base import Generator, Reply, Request
 from lsr.rag.graph.types import Extracted, Fact, Text
@@ -53,16 +53,16 @@ class LanguageModelExtractor:
 def _parsed(text: Text, reply: Reply) -> Extracted | Failure:
     try:
         found = json.loads(_FENCE.sub("", reply.text.strip()))
-        entities, triples = found["entities"], found["triples"]
-        # A text is a sequence too: of letters, which would be taken for entities.
-        if not isinstance(entities, list) or not isinstance(triples, list):
-            raise TypeError
-        if not all(isinstance(entity, str) for entity in entities) or not all(isinstance(one, list) for one in triples):
-            raise TypeError
-        facts = [Fact(subject, predicate, object) for subject, predicate, object in triples]
-        if not all(isinstance(part, str) for fact in facts for part in (fact.subject, fact.predicate, fact.object)):
-            raise TypeError
-    except (ValueError, TypeError, KeyError, RecursionError):
+    except (ValueError, RecursionError):
+        found = None
+    entities = found.get("entities") if isinstance(found, dict) else None
+    triples = found.get("triples") if isinstance(found, dict) else None
+    if not (_texts(entities) and isinstance(triples, list) and all(_texts(one) and len(one) == 3 for one in triples)):
         return Failure(_STAGE, f"the reply for {text.id!r} is not the JSON that was asked for", usage=reply.usage)
+    facts = [Fact(subject, predicate, object) for subject, predicate, object in triples]
     phrases = dict.fromkeys([*entities, *(end for fact in facts for end in (fact.subject, fact.object))])
     return Extracted(text.id, tuple(phrases), tuple(facts))
+
+
+def _texts(value: Any) -> TypeGuard[list[str]]:
+    return isinstance(value, list) and all(isinstance(one, str) for one in value)

@@ -1,0 +1,251 @@
+"""Graph: the graph of an index, built, opened, and kept up to it.
+
+    index = lsr.Index.open("my.idx")
+    graph = Graph.build(index, open_extractor("rules"))
+    index.add(documents)
+    Graph.sync(index)
+    graph = Graph.open(index)
+
+An index commits first, its graph after it. What is between, or is left when the second never came, is told by hashes of the
+ids and texts that the graph was made of: a graph of other texts than its index has is never opened.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from lsr.errors import InvalidInput, StoreMismatch
+from lsr.index.storage.commit import Commits
+from lsr.index.storage.generations import holds
+from lsr.index.storage.graph_files import GRAPH_FORM, has_graph
+from lsr.index.storage.locks import Pin, open_newest
+from lsr.index.storage.manifest import Manifest
+from lsr.rag.graph.store.arrays import open_arrays
+from lsr.rag.graph.store.building import build_graph, check_place
+from lsr.rag.graph.store.makers import (
+    BY_ENCODER,
+    FREE,
+    SynonymFinder,
+    check_finder,
+    check_made_by,
+    extractor_of,
+    finder_again,
+    finder_of,
+    graph_of,
+    update_command,
+)
+from lsr.rag.graph.store.manifest import GraphManifest
+from lsr.rag.graph.store.snapshot import GraphSnapshot, check_belongs, documents_digest, index_digest
+from lsr.rag.graph.store.syncing import GraphSyncReport, Syncing, SynonymsWithIdentity, compact
+from lsr.rag.graph.types import Extractor, GraphArrays
+
+if TYPE_CHECKING:
+    from lsr.index import Index
+    from lsr.index.segment_writer import Progress
+    from lsr.index.snapshot import Snapshot
+
+__all__ = ["Graph"]
+
+
+class Graph:
+    """The graph of an index, as its folder keeps it: memory-mapped, of one generation. Passage i of the arrays is the
+    document in row i of `index`, the generation of the index that it was opened with."""
+
+    def __init__(self, path: Path, manifest: GraphManifest, pin: Pin | None, index: Snapshot) -> None:
+        """For `Graph.open`, which see."""
+        self.path, self.manifest, self._pin, self.index = path, manifest, pin, index
+
+    # -- making and opening --------------------------------------------------------------------------------------------
+
+    @classmethod
+    def build(
+        cls,
+        index: Index,
+        extractor: Extractor,
+        *,
+        synonyms: SynonymFinder | Literal["encoder"] | None = BY_ENCODER,
+        overwrite: bool = False,
+        resume: bool = False,
+        progress: Progress | None = None,
+    ) -> Graph:
+        """Makes the graph of an index, of its stored texts, and opens it. It appears whole or not at all.
+
+        extractor: finds phrases and facts, a bounded number of passages at a time; what it found is kept when the build is
+          interrupted. synonyms: what finds phrases that mean the same: the encoder of the index by default (the bundled one
+          for an index of bare vectors), None for no such edges.
+        overwrite: replaces the graph that is there, and forgets an interrupted build unless `resume` goes on with it.
+        resume: goes on with an interrupted build, or brings up the graph that is there, whose synonyms stay as they were.
+        The index moves on to its newest generation.
+
+        Raises `OutputExists`, `InvalidInput` for an index that keeps no texts and where no passage has a phrase,
+        `StoreMismatch` where what is gone on with was made by another extractor, `GeneratorError` where the extractor failed
+        on more than a tenth of the passages, `IndexLocked`, `StorageError`, and as extractors and encoders do.
+        """
+        if index.snapshot.documents and index.snapshot.record_of(0) is None:
+            raise InvalidInput(f"{index.path}: keeps no texts, of which a graph is made; build the index with texts")
+        if resume and not overwrite and holds(graph_of(index), GRAPH_FORM):
+            given = None if synonyms == BY_ENCODER else synonyms
+            cls.sync(index, extractor, synonyms=given, progress=progress)
+            return cls.open(index)
+        check_place(graph_of(index), overwrite, resume)
+        build_graph(index, extractor, finder_of(index, synonyms), overwrite, progress or _no_progress)
+        return cls.open(index)
+
+    @classmethod
+    def open(cls, index: Index) -> Graph:
+        """Opens the graph of an index, at a cost that grows with its passages only where the index changed since.
+
+        Raises `InvalidInput` where it has none, `StoreMismatch` for a graph of another index, or of other texts than those of
+        the generation that is open, with the command that brings it up; `UnsupportedVersion`, `CorruptIndex`.
+        """
+        manifest, pin = _newest(index)
+        if not _is_current(manifest, index.snapshot):
+            raise StoreMismatch(_behind(index, manifest, pin))
+        return cls(graph_of(index), manifest, pin, index.snapshot)
+
+    @classmethod
+    def sync(
+        cls,
+        index: Index,
+        extractor: Extractor | None = None,
+        *,
+        synonyms: SynonymFinder | None = None,
+        progress: Progress | None = None,
+    ) -> GraphSyncReport:
+        """Brings the graph of an index up to the documents that it holds: texts that are new are read, as those before them
+        were, and the arrays are made anew. Nothing is done where nothing changed; passages on which the extractor failed are
+        tried again. It may be called at any time, and again after it was interrupted. The index moves on to its newest
+        generation.
+
+        extractor, synonyms: those that made the graph; they are opened by their names where they can be.
+
+        Raises `StoreMismatch` for a graph of another index, or made by another extractor, `InvalidInput` where there is none,
+        or the extractor must be given, and as `build` does.
+        """
+        manifest, _ = _newest(index)
+        if extractor is not None:
+            check_made_by(graph_of(index), manifest, extractor)
+        if synonyms is not None:
+            check_finder(graph_of(index), manifest, synonyms)
+
+        def opened() -> Extractor:
+            return extractor if extractor is not None else extractor_of(index, manifest)
+
+        def finder(made: GraphManifest) -> SynonymsWithIdentity:
+            return (synonyms if synonyms is not None else finder_again(index, made)), made.synonyms
+
+        return Syncing(graph_of(index), index, opened, finder, progress or _no_progress).run()
+
+    @classmethod
+    def extractor(cls, index: Index) -> Extractor | None:
+        """The extractor that made the graph of an index, opened by its name; None where it has to be given. Raises
+        `InvalidInput` where there is no graph, `StoreMismatch` where it is another one by now, `MissingExtra`."""
+        manifest, _ = _newest(index)
+        return extractor_of(index, manifest) if manifest.extractor.kind in FREE else None
+
+    @classmethod
+    def compact(cls, index: Index) -> bool:
+        """Writes what is kept of passages as one segment. Returns whether there was anything to do. Raises `InvalidInput`
+        where there is no graph, `IndexLocked`, `StorageError`."""
+        _newest(index)
+        with Commits(graph_of(index), GraphManifest).next() as commit:
+            return compact(commit)
+
+    # -- what there is -------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def arrays(self) -> GraphArrays:
+        """The graph itself. Raises `CorruptIndex`."""
+        assert self.manifest.arrays is not None
+        return open_arrays(self.path, self.manifest.arrays)
+
+    def id_of(self, passage: int) -> str:
+        """The id of a passage of the arrays."""
+        return self.index.id_of(passage)
+
+    def info(self) -> dict[str, Any]:
+        """passages, phrases, facts, edges by kind (each direction counts), without_phrases, failed (passages on which the
+        extractor failed), bytes (of the arrays, and of the records of what was found), extractor, synonyms, and more, as JSON
+        can say it."""
+        return _facts(self.path, self.manifest)
+
+    @classmethod
+    def facts(cls, index: Index) -> dict[str, Any]:
+        """The same of the graph of an index that may be behind it: "current" says whether it is not, "behind" how many
+        passages it lacks and how many of it are gone. Raises as `open` does but for that."""
+        manifest, pin = _newest(index)
+        current = _is_current(manifest, index.snapshot)
+        facts = {**_facts(graph_of(index), manifest), "current": current}
+        if not current:
+            lacking, failed, gone = GraphSnapshot(graph_of(index), manifest, pin).difference(index.snapshot)
+            facts["behind"] = {"lacking": len(lacking) + len(failed), "gone": len(gone)}
+            facts["update"] = update_command(index.path, manifest)
+        return facts
+
+    def __repr__(self) -> str:
+        arrays = self.manifest.arrays
+        assert arrays is not None
+        counts = f"{arrays.passages:,} passages, {arrays.phrases:,} phrases, {arrays.facts:,} facts"
+        return f"Graph({str(self.path)!r}: {counts})"
+
+
+def _newest(index: Index) -> tuple[GraphManifest, Pin | None]:
+    """The newest generation of the graph of an index. Raises as `Graph.open` does, unless it is behind."""
+    if not has_graph(Path(index.path)):
+        raise InvalidInput(f"{index.path}: has no graph; `lsr graph build {index.path}` makes one")
+    manifest, pin = open_newest(graph_of(index), GraphManifest)
+    check_belongs(graph_of(index), manifest, index.snapshot)
+    return manifest, pin
+
+
+def _is_current(manifest: GraphManifest, snapshot: Snapshot) -> bool:
+    """Whether the arrays are of what was found, and that of the texts of a generation of the index."""
+    arrays = manifest.arrays
+    if arrays is None or not manifest.current:
+        return False
+    return arrays.index == index_digest(snapshot) or arrays.documents == documents_digest(snapshot)
+
+
+def _behind(index: Index, manifest: GraphManifest, pin: Pin | None) -> str:
+    """Why a graph is not of the generation that is open, and what to do."""
+    path = graph_of(index)
+    there, _ = open_newest(Path(index.path), Manifest)
+    if there != index.manifest:
+        return f"{path}: the index has changed since it was opened; refresh() it, or open it again"
+    lacking, _, gone = GraphSnapshot(path, manifest, pin).difference(index.snapshot)
+    counts = [f"{len(lacking):,} passages are new or have another text"] if len(lacking) else []
+    counts += [f"{len(gone):,} are gone"] if gone else []
+    same = "its passages are in another order" if manifest.current else "bringing it up was interrupted"
+    why = ", ".join(counts) or same
+    return f"{path}: behind its index ({why}); {update_command(index.path, manifest)} brings it up"
+
+
+def _facts(path: Path, manifest: GraphManifest) -> dict[str, Any]:
+    arrays, failed = manifest.arrays, GraphSnapshot(path, manifest).failed
+    relations, mentions, synonyms = (0, 0, 0) if arrays is None else arrays.edges
+    records = sum(segment.bytes for segment in manifest.segments)
+    size = 0 if arrays is None else sum(file.bytes for file in arrays.files)
+    return {
+        "path": str(path),
+        "passages": 0 if arrays is None else arrays.passages,
+        "phrases": 0 if arrays is None else arrays.phrases,
+        "facts": 0 if arrays is None else arrays.facts,
+        "edges": {"relations": relations, "mentions": mentions, "synonyms": synonyms},
+        "without_phrases": 0 if arrays is None else max(0, arrays.without_phrases - failed),
+        "failed": failed,
+        "bytes": {"arrays": size, "records": records, "total": size + records},
+        "extractor": asdict(manifest.extractor),
+        "synonyms": manifest.synonyms,
+        "index": asdict(manifest.index),
+        "segments": len(manifest.segments),
+        "generation": manifest.generation,
+        "created": manifest.created,
+        "lsr_version": manifest.lsr_version,
+    }
+
+
+def _no_progress(stage: str, done: int, total: int | None) -> None:
+    """Says nothing."""
