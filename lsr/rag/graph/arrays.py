@@ -4,8 +4,10 @@ HippoRAG 2 (Gutiérrez et al. 2025): a relation edge between subject and object,
 fact of both, each way; an edge of weight 1 between a passage and each of its phrases; synonym edges whose weight is a
 cosine.
 
-Hubs stay bounded: of the relations and synonyms that leave a phrase the `most_edges` heaviest are kept, of equal ones
-those with the lower numbers. An edge stays where either of its ends keeps it.
+Hubs stay bounded: no phrase has more than `most_edges` relations and synonyms. Each chooses its heaviest, of equal ones
+those to phrases that fewer passages hold, then those with the lower numbers; an edge stays where both of its ends choose
+it, else the many small neighbours of a hub would keep it as large as it is. Mentions all stay, so a phrase that loses its
+relation with a hub still is in a passage with it.
 """
 
 from __future__ import annotations
@@ -110,7 +112,8 @@ class _Read:
         keys = list(self.facts)
         subjects = np.array([key[0] for key in keys], np.uint32)
         objects = np.array([key[2] for key in keys], np.uint32)
-        between, weights, kinds = self._between(count, names, synonyms, most_edges)
+        held = np.bincount(mentions[0], minlength=count).astype(np.int64)
+        between, weights, kinds = self._between(names, held, synonyms, most_edges)
         sources = np.concatenate([between[0], mentions[0], mentions[1] + count])
         targets = np.concatenate([between[1], mentions[1] + count, mentions[0]])
         ones = np.ones(len(mentions[0]), np.float32)
@@ -129,13 +132,14 @@ class _Read:
             predicates=self.predicates,
             fact_indptr=_offsets(said[0], len(keys)),
             fact_passages=said[1][order].astype(np.uint32),
-            mentions=np.bincount(mentions[0], minlength=count).astype(np.int64),
+            mentions=held,
         )
 
     def _between(
-        self, count: int, names: list[str], synonyms: Synonyms | None, most_edges: int
+        self, names: list[str], held: Ints, synonyms: Synonyms | None, most_edges: int
     ) -> tuple[tuple[Ints, Ints], npt.NDArray[np.float32], npt.NDArray[np.uint8]]:
-        """Edges between phrases, both ways: sources and targets, weights, kinds."""
+        """Edges between phrases, both ways: sources and targets, weights, kinds. held: passages of each phrase."""
+        count = len(names)
         a, b = _columns(self.related)
         found: list[tuple[Ints, Ints, npt.NDArray[np.float32], int]] = [(a, b, np.ones(len(a), np.float32), RELATION)]
         if synonyms is not None and count > 1:
@@ -151,17 +155,15 @@ class _Read:
         sources, targets = keys // max(1, count), keys % max(1, count)
         total = (relation + synonym).astype(np.float32)
         kinds = np.where(synonym > relation, SYNONYM, RELATION).astype(np.uint8)
-        kept = _heaviest(sources, targets, total, count, most_edges)
-        # An edge stays where either end keeps it: both of its directions are there or none.
-        turned = np.searchsorted(keys, targets * max(1, count) + sources)
-        kept |= kept[turned]
+        kept = _chosen(sources, targets, total, held, most_edges)
+        kept &= kept[np.searchsorted(keys, targets * max(1, count) + sources)]  # by both ends
         return (sources[kept], targets[kept]), total[kept], kinds[kept]
 
 
-def _heaviest(sources: Ints, targets: Ints, weights: Any, count: int, most: int) -> npt.NDArray[np.bool_]:
-    """Of the edges that leave each node the `most` heaviest, of equal ones those with the lower targets."""
-    order = np.lexsort((targets, -weights, sources))
-    offsets = _offsets(sources, count)
+def _chosen(sources: Ints, targets: Ints, weights: Any, held: Ints, most: int) -> npt.NDArray[np.bool_]:
+    """Of the edges that leave each phrase the `most` heaviest, of equal ones those to phrases that fewer passages hold."""
+    order = np.lexsort((targets, held[targets], -weights, sources))
+    offsets = _offsets(sources, len(held))
     rank = np.arange(len(order)) - offsets[sources[order]]
     kept = np.zeros(len(order), np.bool_)
     kept[order] = rank < most
