@@ -150,6 +150,12 @@ def test_a_hub_keeps_its_heaviest_relations_then_those_of_rare_phrases() -> None
     assert graph.mentions[0] == 7
 
 
+def test_each_fact_of_each_passage_counts_once() -> None:
+    facts = (Fact("a1", "made", "b1"), Fact("A1", "Made", "b1"), Fact("a1", "sold", "b1"), Fact("b1", "is of", "a1"))
+    graph = build_arrays([Extracted("p", (), facts), Extracted("q", (), facts[:1])], ["p", "q"])
+    assert edges_of(graph)["a1", "b1"] == edges_of(graph)["b1", "a1"] == (4.0, RELATION)
+
+
 def test_passages_that_are_unknown_or_come_twice_are_refused() -> None:
     with pytest.raises(InvalidInput, match="not among the passages"):
         build_arrays([Extracted("x", ())], ["p"])
