@@ -1,15 +1,18 @@
 """Phrases and facts of passages to the arrays of a graph.
 
-HippoRAG 2 (Gutiérrez et al. 2025): a relation edge between subject and object, of weight 1 for each passage that says a
-fact of both, each way; an edge of weight 1 between a passage and each of its phrases; synonym edges whose weight is a
+HippoRAG 2 (Gutiérrez et al. 2025): a relation edge between subject and object, of weight 1 for each fact of both and each
+passage that says it, each way; an edge of weight 1 between a passage and each of its phrases; synonym edges whose weight is a
 cosine.
 
-Hubs stay bounded: of the relations and synonyms that leave a phrase the `most_edges` heaviest are kept, of equal ones
-those with the lower numbers. An edge stays where either of its ends keeps it.
+Hubs stay bounded: no phrase has more than `most_edges` relations and synonyms. Each chooses its heaviest, of equal ones
+those to phrases that fewer passages hold, then those with the lower numbers; an edge stays where both of its ends choose
+it, else the many small neighbours of a hub would keep it as large as it is. Mentions all stay, so a phrase that loses its
+relation with a hub still is in a passage with it.
 """
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
@@ -67,9 +70,9 @@ class _Read:
         self.phrases: dict[str, int] = {}
         self.facts: dict[tuple[int, str, int], int] = {}
         self.predicates: list[str] = []
-        self.mentions: list[tuple[int, int]] = []  # phrase, passage
-        self.said: list[tuple[int, int]] = []  # fact, passage
-        self.related: list[tuple[int, int]] = []  # phrases of each fact of each passage
+        # Numbers in turn, 8 bytes each: a hundred thousand passages have millions.
+        self.mentions = array("q")  # phrase, passage
+        self.said = array("q")  # fact, passage
 
     def take(self, one: Extracted, place: int) -> None:
         there: dict[int, None] = {}
@@ -84,7 +87,6 @@ class _Read:
 
         for phrase in one.phrases:
             numbered(phrase)
-        pairs: dict[tuple[int, int], None] = {}
         said: dict[int, None] = {}
         for fact in one.facts:
             subject, object = numbered(fact.subject), numbered(fact.object)
@@ -96,10 +98,10 @@ class _Read:
                 self.facts[key] = len(self.facts)
                 self.predicates.append(predicate)
             said[self.facts[key]] = None
-            pairs[subject, object] = None
-        self.mentions += [(phrase, place) for phrase in there]
-        self.said += [(fact, place) for fact in said]
-        self.related += pairs
+        for phrase in there:
+            self.mentions.extend((phrase, place))
+        for number in said:
+            self.said.extend((number, place))
 
     def arrays(self, passages: int, synonyms: Synonyms | None, most_edges: int) -> GraphArrays:
         count = len(self.phrases)
@@ -108,9 +110,11 @@ class _Read:
         said = _columns(self.said)
         order = np.lexsort((said[1], said[0]))
         keys = list(self.facts)
-        subjects = np.array([key[0] for key in keys], np.uint32)
-        objects = np.array([key[2] for key in keys], np.uint32)
-        between, weights, kinds = self._between(count, names, synonyms, most_edges)
+        subjects = np.array([key[0] for key in keys], np.int64)
+        objects = np.array([key[2] for key in keys], np.int64)
+        related = subjects[said[0]], objects[said[0]]
+        held = np.bincount(mentions[0], minlength=count).astype(np.int64)
+        between, weights, kinds = _between(names, held, related, synonyms, most_edges)
         sources = np.concatenate([between[0], mentions[0], mentions[1] + count])
         targets = np.concatenate([between[1], mentions[1] + count, mentions[0]])
         ones = np.ones(len(mentions[0]), np.float32)
@@ -124,51 +128,52 @@ class _Read:
             targets=targets[rank].astype(np.uint32),
             weights=weights[rank],
             kinds=kinds[rank],
-            subjects=subjects,
-            objects=objects,
+            subjects=subjects.astype(np.uint32),
+            objects=objects.astype(np.uint32),
             predicates=self.predicates,
             fact_indptr=_offsets(said[0], len(keys)),
             fact_passages=said[1][order].astype(np.uint32),
-            mentions=np.bincount(mentions[0], minlength=count).astype(np.int64),
+            mentions=held,
         )
 
-    def _between(
-        self, count: int, names: list[str], synonyms: Synonyms | None, most_edges: int
-    ) -> tuple[tuple[Ints, Ints], npt.NDArray[np.float32], npt.NDArray[np.uint8]]:
-        """Edges between phrases, both ways: sources and targets, weights, kinds."""
-        a, b = _columns(self.related)
-        found: list[tuple[Ints, Ints, npt.NDArray[np.float32], int]] = [(a, b, np.ones(len(a), np.float32), RELATION)]
-        if synonyms is not None and count > 1:
-            one, other, likeness = synonyms.pairs(names)
-            found.append((one, other, likeness, SYNONYM))
-        first = np.concatenate([side for x, y, _, _ in found for side in (x, y)]).astype(np.int64)
-        second = np.concatenate([side for x, y, _, _ in found for side in (y, x)]).astype(np.int64)
-        weights = np.concatenate([w for _, _, w, _ in found for _ in (0, 1)]).astype(np.float64)
-        by_kind = np.concatenate([np.full(2 * len(x), kind) for x, _, _, kind in found])
-        keys, inverse = np.unique(first * max(1, count) + second, return_inverse=True)
-        relation = np.bincount(inverse, np.where(by_kind == RELATION, weights, 0), len(keys))
-        synonym = np.bincount(inverse, np.where(by_kind == SYNONYM, weights, 0), len(keys))
-        sources, targets = keys // max(1, count), keys % max(1, count)
-        total = (relation + synonym).astype(np.float32)
-        kinds = np.where(synonym > relation, SYNONYM, RELATION).astype(np.uint8)
-        kept = _heaviest(sources, targets, total, count, most_edges)
-        # An edge stays where either end keeps it: both of its directions are there or none.
-        turned = np.searchsorted(keys, targets * max(1, count) + sources)
-        kept |= kept[turned]
-        return (sources[kept], targets[kept]), total[kept], kinds[kept]
+
+def _between(
+    names: list[str], held: Ints, related: tuple[Ints, Ints], synonyms: Synonyms | None, most_edges: int
+) -> tuple[tuple[Ints, Ints], npt.NDArray[np.float32], npt.NDArray[np.uint8]]:
+    """Edges between phrases, both ways: sources and targets, weights, kinds. held: passages of each phrase; related: the
+    ends of relations, as often as they are said."""
+    count = len(names)
+    a, b = related
+    found: list[tuple[Ints, Ints, npt.NDArray[np.float32], int]] = [(a, b, np.ones(len(a), np.float32), RELATION)]
+    if synonyms is not None and count > 1:
+        one, other, likeness = synonyms.pairs(names)
+        found.append((one, other, likeness, SYNONYM))
+    first = np.concatenate([side for x, y, _, _ in found for side in (x, y)]).astype(np.int64)
+    second = np.concatenate([side for x, y, _, _ in found for side in (y, x)]).astype(np.int64)
+    weights = np.concatenate([w for _, _, w, _ in found for _ in (0, 1)]).astype(np.float64)
+    by_kind = np.concatenate([np.full(2 * len(x), kind) for x, _, _, kind in found])
+    keys, inverse = np.unique(first * max(1, count) + second, return_inverse=True)
+    relation = np.bincount(inverse, np.where(by_kind == RELATION, weights, 0), len(keys))
+    synonym = np.bincount(inverse, np.where(by_kind == SYNONYM, weights, 0), len(keys))
+    sources, targets = keys // max(1, count), keys % max(1, count)
+    total = (relation + synonym).astype(np.float32)
+    kinds = np.where(synonym > relation, SYNONYM, RELATION).astype(np.uint8)
+    kept = _chosen(sources, targets, total, held, most_edges)
+    kept &= kept[np.searchsorted(keys, targets * max(1, count) + sources)]  # by both ends
+    return (sources[kept], targets[kept]), total[kept], kinds[kept]
 
 
-def _heaviest(sources: Ints, targets: Ints, weights: Any, count: int, most: int) -> npt.NDArray[np.bool_]:
-    """Of the edges that leave each node the `most` heaviest, of equal ones those with the lower targets."""
-    order = np.lexsort((targets, -weights, sources))
-    offsets = _offsets(sources, count)
+def _chosen(sources: Ints, targets: Ints, weights: Any, held: Ints, most: int) -> npt.NDArray[np.bool_]:
+    """Of the edges that leave each phrase the `most` heaviest, of equal ones those to phrases that fewer passages hold."""
+    order = np.lexsort((targets, held[targets], -weights, sources))
+    offsets = _offsets(sources, len(held))
     rank = np.arange(len(order)) - offsets[sources[order]]
     kept = np.zeros(len(order), np.bool_)
     kept[order] = rank < most
     return kept
 
 
-def _columns(pairs: list[tuple[int, int]]) -> tuple[Ints, Ints]:
+def _columns(pairs: array[int]) -> tuple[Ints, Ints]:
     table = np.array(pairs, np.int64).reshape(-1, 2)
     return table[:, 0], table[:, 1]
 

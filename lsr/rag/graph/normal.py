@@ -7,15 +7,35 @@ import unicodedata
 
 __all__ = ["normal_form"]
 
-_ENDS = re.compile(r"^[^\w]+|[^\w]+$")
 _ARTICLES = re.compile(r"^(?:the|a|an)\s+(?=\S)")
-_SPACE = re.compile(r"\s+")
 _POSSESSIVE = re.compile(r"['’]s$")
 
 
 def normal_form(phrase: str) -> str:
-    """A phrase in compatibility form (NFKC), case folded, white space joined, without punctuation at its ends, a leading
-    article, and 's at its end. "" where nothing is left."""
-    text = _SPACE.sub(" ", unicodedata.normalize("NFKC", phrase).casefold()).strip()
-    text = _POSSESSIVE.sub("", _ENDS.sub("", text))
-    return _ARTICLES.sub("", text)
+    """A phrase in compatibility form (NFKC), case folded, white space joined, without punctuation and signs at its ends,
+    leading articles (English ones), and 's at its end. "" where nothing is left. The normal form of a normal form is
+    itself."""
+    form = phrase
+    # What one step uncovers the next may take away: "the the cat", "(the cat's)".
+    while (after := _folded(form)) != form:
+        form = after
+    return form
+
+
+def _folded(phrase: str) -> str:
+    text = " ".join(unicodedata.normalize("NFKC", phrase).casefold().split())
+    return _ARTICLES.sub("", _POSSESSIVE.sub("", _bare(text)))
+
+
+def _bare(text: str) -> str:
+    start, end = 0, len(text)
+    while start < end and not _tells(text[start]):
+        start += 1
+    while start < end and not _tells(text[end - 1]):
+        end -= 1
+    return text[start:end]
+
+
+def _tells(sign: str) -> bool:
+    """Marks are parts of letters: words of Hindi end in them."""
+    return sign.isalnum() or sign == "_" or unicodedata.category(sign)[0] == "M"
