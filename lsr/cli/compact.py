@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lsr.cli.graph_upkeep import bring_graph_up, compact_graph
 from lsr.cli.options import IndexPath
 from lsr.cli.run import note
-from lsr.cli.graph_upkeep import bring_graph_up, compact_graph
 from lsr.cli.tokens import bring_up
 
 if TYPE_CHECKING:

@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
+from lsr.cli.graph_upkeep import bring_graph_up
 from lsr.cli.options import IndexPath
 from lsr.cli.run import note, note_to_compact
-from lsr.cli.graph_upkeep import bring_graph_up
 from lsr.cli.tokens import bring_up
 
 __all__ = ["delete"]

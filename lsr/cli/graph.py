@@ -16,7 +16,6 @@ from lsr.cli.run import guarded, note
 from lsr.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from lsr.index import Index
     from lsr.rag.graph.types import Extractor
 
 __all__ = ["graph"]
@@ -57,14 +56,17 @@ def build(
     ] = None,
     cache: CacheFolder = None,
     synonyms: Annotated[
-        bool, typer.Option("--synonyms/--no-synonyms", help="Relate phrases that mean the same, by the index's encoder.")
+        bool,
+        typer.Option("--synonyms/--no-synonyms", help="Relate phrases that mean the same, by the index's encoder."),
     ] = True,
     skip_bad: Annotated[
         bool, typer.Option("--skip-bad", help="Count lines of --triples that are none, instead of refusing the file.")
     ] = False,
     resume: Annotated[
         bool,
-        typer.Option("--resume", help="Go on with an interrupted build, or bring the graph that is there up to the index."),
+        typer.Option(
+            "--resume", help="Go on with an interrupted build, or bring the graph that is there up to the index."
+        ),
     ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the graph that is there.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,

@@ -98,10 +98,10 @@ class _Read:
                 self.facts[key] = len(self.facts)
                 self.predicates.append(predicate)
             said[self.facts[key]] = None
-        for phrase in there:
-            self.mentions.extend((phrase, place))
-        for number in said:
-            self.said.extend((number, place))
+        for node in there:
+            self.mentions.extend((node, place))
+        for fact_number in said:
+            self.said.extend((fact_number, place))
 
     def arrays(self, passages: int, synonyms: Synonyms | None, most_edges: int) -> GraphArrays:
         count = len(self.phrases)

@@ -77,7 +77,7 @@ class FactMatches:
         weights[asked.indices] = asked.values
         stored = self._index.snapshot.vectors(facts)
         rows = np.repeat(np.arange(len(facts)), np.diff(stored.indptr))
-        return np.bincount(rows, weights[stored.indices] * stored.values, len(facts))
+        return np.bincount(rows, weights[stored.indices] * stored.values, len(facts)).astype(np.float64)
 
 
 def _of_length_one(texts: Sequence[str], encoder: Encoder) -> SparseVectors:

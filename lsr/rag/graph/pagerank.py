@@ -78,10 +78,11 @@ def walk(
     from lsr.rag.graph.kernels.pagerank import push
 
     def run(nodes: Nodes, mass: Floats, totals: Floats, score: Floats, left: Floats, queue: Nodes) -> int:
-        return push(
+        pushes: int = push(
             *(ready.indptr, ready.targets, ready.weights, totals, changed, new, nodes, mass),
             *(float(damping), float(epsilon), score, left, queue),
         )
+        return pushes
 
     nothing, nowhere = np.zeros(0), np.zeros(0, np.int64)
     compile_once("personalised push", lambda: run(nowhere, nothing, ready.totals, nothing, nothing, nowhere))
@@ -112,11 +113,15 @@ def personalised_exact(
     ready = _ready(graph)
     given = np.array(restart, np.float64, ndmin=2)
     if given.ndim != 2 or given.shape[1] != graph.nodes or not np.isfinite(given).all() or (given < 0).any():
-        raise InvalidInput(f"restart has shape {given.shape}: it must be [any, {graph.nodes}], of finite numbers from 0")
+        raise InvalidInput(
+            f"restart has shape {given.shape}: it must be [any, {graph.nodes}], of finite numbers from 0"
+        )
     if (given.sum(axis=1) <= 0).any():
         raise InvalidInput("a restart distribution is 0 everywhere: there must be a seed")
     if overlays is not None and len(overlays) != len(given):
-        raise InvalidInput(f"there are {len(overlays)} overlays for {len(given)} restart distributions: give one for each")
+        raise InvalidInput(
+            f"there are {len(overlays)} overlays for {len(given)} restart distributions: give one for each"
+        )
     _check_damping(damping)
     if not 0 < tolerance < math.inf:
         raise InvalidInput(f"tolerance is {tolerance}: it must be above 0, and finite")

@@ -12,8 +12,8 @@ from typing import Any
 from unittest import mock
 
 import lsr
-from lsr.index.storage.graph_files import GRAPH, has_graph
 from lsr.errors import StoreMismatch
+from lsr.index.storage.graph_files import GRAPH, has_graph
 from lsr.rag.graph.store import Graph, check_graph, syncing
 from tests.rag.graph.graph_index import Prefixes, Words, built, content, indexed, made_anew, source
 from tests.reliability.changes import NAME

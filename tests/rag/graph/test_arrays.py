@@ -52,7 +52,9 @@ def test_normal_forms(phrase: str, form: str) -> None:
     assert normal_form(phrase) == form
 
 
-@given(st.text(max_size=30) | st.lists(st.sampled_from(["the", "a", " ", "'s", "(", "x", "."]), max_size=8).map("".join))
+@given(
+    st.text(max_size=30) | st.lists(st.sampled_from(["the", "a", " ", "'s", "(", "x", "."]), max_size=8).map("".join)
+)
 def test_a_normal_form_is_its_own(phrase: str) -> None:
     form = normal_form(phrase)
     assert normal_form(form) == form

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -194,10 +195,9 @@ def test_a_light_node_after_heavy_ones_keeps_its_proportions() -> None:
         ("indptr", np.array([0, 2]), "indptr of a graph"),
     ],
 )
-def test_arrays_that_are_no_graph_are_refused_before_a_kernel_sees_them(
-    field: str, array: np.ndarray, message: str
-) -> None:
-    graph = replace(graph_of({(0, 1): 1.0, (1, 0): 1.0}, 1, 1), **{field: array})
+def test_arrays_that_are_no_graph_are_refused_before_a_kernel_sees_them(field: str, array: Any, message: str) -> None:
+    changes: Any = {field: array}
+    graph = replace(graph_of({(0, 1): 1.0, (1, 0): 1.0}, 1, 1), **changes)
     with pytest.raises(InvalidInput, match=message):
         personalised(graph, [0], [1.0])
     with pytest.raises(InvalidInput, match=message):

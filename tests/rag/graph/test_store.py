@@ -6,6 +6,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,15 @@ from hypothesis import strategies as st
 
 import lsr
 from lsr import disk
-from lsr.errors import CorruptIndex, GeneratorError, IndexLocked, InvalidInput, OutputExists, StorageError, StoreMismatch
+from lsr.errors import (
+    CorruptIndex,
+    GeneratorError,
+    IndexLocked,
+    InvalidInput,
+    OutputExists,
+    StorageError,
+    StoreMismatch,
+)
 from lsr.index.storage.folder import partial_of
 from lsr.index.storage.graph_files import GRAPH
 from lsr.index.storage.locks import claimed
@@ -112,7 +121,9 @@ def test_only_texts_that_are_new_are_read(index: lsr.Index) -> None:
 
 
 operation = st.one_of(
-    st.tuples(st.just("upsert"), st.dictionaries(st.sampled_from("abcdefgh"), st.sampled_from([*TEXTS.values(), "Eve"]))),
+    st.tuples(
+        st.just("upsert"), st.dictionaries(st.sampled_from("abcdefgh"), st.sampled_from([*TEXTS.values(), "Eve"]))
+    ),
     st.tuples(st.just("delete"), st.sets(st.sampled_from("abcdefgh"))),
     st.tuples(st.sampled_from(["compact", "compact graph", "sync"]), st.none()),
 )
@@ -314,9 +325,10 @@ def test_what_was_whole_when_it_was_killed_is_not_read_again(index: lsr.Index, m
             shutil.copytree(partial_of(path), index.path / "kept")
             raise Killed
 
-    with monkeypatch.context() as patch, pytest.raises(Killed):
+    with monkeypatch.context() as patch:
         patch.setattr(disk, "hook", die)
-        built(index)
+        with pytest.raises(Killed):
+            built(index)
     shutil.rmtree(partial_of(index.path / GRAPH), ignore_errors=True)
     (index.path / "kept").rename(partial_of(index.path / GRAPH))
     words = Words()
@@ -326,7 +338,7 @@ def test_what_was_whole_when_it_was_killed_is_not_read_again(index: lsr.Index, m
 
 def test_a_graph_that_is_there_is_brought_up_or_replaced_when_somebody_says_so(index: lsr.Index) -> None:
     built(index)
-    with pytest.raises(OutputExists, match="a graph is there already; --resume .* brings it up"):
+    with pytest.raises(OutputExists, match=r"a graph is there already; --resume .* brings it up"):
         built(index)
     index.add(source(MORE))
     words = Words()
@@ -347,7 +359,8 @@ def test_what_is_no_graph_is_left_alone(index: lsr.Index) -> None:
 def test_two_builds_do_not_meet(index: lsr.Index, monkeypatch: pytest.MonkeyPatch) -> None:
     interrupted(index, "e", monkeypatch)
     with claimed(partial_of(index.path / GRAPH)):
-        for options in ({"resume": True}, {"overwrite": True}, {}):
+        changes: tuple[dict[str, Any], ...] = ({"resume": True}, {"overwrite": True}, {})
+        for options in changes:
             with pytest.raises(IndexLocked, match="another process is building it"):
                 built(index, **options)
     assert content(built(index, resume=True)) == made_anew(index)
