@@ -49,12 +49,12 @@ def check_place(path: Path, overwrite: bool, resume: bool) -> None:
         return
     if is_claimed(partial):
         raise IndexLocked(f"{path}: another process is building it; wait until that is done, or end it")
-    store = partial / "scratch" / _STORE
-    if holds(partial / "target", GRAPH_FORM) and not disk.exists(store):  # it was whole, and about to take its place
+    kept, store = (partial / "scratch" / CHECKPOINT).exists(), partial / "scratch" / _STORE
+    if kept and holds(partial / "target", GRAPH_FORM) and not disk.exists(store):  # whole, and about to take its place
         disk.rename(partial / "target", store)
     if resume:
         return
-    if not overwrite and (partial / "scratch" / CHECKPOINT).exists():
+    if not overwrite and kept:
         raise OutputExists(
             f"{path}: an interrupted build is there; --resume (resume=True) goes on with it, --overwrite (overwrite=True)"
             " begins anew"
