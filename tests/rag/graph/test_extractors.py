@@ -197,6 +197,7 @@ def test_a_missing_model_names_the_command(monkeypatch: pytest.MonkeyPatch) -> N
     [
         ("The Bank of England moved to London in 1734.", ["Bank of England", "London", "1734"]),
         ("However, Ludwig van Beethoven wrote it.", ["Ludwig van Beethoven"]),
+        ("In Paris it rained. The Hague was dry.", ["Paris", "Hague"]),
         ("Rain fell. It was NASA's day; NASA won.", ["NASA’s", "NASA"][1:]),
         ("nothing here", []),
     ],

@@ -237,7 +237,7 @@ def test_an_extractor_without_needs_and_the_encoder_of_the_index_are_found_again
     index = lsr.Index.build(texts, tmp_path / "my.idx")
     graph = Graph.build(index, open_extractor("names"))
     assert graph.info()["synonyms"]["encoder"]["name"] == "lsr-tiny"
-    index.add(["She met Albert Einstein in Paris."])
+    index.add(["She met Albert Einstein there."])
     report = Graph.sync(index)
     assert report.extracted == 1
     phrases = list(Graph.open(index).arrays.phrases)

@@ -29,7 +29,7 @@ class NameExtractor:
     name = "names"
 
     def identity(self) -> Mapping[str, Any]:
-        return {"extractor": "names", "version": 1}
+        return {"extractor": "names", "version": 2}
 
     def extract(self, texts: Sequence[Text]) -> Iterator[Extracted]:
         for text in texts:
@@ -45,17 +45,14 @@ def names_in(text: str) -> list[str]:
     elsewhere = {match[0] for match in matches if match.start() not in starts}
     found = []
     for match in matches:
-        name = match[0]
-        words = name.split()
-        if match.start() in starts and words[0].casefold() in STOP_WORDS:
-            name = " ".join(words[1:])
+        words, first = match[0].split(), match.start() in starts
+        while first and words and words[0].casefold() in STOP_WORDS:
             words = words[1:]
-            while words and words[0].casefold() in STOP_WORDS:
-                words = words[1:]
-            name = " ".join(words)
+        name = " ".join(words)
         if not name or name.casefold() in STOP_WORDS:
             continue
-        if match.start() in starts and len(words) == 1 and name not in elsewhere:
+        # A capital after such a word is no longer that of the sentence: "In Paris".
+        if first and words == match[0].split() and len(words) == 1 and name not in elsewhere:
             continue
         found.append(name)
     return found
