@@ -376,10 +376,17 @@ def test_an_index_that_keeps_no_texts_has_no_graph(tmp_path: Path) -> None:
     assert left(index.path) == []
 
 
-def test_a_graph_without_any_phrase_is_refused(index: lsr.Index, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("passage", "message"),
+    [
+        ("a", r"found no phrase in any of 6 passages \(a, b, c, \.\.\.\)"),
+        ("other", r"has none of the passages \(a, b, c, \.\.\.\), and others instead \(other, \.\.\.\)"),
+    ],
+)
+def test_a_graph_without_any_phrase_is_refused(passage: str, message: str, index: lsr.Index, tmp_path: Path) -> None:
     file = tmp_path / "triples.jsonl"
-    file.write_text('{"passage_id": "other", "triples": [["a", "b", "c"]]}')
-    with pytest.raises(InvalidInput, match=r"found no phrase in any of 6 passages \(a, b, c, \.\.\.\)"):
+    file.write_text(f'{{"passage_id": "{passage}", "triples": []}}')
+    with pytest.raises(InvalidInput, match=message):
         Graph.build(index, GivenTriples(file))
     assert left(index.path) == []
     assert not (index.path / GRAPH).exists()

@@ -5,19 +5,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from lsr.corpus.jsonlines import parsed_lines
 from lsr.corpus.streams import file_source, shown
-from lsr.errors import CorpusError
+from lsr.errors import CorpusError, InvalidInput
 from lsr.limits import Limits
 from lsr.rag.graph.types import Extracted, Fact, Text
 
 __all__ = ["GivenTriples"]
 
 _IDS = ("passage_id", "id", "_id")
+_SHOWN = 3  # ids in a message
 
 
 class GivenTriples:
@@ -52,6 +54,21 @@ class GivenTriples:
         import xxhash
 
         return {"extractor": "given", "file": xxhash.xxh3_128_hexdigest(self._path.read_bytes())}
+
+    def check(self, passages: Iterable[str]) -> None:
+        """Raises `InvalidInput` where none of these passages, by their ids, is in the file: it is of another corpus."""
+        asked: list[str] = []
+        for passage in passages:
+            if passage in self._found:
+                return
+            if len(asked) < _SHOWN:
+                asked.append(passage)
+        if asked:
+            others = ", ".join(islice(self._found, _SHOWN))
+            raise InvalidInput(
+                f"{shown(self._path)}: has none of the passages ({', '.join(asked)}, ...), and others instead ({others},"
+                " ...); are these triples of another corpus?"
+            )
 
     def extract(self, texts: Sequence[Text]) -> Iterator[Extracted]:
         for text in texts:

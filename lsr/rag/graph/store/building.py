@@ -16,6 +16,7 @@ from lsr.index.storage.folder import CHECKPOINT, Workplace, check_output, new_fo
 from lsr.index.storage.generations import holds, manifest_name, newest
 from lsr.index.storage.graph_files import GRAPH_FORM
 from lsr.index.storage.locks import is_claimed, writing
+from lsr.rag.graph.extractors.given import GivenTriples
 from lsr.rag.graph.store.makers import graph_of
 from lsr.rag.graph.store.manifest import ExtractorEntry, GraphManifest, as_json
 from lsr.rag.graph.store.snapshot import GraphSnapshot
@@ -67,6 +68,8 @@ def build_graph(
 ) -> None:
     """Makes the graph of an index, at a place that `check_place` has looked at; see `Graph.build`."""
     entry = ExtractorEntry.of(extractor)  # what is missing is told before a folder is made
+    if isinstance(extractor, GivenTriples):
+        extractor.check(index.id_of(row) for row in range(len(index)))
     with new_folder(graph_of(index), overwrite, True, GRAPH_FORM) as place, writing(place.scratch):
         folder, checkpoint = _begun(place, index, entry, synonyms[1]), place.scratch / CHECKPOINT
         try:
