@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from lsr.index.engines import TopK, in_pieces, query_arrays
 from lsr.index.kernels import compile_once, compiled_form
-from lsr.index.storage.segment import WINDOW, Segment, window_count
+from lsr.index.storage.segment import WINDOW, VectorSegment, window_count
 from lsr.index.survivors import SurvivorsEngine
 from lsr.sparse import SparseVectors
 
@@ -25,7 +25,7 @@ _ALL.flags.writeable = False  # as masks are: Numba tells them apart
 class ExactEngine:
     """Exact top-k over a segment. Safe from several threads: each search borrows working memory of its own."""
 
-    def __init__(self, segment: Segment, dim: int) -> None:
+    def __init__(self, segment: VectorSegment, dim: int) -> None:
         self._documents, self._dim = segment.documents, dim
         self._survivors = SurvivorsEngine(segment, dim)
         self._arrays = (

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from lsr.index.engines import TopK, in_pieces, query_arrays
 from lsr.index.kernels import compile_once
-from lsr.index.storage.segment import Segment
+from lsr.index.storage.segment import VectorSegment
 from lsr.sparse import SparseVectors
 
 __all__ = ["SurvivorsEngine"]
@@ -28,7 +28,7 @@ class SurvivorsEngine:
     Safe from several threads: each search borrows working memory of its own.
     """
 
-    def __init__(self, segment: Segment, dim: int) -> None:
+    def __init__(self, segment: VectorSegment, dim: int) -> None:
         self._dim = dim
         self._arrays = (segment.forward_indptr, segment.forward_terms, segment.forward_codes, segment.rows_of)
         self._scale = np.float32(segment.entry.scale)

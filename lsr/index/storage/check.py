@@ -17,10 +17,10 @@ from lsr.index.storage.locks import open_newest
 from lsr.index.storage.manifest import Manifest
 from lsr.index.storage.records import text_hash
 from lsr.index.storage.remaining import Remaining, check_distinct
-from lsr.index.storage.segment import WINDOW, Segment, largest_codes, window_count
+from lsr.index.storage.segment import WINDOW, Segment, VectorSegment, largest_codes, window_count
 from lsr.index.storage.vocabulary import StoredVocabulary
 
-__all__ = ["check_generation", "check_index"]
+__all__ = ["check_generation", "check_index", "check_postings", "check_vectors"]
 
 _ROWS = 1 << 15
 
@@ -58,9 +58,9 @@ def check_generation(path: Path, manifest: Manifest, full: bool) -> Iterator[str
             words.token(term)
         yield f"vocabulary: {len(words):,} tokens can be read"
     for segment in segments:
-        _check_vectors(path, segment, manifest.dim)
+        check_vectors(path, segment, manifest.dim)
         yield f"vectors: {segment.documents:,} documents, terms rise and lie in the vocabulary"
-        _check_postings(path, segment)
+        check_postings(path, segment)
         yield f"postings: {segment.entry.nnz:,} point to documents"
         if segment.blocks is not None:
             fault = find_fault(segment.blocks, segment.documents)
@@ -77,7 +77,8 @@ def check_generation(path: Path, manifest: Manifest, full: bool) -> Iterator[str
         yield f"segments: no document is in two of {len(segments)}"
 
 
-def _check_vectors(path: Path, segment: Segment, dim: int) -> None:
+def check_vectors(path: Path, segment: VectorSegment, dim: int) -> None:
+    """Raises `CorruptIndex` where the terms of a document do not rise, or lie outside the vocabulary."""
     for first in range(0, segment.documents, _ROWS):
         indptr = segment.forward_indptr[first : first + _ROWS + 1]
         terms = segment.forward_terms[indptr[0] : indptr[-1]].astype(np.int64)
@@ -90,7 +91,8 @@ def _check_vectors(path: Path, segment: Segment, dim: int) -> None:
             raise CorruptIndex(f"{path}: terms of a document among {first}–{first + _ROWS} are out of order or range")
 
 
-def _check_postings(path: Path, segment: Segment) -> None:
+def check_postings(path: Path, segment: VectorSegment) -> None:
+    """Raises `CorruptIndex` where postings are out of order, point to no document, or are larger than they are said to be."""
     windows = window_count(segment.documents)
     inside = segment.documents - (windows - 1) * WINDOW
     offsets, docs, codes, largest = (

@@ -35,6 +35,7 @@ from lsr.index.filters.strings import Strings
 from lsr.index.storage.blocks import BlockArrays, open_blocks
 from lsr.index.storage.manifest import SegmentEntry
 from lsr.index.storage.records import BLOCK, Texts, text_hash
+from lsr.index.storage.regular import REMEDY
 from lsr.index.storage.segment_arrays import SegmentArrays
 from lsr.limits import MAX_DOCUMENTS
 from lsr.sparse import term_type
@@ -44,6 +45,7 @@ __all__ = [
     "Lists",
     "Rows",
     "Segment",
+    "VectorSegment",
     "largest_codes",
     "window_count",
 ]
@@ -83,15 +85,15 @@ class Rows(NamedTuple):
     largest: Array
 
 
-class Segment(SegmentArrays):
-    """The mapped arrays of a segment.
+class VectorSegment(SegmentArrays):
+    """The mapped arrays of the vectors of a segment: all but ids, texts and fields.
 
     Opening checks everything that memory safety of the kernels rests on, at a cost that does not grow with the number
     of postings: types, sizes, and that every offset stays inside its array. Contents are checked by `lsr check --full`.
     """
 
-    def __init__(self, folder: Path, entry: SegmentEntry, dim: int, texts: bool) -> None:
-        super().__init__(folder, entry.name, entry.files)
+    def __init__(self, folder: Path, entry: SegmentEntry, dim: int, remedy: str = REMEDY) -> None:
+        super().__init__(folder, entry.name, entry.files, remedy)
         self.entry = entry
         self.documents = n = entry.documents
         nnz = entry.nnz
@@ -116,12 +118,6 @@ class Segment(SegmentArrays):
             if n and (int(self.rows_of.max()) >= n or np.any(self.places_of[self.rows_of] != np.arange(n))):
                 raise self.corrupt("order_rows", "not an order of the documents")
             self.blocks = open_blocks(self.take, self.check_offsets, self.corrupt, n, dim, entry.block_size)
-        self.ids = self.open_ids(n)
-        self.texts = self._open_texts(n) if texts else None
-        self._text_hashes: Array | None = None  # format 4.0 had none
-        if texts and "text_hashes" in self.arrays:
-            self._text_hashes = self.take("text_hashes", (n,), np.uint64)
-        self.fields = self._open_fields(n)
 
     def document(self, row: int) -> tuple[Array, npt.NDArray[np.float32]]:
         """Term ids and stored weights of the document in a row."""
@@ -142,14 +138,6 @@ class Segment(SegmentArrays):
         at = np.repeat(starts - indptr[:-1], np.diff(indptr)) + np.arange(indptr[-1])
         return indptr, self.forward_terms[at], self.forward_codes[at].astype(np.float32) * np.float32(self.entry.scale)
 
-    def text_hashes(self, rows: npt.NDArray[np.int64] | slice = slice(None)) -> npt.NDArray[np.uint64]:
-        """The hash of the content of each document, or of those in some rows (`records.text_hash`); 0 without texts."""
-        if self._text_hashes is not None:
-            return self._text_hashes[rows]
-        wanted = np.arange(self.documents)[rows].tolist()
-        texts = self.texts
-        return np.array([0 if texts is None else text_hash(texts[row].content) for row in wanted], np.uint64)
-
     def lengths(self) -> npt.NDArray[np.int64]:
         """Terms of each document [documents], by row."""
         lengths = np.diff(self.forward_indptr)
@@ -168,6 +156,28 @@ class Segment(SegmentArrays):
         terms = self.take("dense_terms", None, np.uint32)
         codes = self.take("dense_codes", (len(terms) * n,), code_type)
         return Rows(terms, codes, self.take("dense_largest", (len(terms) * window_count(n),), code_type))
+
+
+class Segment(VectorSegment):
+    """The mapped arrays of a segment, opened and checked as `VectorSegment` is."""
+
+    def __init__(self, folder: Path, entry: SegmentEntry, dim: int, texts: bool) -> None:
+        super().__init__(folder, entry, dim)
+        n = self.documents
+        self.ids = self.open_ids(n)
+        self.texts = self._open_texts(n) if texts else None
+        self._text_hashes: Array | None = None  # format 4.0 had none
+        if texts and "text_hashes" in self.arrays:
+            self._text_hashes = self.take("text_hashes", (n,), np.uint64)
+        self.fields = self._open_fields(n)
+
+    def text_hashes(self, rows: npt.NDArray[np.int64] | slice = slice(None)) -> npt.NDArray[np.uint64]:
+        """The hash of the content of each document, or of those in some rows (`records.text_hash`); 0 without texts."""
+        if self._text_hashes is not None:
+            return self._text_hashes[rows]
+        wanted = np.arange(self.documents)[rows].tolist()
+        texts = self.texts
+        return np.array([0 if texts is None else text_hash(texts[row].content) for row in wanted], np.uint64)
 
     def _open_texts(self, n: int) -> Texts:
         blocks = self.take("text_blocks", None, np.uint8)
