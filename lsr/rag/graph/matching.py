@@ -6,20 +6,21 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from lsr.corpus.stop_words import STOP_WORDS
 from lsr.encoders import Encoder
-from lsr.errors import LsrError
+from lsr.errors import InvalidInput, LsrError
 from lsr.index import Index
 from lsr.limits import Limits
 from lsr.rag.graph.normal import normal_form
 from lsr.rag.graph.types import GraphArrays
 from lsr.sparse import SparseVectors
 
-__all__ = ["FactMatches", "Matcher"]
+__all__ = ["FactLikeness", "FactMatches", "FactVectors", "Matcher", "fact_texts", "unit_vectors"]
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -29,11 +30,53 @@ _LONGEST = 8  # words of a phrase that a question names
 _BATCH = 4096  # facts encoded at a time
 
 
-class FactMatches:
-    """The likeness of questions and facts: the product of a question's sparse vector with that of a fact, brought to length
-    1; so it orders facts as their cosine does. Kept as an index of the facts, made in `folder` where it is not there.
+class FactVectors(Protocol):
+    """The vectors of facts, each of length 1, as something keeps them."""
 
-    encode: questions to vectors, as the first stage does it; the encoder's own way by default.
+    @property
+    def dim(self) -> int: ...
+
+    def search(self, queries: SparseVectors, k: int) -> list[tuple[Ints, Floats]]:
+        """For each query the k facts with the largest products, which are above 0, and these, best first."""
+        ...
+
+    def gather(self, facts: Ints) -> tuple[Ints, npt.NDArray[Any], npt.NDArray[np.float32]]:
+        """The vectors of some facts as a CSR batch: indptr [facts + 1], terms and weights."""
+        ...
+
+
+class FactLikeness:
+    """The likeness of questions and facts: the product of a question's sparse vector with that of a fact, brought to length
+    1; so it orders facts as their cosine does.
+
+    vectors: of the facts, None where there are none; encode: questions to vectors, as the first stage does it.
+    """
+
+    def __init__(self, vectors: FactVectors | None, encode: Callable[[Sequence[str]], SparseVectors]) -> None:
+        self._vectors, self._encode = vectors, encode
+
+    def best(self, questions: Sequence[str], k: int) -> list[tuple[Ints, Floats]]:
+        """For each question the k facts that are likest, and their likeness, best first."""
+        if self._vectors is None:
+            return [(np.zeros(0, np.int64), np.zeros(0)) for _ in questions]
+        return self._vectors.search(self._encode(list(questions)), k)
+
+    def likeness(self, question: str, facts: Ints) -> Floats:
+        """The likeness of these facts, float64 [n]; 0 where a fact shares nothing with the question."""
+        if self._vectors is None or not len(facts):
+            return np.zeros(len(facts))
+        asked = self._encode([question])
+        weights = np.zeros(self._vectors.dim)
+        weights[asked.indices] = asked.values
+        indptr, terms, values = self._vectors.gather(facts)
+        rows = np.repeat(np.arange(len(facts)), np.diff(indptr))
+        return np.bincount(rows, weights[terms] * values, len(facts)).astype(np.float64)
+
+
+class FactMatches(FactLikeness):
+    """The likeness of facts that are kept as an index, made in `folder` where it is not there.
+
+    encode: the encoder's own way to encode questions by default.
     """
 
     def __init__(
@@ -43,59 +86,56 @@ class FactMatches:
         folder: Path,
         encode: Callable[[Sequence[str]], SparseVectors] | None = None,
     ) -> None:
+        vectors = _IndexedFacts(graph, encoder, folder) if len(graph.subjects) else None
+        super().__init__(vectors, encode or encoder.encode_query)
+
+
+class _IndexedFacts:
+    """An index of the vectors of facts."""
+
+    def __init__(self, graph: GraphArrays, encoder: Encoder, folder: Path) -> None:
         self._count = len(graph.subjects)
-        self._encode = encode or encoder.encode_query
-        self._index: Index | None = None
-        if not self._count:
-            return
         limits = replace(Limits.default(), k=max(Limits.default().k, self._count))
         try:
-            self._index = Index.open(folder, limits=limits)
+            index = Index.open(folder, limits=limits)
+            # One with an encoder is of a version that kept vectors of other lengths.
+            if len(index) != self._count or index.query_encoder is not None:
+                raise InvalidInput("of something else")
         except (LsrError, OSError):  # not there, damaged, or of an earlier version: it can be made again
-            self._index = None
-        # One with an encoder is of a version that kept vectors of other lengths.
-        if self._index is None or len(self._index) != self._count or self._index.query_encoder is not None:
-            texts = [
-                f"{graph.phrases[s]} {p} {graph.phrases[o]}"
-                for s, p, o in zip(graph.subjects.tolist(), graph.predicates, graph.objects.tolist(), strict=True)
+            parts = [
+                unit_vectors(fact_texts(graph, first, first + _BATCH), encoder)
+                for first in range(0, self._count, _BATCH)
             ]
-            self._index = Index.build(_of_length_one(texts, encoder), folder, overwrite=True, limits=limits)
+            index = Index.build(SparseVectors.concat(parts), folder, overwrite=True, limits=limits)
+        self._index = index
 
-    def best(self, questions: Sequence[str], k: int) -> list[tuple[Ints, Floats]]:
-        """For each question the k facts that are likest, and their likeness, best first."""
-        if self._index is None:
-            return [(np.zeros(0, np.int64), np.zeros(0)) for _ in questions]
-        hits = self._index.search(self._encode(list(questions)), k=min(k, self._count), recall=1)
+    @property
+    def dim(self) -> int:
+        return self._index.dim
+
+    def search(self, queries: SparseVectors, k: int) -> list[tuple[Ints, Floats]]:
+        hits = self._index.search(queries, k=min(k, self._count), recall=1)
         return [(found.rows.astype(np.int64), found.scores.astype(np.float64)) for found in hits]
 
-    def likeness(self, question: str, facts: Ints) -> Floats:
-        """The likeness of these facts, float64 [n]; 0 where a fact shares nothing with the question."""
-        if self._index is None or not len(facts):
-            return np.zeros(len(facts))
-        asked = self._encode([question])
-        weights = np.zeros(self._index.dim)
-        weights[asked.indices] = asked.values
+    def gather(self, facts: Ints) -> tuple[Ints, npt.NDArray[Any], npt.NDArray[np.float32]]:
         stored = self._index.snapshot.vectors(facts)
-        rows = np.repeat(np.arange(len(facts)), np.diff(stored.indptr))
-        return np.bincount(rows, weights[stored.indices] * stored.values, len(facts)).astype(np.float64)
+        return stored.indptr, stored.indices, stored.values
 
 
-def _of_length_one(texts: Sequence[str], encoder: Encoder) -> SparseVectors:
-    """The vectors of texts, in their order."""
-    parts = []
-    for first in range(0, len(texts), _BATCH):
-        vectors = encoder.encode_documents(texts[first : first + _BATCH])
-        rows = np.repeat(np.arange(len(vectors)), np.diff(vectors.indptr))
-        lengths = np.sqrt(np.bincount(rows, vectors.values.astype(np.float64) ** 2, len(vectors)))
-        parts.append(
-            SparseVectors(
-                indptr=vectors.indptr,
-                indices=vectors.indices,
-                values=(vectors.values / lengths[rows]).astype(np.float32),
-                dim=vectors.dim,
-            )
-        )
-    return SparseVectors.concat(parts)
+def fact_texts(graph: GraphArrays, first: int, last: int) -> list[str]:
+    """The texts of the facts [first, last)."""
+    ends = zip(graph.subjects[first:last].tolist(), graph.objects[first:last].tolist(), strict=True)
+    said = zip(ends, graph.predicates[first:last], strict=True)
+    return [f"{graph.phrases[subject]} {predicate} {graph.phrases[object]}" for (subject, object), predicate in said]
+
+
+def unit_vectors(texts: Sequence[str], encoder: Encoder) -> SparseVectors:
+    """The vectors of texts, in their order, brought to length 1."""
+    vectors = encoder.encode_documents(texts)
+    rows = np.repeat(np.arange(len(vectors)), np.diff(vectors.indptr))
+    lengths = np.sqrt(np.bincount(rows, vectors.values.astype(np.float64) ** 2, len(vectors)))
+    values = (vectors.values / lengths[rows]).astype(np.float32)
+    return SparseVectors(indptr=vectors.indptr, indices=vectors.indices, values=values, dim=vectors.dim)
 
 
 class Matcher:

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lsr.errors import InvalidInput
-from lsr.rag.graph.matching import FactMatches, Matcher
+from lsr.rag.graph.matching import FactLikeness, Matcher
 from lsr.rag.graph.pagerank import personalised
 from lsr.rag.graph.settings import GraphSettings
 from lsr.rag.graph.types import MENTION, RELATION, SYNONYM, GraphArrays, Overlay
@@ -68,7 +68,7 @@ class GraphSearch:
     def __init__(
         self,
         graph: GraphArrays,
-        facts: FactMatches,
+        facts: FactLikeness,
         first: FirstStage,
         settings: GraphSettings | None = None,
         *,
