@@ -44,7 +44,7 @@ _KEPT = 2  # generations
 _TEMPORARY = "tmp-"
 _UNFINISHED = "unfinished-"
 # What a commit may have made; anything else in the folder is left alone.
-_OURS = re.compile(r"(segment|encoder|arrays)-\d{4,}(-\d+)?|deleted(-\d+){2,}|(tmp|unfinished)-.+")
+_OURS = re.compile(r"(segment|encoder|arrays|facts)-\d{4,}(-\d+)?|deleted(-\d+){2,}|(tmp|unfinished)-.+")
 
 
 class Commits(Generic[Stored]):

@@ -19,6 +19,8 @@ __all__ = [
     "FileEntry",
     "Manifest",
     "SegmentEntry",
+    "checked_dim",
+    "checked_scale",
     "count",
     "file_entries",
     "is_index",
@@ -179,7 +181,7 @@ def _parse(body: dict[str, Any]) -> Manifest:
         generation=count(body["generation"]),
         created=text(body["created"]),
         lsr_version=text(body["lsr_version"]),
-        dim=_dim(body["dim"]),
+        dim=checked_dim(body["dim"]),
         engine=text(body["engine"]),
         encoder=None
         if encoder is None
@@ -198,7 +200,7 @@ def _parse(body: dict[str, Any]) -> Manifest:
                 name=plain(segment["name"]),
                 documents=count(segment["documents"]),
                 nnz=count(segment["nnz"]),
-                scale=_scale(segment["scale"]),
+                scale=checked_scale(segment["scale"]),
                 block_size=count(segment["block_size"]),
                 files=file_entries(segment["files"]),
                 curves=tuple(dict(curve) for curve in segment["curves"]),
@@ -208,7 +210,7 @@ def _parse(body: dict[str, Any]) -> Manifest:
             for segment in body["segments"]
         ),
         texts=bool(body["texts"]),
-        scale=_scale(body["scale"]),
+        scale=checked_scale(body["scale"]),
         building=dict(body["building"]),
         numbered=count(body["numbered"]),
         vocabulary=file_entries(body["vocabulary"]),
@@ -247,7 +249,7 @@ def text(value: Any) -> str:
     return value
 
 
-def _scale(value: Any) -> float:
+def checked_scale(value: Any) -> float:
     """A step of weights: as a float32, in which scores are computed, finite and above 0."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"scale {value!r}")
@@ -256,7 +258,7 @@ def _scale(value: Any) -> float:
     return float(value)
 
 
-def _dim(value: Any) -> int:
+def checked_dim(value: Any) -> int:
     if not 1 <= count(value) <= MAX_DIM:
         raise ValueError(f"dim {value!r}")
     return int(value)

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import zlib
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 import lsr
+from lsr.encoders import Encoder
 from lsr.index.formats.vector_file import Batch, VectorFile
 from lsr.rag.graph.arrays import Pairs, build_arrays
-from lsr.rag.graph.store import Graph
+from lsr.rag.graph.store import Graph, GraphSyncReport
 from lsr.rag.graph.types import Extracted, Fact, GraphArrays, Text
 from lsr.rag.types import Failure
+from lsr.sparse import SparseVectors
 from tests.reliability.collections import DIM, vectors_of
 
-__all__ = ["TEXTS", "Prefixes", "Words", "built", "content", "indexed", "made_anew", "source"]
+__all__ = ["TEXTS", "Hashed", "Prefixes", "Words", "built", "content", "indexed", "made_anew", "source", "synced"]
 
 TEXTS = {
     "a": "Ada wrote Notes",
@@ -60,6 +64,25 @@ class Words:
             yield Extracted(text.id, tuple(dict.fromkeys(word for word in words if word[0].isupper())), tuple(facts))
 
 
+class Hashed:
+    """An encoder of a few terms that loads at once: a word is a term, whatever its case. `encoded` are the texts of documents
+    that it was asked for. It has what a graph asks of an encoder."""
+
+    name = source = hash = "hashed"
+    dim = DIM
+
+    def __init__(self, hash: str = "hashed") -> None:
+        self.hash, self.reading = hash, {"max_length": 512}
+        self.encoded: list[str] = []
+
+    def encode_documents(self, texts: Sequence[str]) -> SparseVectors:
+        self.encoded += texts
+        return self.encode_query(texts)
+
+    def encode_query(self, texts: Sequence[str]) -> SparseVectors:
+        return vectors_of([Counter(zlib.crc32(word.lower().encode()) % DIM for word in text.split()) for text in texts])
+
+
 class Prefixes:
     """Phrases that begin with the same six letters are synonyms."""
 
@@ -92,8 +115,14 @@ def indexed(path: Path, texts: Mapping[str, str] = TEXTS, **options: Any) -> lsr
     return lsr.Index.build(source(texts), path, **options)
 
 
-def built(index: lsr.Index, extractor: Words | None = None, **options: Any) -> Graph:
-    return Graph.build(index, extractor or Words(), synonyms=Prefixes(), **options)
+def built(index: lsr.Index, extractor: Words | None = None, encoder: Hashed | None = None, **options: Any) -> Graph:
+    return Graph.build(
+        index, extractor or Words(), synonyms=Prefixes(), encoder=cast(Encoder, encoder or Hashed()), **options
+    )
+
+
+def synced(index: lsr.Index, extractor: Words | None = None, encoder: Hashed | None = None) -> GraphSyncReport:
+    return Graph.sync(index, extractor or Words(), synonyms=Prefixes(), encoder=cast(Encoder, encoder or Hashed()))
 
 
 def content(graph: Graph | GraphArrays, ids: Sequence[str] | None = None) -> dict[str, Any]:

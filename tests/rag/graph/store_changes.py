@@ -15,7 +15,7 @@ import lsr
 from lsr.errors import StoreMismatch
 from lsr.index.storage.graph_files import GRAPH, has_graph
 from lsr.rag.graph.store import Graph, check_graph, syncing
-from tests.rag.graph.graph_index import Prefixes, Words, built, content, indexed, made_anew, source
+from tests.rag.graph.graph_index import Words, built, content, indexed, made_anew, source, synced
 from tests.reliability.changes import NAME
 
 __all__ = ["CHANGES", "MAKING", "make", "state", "works"]
@@ -63,7 +63,7 @@ def compact(path: Path, _: str) -> None:
 
 
 def _sync(index: lsr.Index, version: int = 1) -> None:
-    Graph.sync(index, Words(version), synonyms=Prefixes())
+    synced(index, Words(version))
 
 
 def _in_rounds(change: Callable[[Path, str], None]) -> Callable[[Path, str], None]:

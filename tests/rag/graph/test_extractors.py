@@ -250,7 +250,9 @@ def test_malformed_triples_may_be_counted_instead(tmp_path: Path) -> None:
 
 def test_triples_of_other_passages_are_refused(tmp_path: Path) -> None:
     extractor = GivenTriples(write(tmp_path, '{"passage_id": "o"}'))
-    with pytest.raises(InvalidInput, match=r"has none of the passages \(p, q, \.\.\.\), and others instead \(o, \.\.\.\)"):
+    with pytest.raises(
+        InvalidInput, match=r"has none of the passages \(p, q, \.\.\.\), and others instead \(o, \.\.\.\)"
+    ):
         extractor.check(["p", "q"])
     extractor.check(["p", "o"])
     assert list(extractor.extract([Text("p", "")])) == [Extracted("p", ())], "a part of them may be in no file"

@@ -34,7 +34,7 @@ from lsr.rag.graph.pagerank import personalised
 from lsr.rag.graph.store import Graph, check_graph, syncing
 from lsr.rag.graph.store.arrays import open_arrays, write_arrays
 from lsr.rag.graph.types import SYNONYM, Extracted, Text
-from tests.rag.graph.graph_index import TEXTS, Prefixes, Words, built, content, indexed, made_anew, source
+from tests.rag.graph.graph_index import TEXTS, Prefixes, Words, built, content, indexed, made_anew, source, synced
 from tests.rag.graph.graphs import random_graph
 
 MORE = {"g": "Georg met Ada", "h": "Hedy met Georg"}
@@ -43,10 +43,6 @@ MORE = {"g": "Georg met Ada", "h": "Hedy met Georg"}
 @pytest.fixture
 def index(tmp_path: Path) -> lsr.Index:
     return indexed(tmp_path / "my.idx")
-
-
-def sync(index: lsr.Index, extractor: Words | None = None) -> syncing.GraphSyncReport:
-    return Graph.sync(index, extractor or Words(), synonyms=Prefixes())
 
 
 def left(folder: Path) -> list[str]:
@@ -91,11 +87,11 @@ def test_an_empty_index_has_an_empty_graph(tmp_path: Path) -> None:
     index = indexed(tmp_path / "my.idx", {"a": "Ada wrote Notes"})
     built(index)
     index.delete(["a"])
-    assert sync(index).deleted == 1
+    assert synced(index).deleted == 1
     graph = Graph.open(index)
     assert (graph.arrays.passages, list(graph.arrays.phrases)) == (0, [])
     index.add(source(MORE))
-    sync(index)
+    synced(index)
     assert content(Graph.open(index)) == made_anew(index)
 
 
@@ -108,12 +104,12 @@ def test_only_texts_that_are_new_are_read(index: lsr.Index) -> None:
     index.upsert(source({"a": "Ada left London", "b": TEXTS["b"]}))
     index.delete(["c", "d"])
     words = Words()
-    report = sync(index, words)
+    report = synced(index, words)
     assert sorted(words.read) == ["a", "g", "h"], "b has the text that it had"
     assert (report.extracted, report.replaced, report.deleted, report.failed) == (3, 1, 2, 0)
     assert (report.without_phrases, report.rebuilt) == (0, True)
     assert content(Graph.open(index)) == made_anew(index)
-    again = sync(index, words)
+    again = synced(index, words)
     assert (again.extracted, again.deleted, again.rebuilt) == (0, 0, False)
     assert len(words.read) == 3
     index.compact()
@@ -148,8 +144,8 @@ def test_whatever_became_of_an_index_its_graph_is_the_one_that_a_new_build_gives
             elif what == "compact graph":
                 Graph.compact(index)
             elif what == "sync":
-                sync(index)
-        sync(index)
+                synced(index)
+        synced(index)
         assert content(Graph.open(index)) == made_anew(index)
         list(check_graph(index, full=True))
 
@@ -174,7 +170,7 @@ def test_a_graph_of_other_texts_is_refused_with_the_command_to_update(way: str, 
         Graph.open(index)
     assert not Graph.facts(index)["current"]
     assert "it is behind the index" in list(check_graph(index, full=False))[-1]
-    sync(index)
+    synced(index)
     assert content(Graph.open(index)) == made_anew(index)
 
 
@@ -184,12 +180,12 @@ def test_a_reader_of_an_earlier_generation_of_the_index_is_told_to_move_on(index
     before = Graph.open(reader)
     wanted = content(before)
     index.upsert(source({"a": "Ada left London"}))
-    sync(index)
+    synced(index)
     with pytest.raises(StoreMismatch, match=r"changed since it was opened; refresh\(\) it"):
         Graph.open(reader)
     for name in "bcd":
         index.delete([name])
-        sync(index)
+        synced(index)
     assert content(before) == wanted, "one that is open stays with its generation"
     reader.refresh()
     assert content(Graph.open(reader)) == made_anew(reader)
@@ -218,7 +214,7 @@ def test_another_extractor_or_other_synonyms_are_refused(index: lsr.Index) -> No
     built(index)
     index.add(source(MORE))
     with pytest.raises(StoreMismatch, match=r"made by words, and words is another, .* --overwrite"):
-        sync(index, Words(2))
+        synced(index, Words(2))
     with pytest.raises(InvalidInput, match="words made it, and must be given"):
         Graph.sync(index, synonyms=Prefixes())
     with pytest.raises(InvalidInput, match="what found its synonyms must be given"):
@@ -257,7 +253,7 @@ def test_an_index_of_bare_vectors_takes_the_bundled_encoder_and_none_takes_none(
 # -- building, and being interrupted ---------------------------------------------------------------------------------------
 
 
-def interrupted(index: lsr.Index, at: str, monkeypatch: pytest.MonkeyPatch, **options: bool) -> None:
+def interrupted(index: lsr.Index, at: str, monkeypatch: pytest.MonkeyPatch, **options: Any) -> None:
     """A build in which Ctrl-C is typed when a passage is read."""
 
     def hook(identifier: str) -> None:
@@ -410,10 +406,10 @@ def test_failures_are_kept_as_such_said_and_tried_again(tmp_path: Path) -> None:
     assert content(graph) == made_anew(index, failing=["p3"])
     assert list(check_graph(index, full=True))[-1] == "graph: 19 of 20 passages have phrases and facts of their text"
     words = Words(failing=["p3"])
-    report = sync(index, words)
+    report = synced(index, words)
     assert words.read == ["p3"]
     assert (report.failed, report.failure) == (1, "cannot read p3")
-    report = sync(index, Words())
+    report = synced(index, Words())
     assert (report.failed, report.extracted) == (0, 1)
     assert content(Graph.open(index)) == made_anew(index)
 
@@ -492,7 +488,7 @@ def test_a_snapshot_takes_the_graph_along(index: lsr.Index, tmp_path: Path) -> N
     again = lsr.Index.from_snapshot(file, tmp_path / "again.idx")
     assert content(Graph.open(again)) == made_anew(index)
     again.add(source(MORE))
-    sync(again)
+    synced(again)
     list(check_graph(again, full=True))
     index.add(source(MORE))
     index.save_snapshot(tmp_path / "behind.tar.zst")

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,7 @@ from lsr.rag.graph.types import Extractor
 from lsr.rerank.store import IndexIdentity
 
 if TYPE_CHECKING:
+    from lsr.encoders import Encoder
     from lsr.index import Index
     from lsr.index.segment_writer import Progress
 
@@ -64,7 +66,12 @@ def check_place(path: Path, overwrite: bool, resume: bool) -> None:
 
 
 def build_graph(
-    index: Index, extractor: Extractor, synonyms: SynonymsWithIdentity, overwrite: bool, progress: Progress
+    index: Index,
+    extractor: Extractor,
+    synonyms: SynonymsWithIdentity,
+    encoder: Callable[[], Encoder],
+    overwrite: bool,
+    progress: Progress,
 ) -> None:
     """Makes the graph of an index, at a place that `check_place` has looked at; see `Graph.build`."""
     entry = ExtractorEntry.of(extractor)  # what is missing is told before a folder is made
@@ -73,7 +80,7 @@ def build_graph(
     with new_folder(graph_of(index), overwrite, True, GRAPH_FORM) as place, writing(place.scratch):
         folder, checkpoint = _begun(place, index, entry, synonyms[1]), place.scratch / CHECKPOINT
         try:
-            Syncing(folder, index, lambda: extractor, lambda _: synonyms, progress).run()
+            Syncing(folder, index, lambda: extractor, lambda _: synonyms, encoder, progress).run()
         except BaseException:
             if not _manifest(folder).segments:  # nothing to go on with
                 disk.remove(checkpoint)

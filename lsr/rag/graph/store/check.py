@@ -14,6 +14,7 @@ from lsr.index.storage.graph_files import GRAPH, GRAPH_FORM, has_graph
 from lsr.index.storage.locks import open_newest
 from lsr.index.storage.remaining import check_distinct
 from lsr.rag.graph.store.arrays import check_contents, open_arrays
+from lsr.rag.graph.store.facts import StoredFacts
 from lsr.rag.graph.store.manifest import GraphManifest
 from lsr.rag.graph.store.snapshot import GraphSnapshot, check_belongs, documents_digest
 
@@ -36,8 +37,10 @@ def check_graph(index: Index, full: bool) -> Iterator[str]:
     manifest, pin = open_newest(path, GraphManifest)
     check_belongs(path, manifest, index.snapshot)
     store = GraphSnapshot(path, manifest, pin)
+    vectors = None
     if manifest.arrays is not None:
         open_arrays(path, manifest.arrays)
+        vectors = None if manifest.arrays.vectors is None else StoredFacts(path, manifest.arrays.vectors)
     yield f"graph: generation {manifest.generation}, checksum matches"
     yield f"graph: {len(manifest.files())} files of the right type, size and shape; numbers are those of nodes"
     if full:
@@ -49,6 +52,8 @@ def check_graph(index: Index, full: bool) -> Iterator[str]:
         yield f"graph: checksums of {sum(file.bytes for file in manifest.files()):,} bytes match"
         if manifest.arrays is not None:
             check_contents(path, manifest.arrays)
+            if vectors is not None:
+                vectors.check()
             yield f"graph: {manifest.arrays.phrases:,} phrases, {manifest.arrays.facts:,} facts, edges in order"
         for part in store.parts:
             part.segment.ids.check()

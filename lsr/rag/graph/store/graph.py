@@ -13,7 +13,7 @@ ids and texts that the graph was made of: a graph of other texts than its index 
 from __future__ import annotations
 
 from dataclasses import asdict
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -31,6 +31,7 @@ from lsr.rag.graph.store.makers import (
     SynonymFinder,
     check_finder,
     check_made_by,
+    encoder_of,
     extractor_of,
     finder_again,
     finder_of,
@@ -43,6 +44,7 @@ from lsr.rag.graph.store.syncing import GraphSyncReport, Syncing, SynonymsWithId
 from lsr.rag.graph.types import Extractor, GraphArrays
 
 if TYPE_CHECKING:
+    from lsr.encoders import Encoder
     from lsr.index import Index
     from lsr.index.segment_writer import Progress
     from lsr.index.snapshot import Snapshot
@@ -67,6 +69,7 @@ class Graph:
         extractor: Extractor,
         *,
         synonyms: SynonymFinder | Literal["encoder"] | None = BY_ENCODER,
+        encoder: Encoder | None = None,
         overwrite: bool = False,
         resume: bool = False,
         progress: Progress | None = None,
@@ -74,8 +77,8 @@ class Graph:
         """Makes the graph of an index, of its stored texts, and opens it. It appears whole or not at all.
 
         extractor: finds phrases and facts, a bounded number of passages at a time; what it found is kept when the build is
-          interrupted. synonyms: what finds phrases that mean the same: the encoder of the index by default (the bundled one
-          for an index of bare vectors), None for no such edges.
+          interrupted. synonyms: what finds phrases that mean the same: the encoder by default, None for no such edges.
+        encoder: encodes facts and phrases: that of the index by default, the bundled one for an index of bare vectors.
         overwrite: replaces the graph that is there, and forgets an interrupted build unless `resume` goes on with it.
         resume: goes on with an interrupted build, or brings up the graph that is there, whose synonyms stay as they were.
         The index moves on to its newest generation.
@@ -88,10 +91,11 @@ class Graph:
             raise InvalidInput(f"{index.path}: keeps no texts, of which a graph is made; build the index with texts")
         if resume and not overwrite and holds(graph_of(index), GRAPH_FORM):
             given = None if synonyms == BY_ENCODER else synonyms
-            cls.sync(index, extractor, synonyms=given, progress=progress)
+            cls.sync(index, extractor, synonyms=given, encoder=encoder, progress=progress)
             return cls.open(index)
         check_place(graph_of(index), overwrite, resume)
-        build_graph(index, extractor, finder_of(index, synonyms), overwrite, progress or _no_progress)
+        loaded = cache(lambda: encoder_of(index, encoder))
+        build_graph(index, extractor, finder_of(synonyms, loaded), loaded, overwrite, progress or _no_progress)
         return cls.open(index)
 
     @classmethod
@@ -113,6 +117,7 @@ class Graph:
         extractor: Extractor | None = None,
         *,
         synonyms: SynonymFinder | None = None,
+        encoder: Encoder | None = None,
         progress: Progress | None = None,
     ) -> GraphSyncReport:
         """Brings the graph of an index up to the documents that it holds: texts that are new are read, as those before them
@@ -120,7 +125,7 @@ class Graph:
         tried again. It may be called at any time, and again after it was interrupted. The index moves on to its newest
         generation.
 
-        extractor, synonyms: those that made the graph; they are opened by their names where they can be.
+        extractor, synonyms, encoder: those that made the graph; they are opened by their names where they can be.
 
         Raises `StoreMismatch` for a graph of another index, or made by another extractor, `InvalidInput` where there is none,
         or the extractor must be given, and as `build` does.
@@ -134,10 +139,12 @@ class Graph:
         def opened() -> Extractor:
             return extractor if extractor is not None else extractor_of(index, manifest)
 
-        def finder(made: GraphManifest) -> SynonymsWithIdentity:
-            return (synonyms if synonyms is not None else finder_again(index, made)), made.synonyms
+        loaded = cache(lambda: encoder_of(index, encoder))
 
-        return Syncing(graph_of(index), index, opened, finder, progress or _no_progress).run()
+        def finder(made: GraphManifest) -> SynonymsWithIdentity:
+            return (synonyms if synonyms is not None else finder_again(index, made, loaded)), made.synonyms
+
+        return Syncing(graph_of(index), index, opened, finder, loaded, progress or _no_progress).run()
 
     @classmethod
     def extractor(cls, index: Index) -> Extractor | None:
@@ -168,8 +175,8 @@ class Graph:
 
     def info(self) -> dict[str, Any]:
         """passages, phrases, facts, edges by kind (each direction counts), without_phrases, failed (passages on which the
-        extractor failed), bytes (of the arrays, and of the records of what was found), extractor, synonyms, and more, as JSON
-        can say it."""
+        extractor failed), bytes (of the arrays, the vectors of facts, and the records of what was found), extractor,
+        synonyms, and more, as JSON can say it."""
         return _facts(self.path, self.manifest)
 
     @classmethod
@@ -228,6 +235,7 @@ def _facts(path: Path, manifest: GraphManifest) -> dict[str, Any]:
     relations, mentions, synonyms = (0, 0, 0) if arrays is None else arrays.edges
     records = sum(segment.bytes for segment in manifest.segments)
     size = 0 if arrays is None else sum(file.bytes for file in arrays.files)
+    vectors = 0 if arrays is None or arrays.vectors is None else sum(file.bytes for file in arrays.vectors.files)
     return {
         "path": str(path),
         "passages": 0 if arrays is None else arrays.passages,
@@ -236,7 +244,7 @@ def _facts(path: Path, manifest: GraphManifest) -> dict[str, Any]:
         "edges": {"relations": relations, "mentions": mentions, "synonyms": synonyms},
         "without_phrases": 0 if arrays is None else max(0, arrays.without_phrases - failed),
         "failed": failed,
-        "bytes": {"arrays": size, "records": records, "total": size + records},
+        "bytes": {"arrays": size, "vectors": vectors, "records": records, "total": size + vectors + records},
         "extractor": asdict(manifest.extractor),
         "synonyms": manifest.synonyms,
         "index": asdict(manifest.index),

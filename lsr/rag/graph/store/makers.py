@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from lsr.errors import InvalidInput, StoreMismatch
-from lsr.index.query_side import document_encoder
+from lsr.index.query_side import check_encoder, document_encoder
 from lsr.index.storage.graph_files import GRAPH
 from lsr.rag.graph.arrays import Synonyms
 from lsr.rag.graph.extractors import open_extractor
@@ -26,6 +26,7 @@ __all__ = [
     "SynonymFinder",
     "check_finder",
     "check_made_by",
+    "encoder_of",
     "extractor_of",
     "finder_again",
     "finder_of",
@@ -87,20 +88,20 @@ def extractor_of(index: Index, manifest: GraphManifest) -> Extractor:
 # -- synonyms --------------------------------------------------------------------------------------------------------------
 
 
-def finder_of(index: Index, synonyms: SynonymFinder | str | None) -> SynonymsWithIdentity:
+def finder_of(synonyms: SynonymFinder | str | None, encoder: Callable[[], Encoder]) -> SynonymsWithIdentity:
     """What is to find synonyms, and what a manifest keeps of it. Raises `InvalidInput`, and as loading an encoder does."""
     if synonyms is None:
         return None, None
     if isinstance(synonyms, str):
         if synonyms != BY_ENCODER:
             raise InvalidInput(f"synonyms are {synonyms!r}: give what finds them, {BY_ENCODER!r} or None")
-        synonyms = SynonymSearch(_encoder(index))
+        synonyms = SynonymSearch(encoder())
     return synonyms, as_json(synonyms.identity())
 
 
-def finder_again(index: Index, manifest: GraphManifest) -> SynonymFinder | None:
-    """What found the synonyms of a graph, opened by what the manifest keeps of it. Raises `InvalidInput` where that is not
-    enough, `StoreMismatch` where it is another one by now, and as loading an encoder does."""
+def finder_again(index: Index, manifest: GraphManifest, mine: Callable[[], Encoder]) -> SynonymFinder | None:
+    """What found the synonyms of a graph, opened by what the manifest keeps of it; mine: what encodes facts. Raises
+    `InvalidInput` where that is not enough, `StoreMismatch` where it is another by now, and as loading an encoder does."""
     identity = manifest.synonyms
     if identity is None:
         return None
@@ -109,13 +110,11 @@ def finder_again(index: Index, manifest: GraphManifest) -> SynonymFinder | None:
         source, wanted = made["source"], made["hash"]
     except (KeyError, TypeError):
         raise InvalidInput(f"{graph_of(index)}: what found its synonyms must be given (synonyms=)") from None
-    mine = index.manifest.encoder
-    if mine is not None and mine.hash == wanted:
-        encoder = _encoder(index)
-    else:
+    encoder = mine()
+    if encoder.hash != wanted:
         from lsr.encoders import load_encoder
 
-        encoder = load_encoder(source)
+        encoder = load_encoder(source, local_files_only=True)
     finder = SynonymSearch(encoder, threshold, most)
     check_finder(graph_of(index), manifest, finder)
     return finder
@@ -137,11 +136,15 @@ def _bare(identity: dict[str, Any] | None) -> Any:
     return {**identity, "encoder": identity["encoder"].get("hash")}
 
 
-def _encoder(index: Index) -> Encoder:
-    """The encoder of an index; the bundled one for an index of bare vectors."""
+def encoder_of(index: Index, given: Encoder | None) -> Encoder:
+    """What encodes phrases and facts: the encoder of an index; for an index of bare vectors the one that is given, or the
+    bundled one. Raises `EncoderMismatch` where another than that of the index is given, and as loading does."""
     made = index.manifest.encoder
-    if made is None or made.reading is None:
-        from lsr.encoders import load_encoder
+    if made is not None and made.reading is not None:
+        return document_encoder(Path(index.path), made, given)
+    if given is not None:
+        check_encoder(Path(index.path), made, given, index.dim)
+        return given
+    from lsr.encoders import load_encoder
 
-        return load_encoder()
-    return document_encoder(Path(index.path), made, None)
+    return load_encoder()

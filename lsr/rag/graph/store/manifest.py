@@ -10,11 +10,11 @@ from typing import Any, ClassVar
 
 from lsr.index.storage.generations import Form, manifest_bytes, seal, unseal
 from lsr.index.storage.graph_files import GRAPH_FORM
-from lsr.index.storage.manifest import FileEntry, count, file_entries, plain, text
+from lsr.index.storage.manifest import FileEntry, checked_dim, checked_scale, count, file_entries, plain, text
 from lsr.rag.graph.types import Extractor
 from lsr.rerank.store import IndexIdentity
 
-__all__ = ["ArraysEntry", "ExtractorEntry", "GraphManifest", "RecordSegmentEntry", "as_json"]
+__all__ = ["ArraysEntry", "ExtractorEntry", "FactsEntry", "GraphManifest", "RecordSegmentEntry", "as_json"]
 
 
 def as_json(identity: Mapping[str, Any]) -> dict[str, Any]:
@@ -64,9 +64,24 @@ class RecordSegmentEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class FactsEntry:
+    """The vectors of facts (`lsr.rag.graph.store.facts`). A stored weight is `code * scale`. encoder: name, source, hash and
+    reading of the one that made them."""
+
+    name: str
+    files: tuple[FileEntry, ...]
+    facts: int
+    nnz: int
+    scale: float
+    dim: int
+    encoder: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
 class ArraysEntry:
     """The arrays, and what they were made of. records: the generation in which what was found changed last before; documents:
-    a digest of the ids and texts of the index, in their order; index: one of its manifest, which saves reading these."""
+    a digest of the ids and texts of the index, in their order; index: one of its manifest, which saves reading these.
+    vectors: of the facts, None where there are none."""
 
     name: str
     files: tuple[FileEntry, ...]
@@ -78,6 +93,7 @@ class ArraysEntry:
     facts: int
     edges: tuple[int, int, int]  # relations, mentions, synonyms: each direction counts
     without_phrases: int
+    vectors: FactsEntry | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +123,8 @@ class GraphManifest:
         """Every file the manifest names."""
         deletions = [segment.deletions for segment in self.segments if segment.deletions is not None]
         arrays = () if self.arrays is None else self.arrays.files
-        return [*(file for segment in self.segments for file in segment.files), *deletions, *arrays]
+        vectors = () if self.arrays is None or self.arrays.vectors is None else self.arrays.vectors.files
+        return [*(file for segment in self.segments for file in segment.files), *deletions, *arrays, *vectors]
 
     def names(self) -> list[str]:
         """The paths of `files`."""
@@ -164,4 +181,20 @@ def _arrays(body: dict[str, Any]) -> ArraysEntry:
         facts=count(body["facts"]),
         edges=(count(relations), count(mentions), count(synonyms)),
         without_phrases=count(body["without_phrases"]),
+        vectors=None if body["vectors"] is None else _facts(body["vectors"], count(body["facts"])),
+    )
+
+
+def _facts(body: dict[str, Any], facts: int) -> FactsEntry:
+    if count(body["facts"]) != facts:
+        raise ValueError(f"vectors of {body['facts']} facts, of {facts}")
+    encoder = dict(body["encoder"])
+    return FactsEntry(
+        name=plain(body["name"]),
+        files=file_entries(body["files"]),
+        facts=facts,
+        nnz=count(body["nnz"]),
+        scale=checked_scale(body["scale"]),
+        dim=checked_dim(body["dim"]),
+        encoder={**encoder, **{key: text(encoder[key]) for key in ("name", "source", "hash")}},
     )

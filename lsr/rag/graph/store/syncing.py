@@ -22,16 +22,19 @@ from lsr import disk
 from lsr.errors import GeneratorError, InvalidInput
 from lsr.index.policy import trailing
 from lsr.index.storage.commit import Commit, Commits
+from lsr.index.storage.folder import Workplace
 from lsr.index.storage.remaining import Gone, entries
 from lsr.rag.graph.arrays import Pairs, Synonyms, build_arrays
 from lsr.rag.graph.store.arrays import write_arrays
-from lsr.rag.graph.store.manifest import GraphManifest, RecordSegmentEntry
+from lsr.rag.graph.store.facts import StoredFacts, write_facts
+from lsr.rag.graph.store.manifest import FactsEntry, GraphManifest, RecordSegmentEntry
 from lsr.rag.graph.store.records import Left, RecordSegment, RecordWriter, record_of
 from lsr.rag.graph.store.snapshot import GraphSnapshot, check_belongs, documents_digest, index_digest
-from lsr.rag.graph.types import Extracted, Extractor, Text
+from lsr.rag.graph.types import Extracted, Extractor, GraphArrays, Text
 from lsr.rag.types import Failure
 
 if TYPE_CHECKING:
+    from lsr.encoders import Encoder
     from lsr.index import Index
     from lsr.index.segment_writer import Progress
     from lsr.index.snapshot import Snapshot
@@ -76,7 +79,8 @@ class _Done:
 
 
 class Syncing:
-    """One run. extractor: opened when there is something to read; synonyms: when arrays are made."""
+    """One run. extractor: opened when there is something to read; synonyms, and encoder, which encodes facts: when arrays
+    are made."""
 
     def __init__(
         self,
@@ -84,10 +88,11 @@ class Syncing:
         index: Index,
         extractor: Callable[[], Extractor],
         synonyms: Callable[[GraphManifest], SynonymsWithIdentity],
+        encoder: Callable[[], Encoder],
         progress: Progress,
     ) -> None:
         self._folder, self._index, self._progress = folder, index, progress
-        self._extractor, self._synonyms = extractor, synonyms
+        self._extractor, self._synonyms, self._encoder = extractor, synonyms, encoder
         self._opened: Extractor | None = None
         self._done = _Done()
 
@@ -239,13 +244,24 @@ class Syncing:
             [snapshot.id_of(row) for row in range(total)],
             synonyms=None if synonyms is None else _Told(synonyms, self._progress),
         )
-        place, name = commit.workplace(), commit.name("arrays")
+        place, vectors = commit.workplace(), None
         with disk.deferred() as later:
+            if len(graph.predicates):
+                vectors = self._facts(commit, place, graph)
+            name = commit.name("arrays")
             entry = write_arrays(place.target, name, graph, records=manifest.records, documents=documents, index=index)
             later.sync()
         commit.take(place, name)
-        _publish(commit, arrays=entry, synonyms=identity)
+        if vectors is not None:
+            commit.take(place, vectors.name)
+        _publish(commit, arrays=replace(entry, vectors=vectors), synonyms=identity)
         return True
+
+    def _facts(self, commit: Commit[GraphManifest], place: Workplace, graph: GraphArrays) -> FactsEntry:
+        """Writes the vectors of a graph's facts."""
+        arrays = commit.manifest.arrays
+        there = None if arrays is None or arrays.vectors is None else StoredFacts(commit.folder, arrays.vectors)
+        return write_facts(place, commit.name("facts"), graph, self._encoder(), there, self._progress)
 
     def _told(self, found: Iterator[Extracted], total: int) -> Iterator[Extracted]:
         for number, one in enumerate(found, 1):
