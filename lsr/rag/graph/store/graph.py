@@ -5,6 +5,7 @@
     index.add(documents)
     Graph.sync(index)
     graph = Graph.open(index)
+    graph.hits(graph.search(["Where was the director of Vertigo born?"]))
 
 An index commits first, its graph after it. What is between, or is left when the second never came, is told by hashes of the
 ids and texts that the graph was made of: a graph of other texts than its index has is never opened.
@@ -12,19 +13,30 @@ ids and texts that the graph was made of: a graph of other texts than its index 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from functools import cache, cached_property
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
+
 from lsr.errors import InvalidInput, StoreMismatch
+from lsr.hits import Hits
+from lsr.index.asking import check_search, checked_texts
 from lsr.index.storage.commit import Commits
 from lsr.index.storage.generations import holds
 from lsr.index.storage.graph_files import GRAPH_FORM, has_graph
 from lsr.index.storage.locks import Pin, open_newest
 from lsr.index.storage.manifest import Manifest
+from lsr.limits import Limits
+from lsr.rag.graph.matching import FactLikeness
+from lsr.rag.graph.search import GraphResult, GraphSearch
+from lsr.rag.graph.settings import GraphSettings
 from lsr.rag.graph.store.arrays import open_arrays
 from lsr.rag.graph.store.building import build_graph, check_place
+from lsr.rag.graph.store.facts import StoredFacts
 from lsr.rag.graph.store.makers import (
     BY_ENCODER,
     FREE,
@@ -39,6 +51,7 @@ from lsr.rag.graph.store.makers import (
     update_command,
 )
 from lsr.rag.graph.store.manifest import GraphManifest
+from lsr.rag.graph.store.searching import IndexFirst, questions_to_facts, questions_to_index
 from lsr.rag.graph.store.snapshot import GraphSnapshot, check_belongs, documents_digest, index_digest
 from lsr.rag.graph.store.syncing import GraphSyncReport, Syncing, SynonymsWithIdentity, compact
 from lsr.rag.graph.types import Extractor, GraphArrays
@@ -51,14 +64,21 @@ if TYPE_CHECKING:
 
 __all__ = ["Graph"]
 
+_KEPT = 4  # settings whose searches are kept
+
 
 class Graph:
     """The graph of an index, as its folder keeps it: memory-mapped, of one generation. Passage i of the arrays is the
     document in row i of `index`, the generation of the index that it was opened with."""
 
-    def __init__(self, path: Path, manifest: GraphManifest, pin: Pin | None, index: Snapshot) -> None:
+    def __init__(
+        self, path: Path, manifest: GraphManifest, pin: Pin | None, index: Snapshot, limits: Limits | None = None
+    ) -> None:
         """For `Graph.open`, which see."""
         self.path, self.manifest, self._pin, self.index = path, manifest, pin, index
+        self._limits = limits or Limits.default()
+        self._searches: dict[tuple[GraphSettings, str | None], GraphSearch] = {}
+        self._lock = Lock()
 
     # -- making and opening --------------------------------------------------------------------------------------------
 
@@ -108,7 +128,7 @@ class Graph:
         manifest, pin = _newest(index)
         if not _is_current(manifest, index.snapshot):
             raise StoreMismatch(_behind(index, manifest, pin))
-        return cls(graph_of(index), manifest, pin, index.snapshot)
+        return cls(graph_of(index), manifest, pin, index.snapshot, index.limits)
 
     @classmethod
     def sync(
@@ -160,6 +180,56 @@ class Graph:
         _newest(index)
         with Commits(graph_of(index), GraphManifest).next() as commit:
             return compact(commit)
+
+    # -- searching -----------------------------------------------------------------------------------------------------
+
+    def search(
+        self,
+        questions: str | Sequence[str],
+        k: int = 10,
+        *,
+        settings: GraphSettings | None = None,
+        encoder: Encoder | None = None,
+    ) -> list[GraphResult]:
+        """For each question, in their order, the k passages that a walk over the graph comes to most, best first: their
+        numbers are rows of the index (`id_of`), and `hits` has their texts. The index itself is the first stage.
+
+        settings: how the graph is walked; encoder: that of the vectors, for an index of bare ones. May be called from several
+        threads. Raises `InvalidInput` for a k out of range and where an encoder is needed, `StoreMismatch` where that of the
+        facts is another one by now, `CorruptIndex`.
+        """
+        texts = checked_texts(questions)
+        check_search(k, None, None, None, self._limits)
+        return self.searcher(settings, encoder=encoder).search(texts, int(k))
+
+    def searcher(self, settings: GraphSettings | None = None, *, encoder: Encoder | None = None) -> GraphSearch:
+        """What `search` searches with, made once for each of the last few settings: for `explain`. Raises as it does."""
+        wanted = settings or GraphSettings()
+        key = wanted, None if encoder is None else encoder.hash
+        with self._lock:  # making one takes a while
+            found = self._searches.pop(key, None) or self._searcher(wanted, encoder)
+            self._searches[key] = found  # the last of them
+            if len(self._searches) > _KEPT:
+                del self._searches[next(iter(self._searches))]
+            return found
+
+    def _searcher(self, settings: GraphSettings, encoder: Encoder | None) -> GraphSearch:
+        assert self.manifest.arrays is not None
+        encode, vectors = questions_to_index(self.index, encoder), self.manifest.arrays.vectors
+        facts = FactLikeness(None, encode)
+        if vectors is not None:
+            to_facts = questions_to_facts(self.path, vectors, self.index, encoder)
+            facts = FactLikeness(StoredFacts(self.path, vectors), to_facts)
+        return GraphSearch(self.arrays, facts, IndexFirst(self.index, encode, self._limits), settings)
+
+    def hits(self, results: Sequence[GraphResult], *, encoder: Encoder | None = None) -> list[Hits]:
+        """Results as `Index.search` gives its hits, with ids, texts and snippets; scores are those of the walk."""
+        encode = questions_to_index(self.index, encoder)
+        queries = encode([result.question for result in results])
+        return [
+            Hits(self.index, result.passages, result.scores.astype(np.float32), terms, weights, result.question)
+            for result, (terms, weights) in zip(results, map(queries.row, range(len(queries))), strict=True)
+        ]
 
     # -- what there is -------------------------------------------------------------------------------------------------
 
