@@ -31,7 +31,9 @@ _BATCH = 4096  # facts encoded at a time
 
 class FactMatches:
     """The likeness of questions and facts: the product of a question's sparse vector with that of a fact, brought to length
-    1; so it orders facts as their cosine does. Kept as an index of the facts, made in `folder` where it is not there.
+    1; so it orders facts as their cosine does. Both are encoded as queries are, without inference where the encoder allows
+    that: facts encoded as documents were fifty times as slow, and found no more (docs/graph.md). Kept as an index of the
+    facts, made in `folder` where it is not there.
 
     encode: questions to vectors, as the first stage does it; the encoder's own way by default.
     """
@@ -84,7 +86,7 @@ def _of_length_one(texts: Sequence[str], encoder: Encoder) -> SparseVectors:
     """The vectors of texts, in their order."""
     parts = []
     for first in range(0, len(texts), _BATCH):
-        vectors = encoder.encode_documents(texts[first : first + _BATCH])
+        vectors = encoder.encode_query(texts[first : first + _BATCH])
         rows = np.repeat(np.arange(len(vectors)), np.diff(vectors.indptr))
         lengths = np.sqrt(np.bincount(rows, vectors.values.astype(np.float64) ** 2, len(vectors)))
         parts.append(
