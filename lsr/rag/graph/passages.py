@@ -61,7 +61,8 @@ class PassageGraph:
         """Raises as extractors do, and `GeneratorError` where a generator failed on more than a tenth of the passages."""
         opened = resources.encoder(encoder)
         finder = open_extractor(extractor, generator=resources.generator, prompts=resources.prompts)
-        about = [lsr.__version__, passages.key, finder.identity(), opened.hash]
+        synonyms = SynonymSearch(opened)
+        about = [lsr.__version__, passages.key, finder.identity(), synonyms.identity()["encoded"], opened.hash]
         name = xxhash.xxh3_128_hexdigest(json.dumps(about, sort_keys=True, default=str).encode())
         place = folder / f"{name}.graph"
         resources.hold(place)
@@ -78,7 +79,7 @@ class PassageGraph:
             if failed:
                 logger.warning("%s: %s of %s passages are without facts", finder.name, len(failed), len(texts))
             read = (one for one in found if isinstance(one, Extracted))
-            arrays = build_arrays(read, [text.id for text in texts], synonyms=SynonymSearch(opened))
+            arrays = build_arrays(read, [text.id for text in texts], synonyms=synonyms)
             save_arrays(arrays, place)
         os.utime(place)  # the last time it was of use
         keys = resources.sparse(passages, encoder)

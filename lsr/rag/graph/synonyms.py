@@ -1,5 +1,9 @@
 """Phrases that mean the same, by the sparse encoder: found through an index of phrases, so that their number does not
-square the work."""
+square the work.
+
+Phrases are short, as queries are, and are encoded as these: without inference where the encoder allows that. Vectors of
+documents were twenty times as slow and found no more (docs/graph.md).
+"""
 
 from __future__ import annotations
 
@@ -29,13 +33,13 @@ class SynonymSearch:
     def identity(self) -> Mapping[str, Any]:
         """All that what it finds depends on, and by which it is made again, as JSON can say it."""
         made = {"name": self._encoder.name, "source": self._encoder.source, "hash": self._encoder.hash}
-        return {"encoder": made, "threshold": self._threshold, "most": self._most}
+        return {"encoder": made, "encoded": "as queries", "threshold": self._threshold, "most": self._most}
 
     def pairs(self, phrases: Sequence[str]) -> Pairs:
         long = np.array([i for i, p in enumerate(phrases) if sum(c.isalnum() for c in p) >= _SHORTEST], np.int64)
         if len(long) < 2:
             return np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float32)
-        vectors = self._encoder.encode_documents([phrases[i] for i in long.tolist()]).to_scipy()
+        vectors = self._encoder.encode_query([phrases[i] for i in long.tolist()]).to_scipy()
         lengths = np.sqrt(np.asarray(vectors.multiply(vectors).sum(axis=1)).ravel())
         there = np.flatnonzero(lengths > 0)
         unit = vectors[there].multiply(1 / lengths[there][:, None]).tocsr()

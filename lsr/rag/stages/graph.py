@@ -30,14 +30,15 @@ class GraphRetrieval(Retrieval):
     k: int = field(default=20, metadata=between(1, 1000))
     extractor: str = field(default="rules", metadata=choice(*_EXTRACTORS))
     encoder: str = "lsr-tiny"
-    facts: int = field(default=5, metadata=between(1, 1000))
-    seeds: int = field(default=5, metadata=between(1, 1000))
-    passages: float = field(default=0.02, metadata=between(0, 10))
-    damping: float = field(default=0.5, metadata=between(0, 0.99))
-    anchoring: bool = True
-    weighting: bool = False
-    boost: bool = True
-    synonym: float = field(default=2.0, metadata=between(0, 100))
+    facts: int = field(default=GraphSettings.facts, metadata=between(1, 1000))
+    seeds: int = field(default=GraphSettings.seeds, metadata=between(1, 1000))
+    passages: float = field(default=GraphSettings.passages, metadata=between(0, 10))
+    damping: float = field(default=GraphSettings.damping, metadata=between(0, 0.99))
+    anchoring: bool = GraphSettings.anchoring
+    anchor: float = field(default=GraphSettings.anchor, metadata=between(0, 10))
+    weighting: bool = GraphSettings.weighting
+    boost: bool = GraphSettings.boost
+    synonym: float = field(default=GraphSettings.synonym, metadata=between(0, 100))
 
     def settings(self) -> GraphSettings:
         names = {one.name for one in fields(GraphSettings)}

@@ -173,7 +173,7 @@ def test_synonyms_are_found_without_comparing_all_with_all(resources: Resources)
     found = {(names[x], names[y]) for x, y in zip(a.tolist(), b.tolist(), strict=True)}
     assert ("united states", "united states of america") in found
     assert not any("volcano" in one and "states" in other for one, other in found)
-    vectors = resources.encoder().encode_documents(names).to_scipy().toarray()
+    vectors = resources.encoder().encode_query(names).to_scipy().toarray()
     unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     for x, y, value in zip(a.tolist(), b.tolist(), likeness.tolist(), strict=True):
         assert value == pytest.approx(min(1, float(unit[x] @ unit[y])), abs=1e-5)

@@ -94,9 +94,10 @@ class _Reader:
         if end == start + 1 and self._definite(token):
             leading = not any(self.phrases[:token])
             phrase = names.bare(phrase, leading=leading and dep in _SUBJECTS) or phrase
-        elif is_name(tag):
-            phrase = names.full(phrase)
-            names.learn(phrase)
+        else:
+            phrase = names.full(phrase)  # taggers take "Rogers" for a plural
+            if is_name(tag):
+                names.learn(phrase)
         self.phrases[token] = phrase
         self.all[phrase] = None
         if kind := self._kind(first, start):

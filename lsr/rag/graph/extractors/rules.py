@@ -10,6 +10,7 @@ import contextlib
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from typing import Any
 
+from lsr.encoders.tokenizer import valid_text
 from lsr.errors import EncoderError, InvalidInput, MissingExtra, one_line
 from lsr.processors import available_cores
 from lsr.rag.graph.extractors.clauses import found_in
@@ -53,7 +54,8 @@ class Parser:
 
     def read(self, texts: Sequence[Text], *, relations: bool) -> list[Extracted]:
         """What is in each text."""
-        hidden = [names_hidden(text.text[:_LONGEST], text.title) for text in texts]
+        texts = [Text(text.id, valid_text(text.text[:_LONGEST]), valid_text(text.title)) for text in texts]
+        hidden = [names_hidden(text.text, text.title) for text in texts]
         # What is parsed adds to the model's words; a zone forgets them, so that memory stays bounded (spaCy 3.8).
         zone = getattr(self._model, "memory_zone", contextlib.nullcontext)
         found = []

@@ -58,8 +58,8 @@ def questions_to_index(snapshot: Snapshot, given: Encoder | None) -> Encode:
 
 
 def questions_to_facts(path: Path, facts: FactsEntry, snapshot: Snapshot, given: Encoder | None) -> Encode:
-    """How questions become vectors that facts of the graph at `path` are matched with: as for the index where one encoder made
-    both. Raises `StoreMismatch` where the encoder of the facts is another one by now, and as loading one does."""
+    """How questions become vectors that facts of the graph at `path` are matched with: as for the index where one encoder
+    made both. Raises `StoreMismatch` where the encoder of the facts is another by now, and as loading one does."""
     made = snapshot.manifest.encoder
     side = snapshot.query_encoder
     if made is not None and side is not None and made.hash == facts.encoder["hash"]:
