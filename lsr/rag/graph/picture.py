@@ -11,8 +11,9 @@ from lsr.eval.report.html import page
 from lsr.eval.report.markup import Markup, element, joined
 from lsr.eval.report.table import Cell, Column, Table
 from lsr.eval.report.texts import line, short
-from lsr.rag.graph.drawing import STYLE, drawing, legend, percent, times
+from lsr.rag.graph.drawing import STYLE, drawing, legend, times
 from lsr.rag.graph.explain import LONGEST, Path
+from lsr.rag.graph.layout import percent
 from lsr.rag.graph.neighbourhood import Edge, Found, Neighbourhood, neighbourhood
 from lsr.rag.graph.search import GraphResult, GraphSearch
 
@@ -116,7 +117,7 @@ def _sections(
 
 def _drawn(shown: Neighbourhood) -> Markup:
     said = [
-        "The larger a mark, the more of the walk was there; the thicker a line, the more of what leaves a node goes that way.",
+        "The larger a mark, the more of the walk was there; the thicker a line, the more of what leaves goes that way.",
         "Arrows are the strongest ways, pale lines other edges. Rest on one to see what it says.",
     ]
     if shown.left:
