@@ -36,10 +36,13 @@ def picture(
     Raises `InvalidInput` for fewer passages than 1, and fewer nodes than a way may have (6).
     """
     name_of = name_of or _numbered
+    title = f"Walk: {short(result.question, 80)}"
+    if result.fell_back is not None:
+        said = f"There was no walk: {result.fell_back}. The passages are those of the first stage."
+        ranked = table_of(_ranked(result, name_of, passages), caption=False)
+        return page(title, _asked(result, said), [("passages", "Passages", ranked)])
     shown = neighbourhood(search, result, name_of, passages, most)
-    return page(
-        f"Walk: {short(result.question, 80)}", _head(search, result, shown), _sections(search, result, shown, name_of)
-    )
+    return page(title, _head(search, result, shown), _sections(search, result, shown, name_of))
 
 
 def _numbered(passage: int) -> str:
@@ -47,9 +50,6 @@ def _numbered(passage: int) -> str:
 
 
 def _head(search: GraphSearch, result: GraphResult, shown: Neighbourhood) -> Markup:
-    if result.fell_back is not None:
-        said = f"There was no walk: {result.fell_back}. The passages are those of the first stage."
-        return joined(_asked(result), element("p", said, class_="verdict"))
     first = len(search.graph.phrases)
     phrases = sum(node < first for node in result.seeds)
     changed = 0 if result.overlay is None else len(result.overlay.edges)
@@ -71,36 +71,34 @@ def _head(search: GraphSearch, result: GraphResult, shown: Neighbourhood) -> Mar
     )
     return joined(
         element("style", Markup(STYLE)),
-        _asked(result),
-        element("p", _verdict(shown), class_="verdict"),
+        _asked(result, _verdict(shown, first)),
         element("dl", joined(*boxes), class_="figures"),
     )
 
 
-def _asked(result: GraphResult) -> Markup:
+def _asked(result: GraphResult, verdict: str) -> Markup:
     return joined(
         element("p", "Walk of a graph for a question", class_="eyebrow"),
         element("h1", line(result.question), dir="auto"),
+        element("p", verdict, class_="verdict"),
     )
 
 
-def _verdict(shown: Neighbourhood) -> Markup:
+def _verdict(shown: Neighbourhood, first: int) -> Markup:
     if not shown.found:
-        return element("span", "The walk came to no passage.")
+        return Markup("The walk came to no passage.")
     best = shown.found[0]
     name = element("strong", line(best.name), dir="auto")
     if not best.ways:
         return joined("The first passage is ", name, ".")
     way, part = best.ways[0]
-    whence = "the first stage" if not way.steps else f"“{short(way.seed, 60)}”"
+    whence = f"“{short(way.seed, 60)}”" if way.nodes[0] < first else way.seed
     return joined("The first passage is ", name, f": {percent(part)} of its score came from {whence}.")
 
 
 def _sections(
     search: GraphSearch, result: GraphResult, shown: Neighbourhood, name_of: Callable[[int], str]
 ) -> list[tuple[str, str, Markup]]:
-    if result.fell_back is not None:
-        return [("passages", "Passages", table_of(_ranked(shown), caption=False))]
     edges = table_of(_edges(shown), caption=False) if shown.edges else Markup()
     return [
         ("walk", "What mattered", _drawn(shown) if shown.nodes else Markup()),
@@ -132,9 +130,13 @@ def _drawn(shown: Neighbourhood) -> Markup:
 # -- tables ------------------------------------------------------------------------------------------------------------
 
 
-def _ranked(shown: Neighbourhood) -> Table:
-    rows = [[Cell(f"{one.rank}"), Cell(line(one.name)), Cell(f.decimal(one.score))] for one in shown.found]
-    return Table("Passages of the first stage", [Column("", False), Column("passage", False), Column("score")], rows)
+def _ranked(result: GraphResult, name_of: Callable[[int], str], passages: int) -> Table:
+    ranked = zip(result.passages[:passages].tolist(), result.scores[:passages].tolist(), strict=True)
+    rows = [
+        [Cell(f"{at}. {line(name_of(passage))}"), Cell(f.decimal(score))]
+        for at, (passage, score) in enumerate(ranked, 1)
+    ]
+    return Table("Passages of the first stage", [Column("passage", False), Column("score")], rows)
 
 
 def _ways(shown: Neighbourhood) -> Table:

@@ -100,7 +100,9 @@ class GraphSearch:
         return [dict(zip(one.passages.tolist(), one.scores.tolist(), strict=True)) for one in found]
 
     def walked(self, seeds: Mapping[int, float], overlay: Overlay | None) -> tuple[Ints, Floats]:
-        """The nodes that the walk of a result comes to, rising, and their scores."""
+        """The nodes that the walk of a result comes to, rising, and their scores; none where it has no seed."""
+        if not seeds:
+            return np.zeros(0, np.int64), np.zeros(0)
         return personalised(
             self.graph,
             list(seeds),
