@@ -48,8 +48,9 @@ class MatchedFact:
 @dataclass(frozen=True)
 class GraphResult:
     """Passages by falling score, and what led to them. seeds: nodes and the weights that the walk began with; overlay:
-    edges that had another weight. phrases: where the walk was most, best first. fell_back: why there was no walk, and the
-    passages are those of the first stage."""
+    edges that had another weight. phrases: where the walk was most, best first. anchors: the seeds among phrases that are
+    weak ones, because the question names them. fell_back: why there was no walk, and the passages are those of the first
+    stage."""
 
     question: str
     passages: Ints
@@ -58,6 +59,7 @@ class GraphResult:
     seeds: Mapping[int, float] = field(default_factory=dict)
     overlay: Overlay | None = None
     phrases: tuple[tuple[int, float], ...] = ()
+    anchors: tuple[int, ...] = ()
     fell_back: str | None = None
 
 
@@ -97,6 +99,19 @@ class GraphSearch:
         found = self.search([query.text for query in queries], k)
         return [dict(zip(one.passages.tolist(), one.scores.tolist(), strict=True)) for one in found]
 
+    def walked(self, seeds: Mapping[int, float], overlay: Overlay | None) -> tuple[Ints, Floats]:
+        """The nodes that the walk of a result comes to, rising, and their scores; none where it has no seed."""
+        if not seeds:
+            return np.zeros(0, np.int64), np.zeros(0)
+        return personalised(
+            self.graph,
+            list(seeds),
+            list(seeds.values()),
+            damping=self.settings.damping,
+            epsilon=self._epsilon,
+            overlay=overlay,
+        )
+
     def facts_between(self, one: int, other: int) -> tuple[str, ...]:
         """The texts of the facts that relate two nodes, either way round."""
         graph = self.graph
@@ -113,10 +128,12 @@ class GraphSearch:
             if like > 0 and like >= settings.least
         ]
         seeds = self._phrase_seeds(kept)
-        if settings.anchoring:
-            for phrase in self._matcher.named(question):
-                weak = settings.anchor / max(1, int(self.graph.mentions[phrase]))
-                seeds[phrase] = max(seeds.get(phrase, 0.0), weak)
+        anchors = []
+        for phrase in self._matcher.named(question) if settings.anchoring else ():
+            weak = settings.anchor / max(1, int(self.graph.mentions[phrase]))
+            if weak > seeds.get(phrase, 0.0):
+                seeds[phrase] = weak
+                anchors.append(phrase)
         if not seeds:
             passages, scores = found
             why = "no fact of the graph is like the question, and it names no phrase of it"
@@ -126,20 +143,15 @@ class GraphSearch:
         for passage, score in zip(found[0].tolist(), _shares(found[1]).tolist(), strict=True):
             if score > 0:
                 seeds[first + passage] = settings.passages * score
-        nodes, all_scores = personalised(
-            self.graph,
-            list(seeds),
-            list(seeds.values()),
-            damping=settings.damping,
-            epsilon=self._epsilon,
-            overlay=overlay,
-        )
+        nodes, all_scores = self.walked(seeds, overlay)
         is_passage = nodes >= first
         passages, scores = nodes[is_passage] - first, all_scores[is_passage]
         order = np.lexsort((passages, -scores))[:k]
         near = np.argsort(-all_scores[~is_passage], kind="stable")[:_PHRASES]
         walked = zip(nodes[~is_passage][near].tolist(), all_scores[~is_passage][near].tolist(), strict=True)
-        return GraphResult(question, passages[order], scores[order], tuple(kept), seeds, overlay, tuple(walked))
+        return GraphResult(
+            question, passages[order], scores[order], tuple(kept), seeds, overlay, tuple(walked), tuple(anchors)
+        )
 
     def _phrase_seeds(self, facts: Sequence[MatchedFact]) -> dict[int, float]:
         """Phrases of the facts: the mean likeness of their facts, over the number of passages that hold them; the first
