@@ -14,6 +14,7 @@ from lsr.cli.run import note
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from lsr.cli.graph_search import GraphWalk
     from lsr.hits import Hits, Reranker, TokenMatches
     from lsr.index import Index
 
@@ -55,10 +56,24 @@ def search(
         ),
     ] = "none",
     candidates: Candidates = None,
+    graph: Annotated[
+        bool,
+        typer.Option("--graph", help="Rank by a walk over the graph (lsr graph build), for questions of several hops."),
+    ] = False,
     explain: Annotated[
         bool,
-        typer.Option("--explain", help="Show matched terms and their weights, or with --rerank maxsim matched tokens."),
+        typer.Option(
+            "--explain",
+            help="Show matched terms and their weights; with --rerank maxsim matched tokens; with --graph the way to each"
+            " hit.",
+        ),
     ] = False,
+    picture: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="OUT.html", help="With --graph: draw the part of the graph that mattered.", show_default=False
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a query.")] = False,
     queries: Annotated[
         str | None,
@@ -77,11 +92,22 @@ def search(
         raise typer.BadParameter("give one or more QUERY arguments, or --queries FILE", param_hint="QUERY")
     if exact and recall is not None:
         raise typer.BadParameter("--exact means --recall 1: give one of them", param_hint="--exact")
+    if graph and (exact or recall is not None or filter_ is not None):
+        raise typer.BadParameter(
+            "goes without --recall, --exact and --filter: all of the graph is walked", param_hint="--graph"
+        )
+    if picture is not None and (not graph or len(query or ()) != 1):
+        raise typer.BadParameter("goes with --graph and one QUERY", param_hint="--picture")
     from lsr.index import Index
 
     opened = Index.open(index)
     stage = _stage(opened, rerank, candidates, k)
-    answers = _answers(opened, _asked(query or [], queries), k, 1.0 if exact else recall, filter_, stage)
+    walk = None
+    if graph:
+        from lsr.cli.graph_search import GraphWalk
+
+        walk = GraphWalk(opened, stage, picture)
+    answers = _answers(opened, _asked(query or [], queries), k, 1.0 if exact else recall, filter_, stage, walk)
     if run is not None:
         from lsr.run_file import write_run
 
@@ -92,9 +118,10 @@ def search(
 
     for number, hits in enumerate(answers):
         if as_json:
-            typer.echo(json.dumps(_as_json(hits, explain), ensure_ascii=False))
+            typer.echo(json.dumps(_as_json(hits, explain, walk), ensure_ascii=False))
         else:
-            show_hits(hits, explain, opened, first=number == 0, filtered=filter_ is not None)
+            way = None if walk is None else walk.told
+            show_hits(hits, explain, opened, first=number == 0, filtered=filter_ is not None, way=way)
 
 
 def _asked(arguments: list[str], file: str | None) -> Iterator[tuple[str, str]]:
@@ -131,11 +158,16 @@ def _answers(
     recall: float | None,
     filter_: str | None,
     stage: Reranker | None,
+    walk: GraphWalk | None,
 ) -> Iterator[Hits]:
     from itertools import islice
 
     while batch := list(islice(asked, _BATCH)):
-        answers = index.search([text for _, text in batch], k, recall=recall, filter=filter_, rerank=stage)
+        texts = [text for _, text in batch]
+        if walk is None:
+            answers = index.search(texts, k, recall=recall, filter=filter_, rerank=stage)
+        else:
+            answers = walk.search(texts, k)
         for (query_id, _), hits in zip(batch, answers, strict=True):
             hits.query_id = query_id
             yield hits
@@ -145,7 +177,7 @@ def _answers(
         )
 
 
-def _as_json(hits: Hits, explain: bool) -> dict[str, object]:
+def _as_json(hits: Hits, explain: bool, walk: GraphWalk | None) -> dict[str, object]:
     found = []
     for hit in hits:
         item: dict[str, object] = {"rank": hit.rank, "id": hit.id, "score": hit.score}
@@ -164,8 +196,12 @@ def _as_json(hits: Hits, explain: bool) -> dict[str, object]:
             ]
             if explanation.matches is not None:
                 item["matches"] = _matches_as_json(explanation.matches)
+            if walk is not None:
+                way = walk.way(hits, hit.row)
+                item["way"] = None if way is None else way.as_dict()
         found.append(item)
-    return {"query_id": hits.query_id, "query": hits.query, "hits": found}
+    fell_back = {} if walk is None else {"fell_back": walk.fell_back(hits)}
+    return {"query_id": hits.query_id, "query": hits.query, **fell_back, "hits": found}
 
 
 def _matches_as_json(found: TokenMatches) -> dict[str, object]:

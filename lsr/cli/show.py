@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, Group
@@ -32,8 +32,15 @@ def size(number: int) -> str:
     return f"{number} bytes" if units[0] == "bytes" else f"{value:.1f} {units[0]}"
 
 
-def show_hits(hits: Hits, explain: bool, index: Index, first: bool = True, filtered: bool = False) -> None:
-    """Prints the hits of one query."""
+def show_hits(
+    hits: Hits,
+    explain: bool,
+    index: Index,
+    first: bool = True,
+    filtered: bool = False,
+    way: Callable[[Hits, int], str] | None = None,
+) -> None:
+    """Prints the hits of one query. way: explains a hit, by its row, where not its terms found it."""
     console = Console(highlight=False, soft_wrap=False)
     if not first:
         console.print()
@@ -45,7 +52,8 @@ def show_hits(hits: Hits, explain: bool, index: Index, first: bool = True, filte
         # One line at a terminal, cut at its width; all of it in a pipe.
         whole = not console.is_terminal
         console.print(_head(hit), no_wrap=True, overflow="ignore" if whole else "ellipsis", crop=not whole)
-        console.print(_body(hit, explain, console.is_terminal), end="")
+        told = way(hits, hit.row) if explain and way is not None else None
+        console.print(_body(hit, explain, console.is_terminal, told), end="")
 
 
 def _nothing(hits: Hits, index: Index, filtered: bool) -> str:
@@ -66,7 +74,7 @@ def _head(hit: Hit) -> Text:
     return head
 
 
-def _body(hit: Hit, explain: bool, colours: bool) -> Group:
+def _body(hit: Hit, explain: bool, colours: bool, way: str | None = None) -> Group:
     parts: list[Any] = []
     if hit.text or explain:
         explanation = hit.explain() if explain else None  # which may ask a network
@@ -78,8 +86,10 @@ def _body(hit: Hit, explain: bool, colours: bool) -> Group:
             parts.append(Padding(_snippet(snippet, colours), _INDENT, expand=False))
         if matches is not None:
             parts.append(Padding(_tokens(matches), _INDENT, expand=False))
-        elif explanation is not None:
+        elif explanation is not None and way is None:
             parts.append(Padding(_terms(explanation), _INDENT, expand=False))
+        if way is not None:
+            parts.append(Padding(Text(way), _INDENT, expand=False))
     return Group(*parts)
 
 

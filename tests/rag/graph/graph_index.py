@@ -65,8 +65,8 @@ class Words:
 
 
 class Hashed:
-    """An encoder of a few terms that loads at once: a word is a term, whatever its case. `encoded` are the texts of documents
-    that it was asked for. It has what a graph asks of an encoder."""
+    """An encoder of a few terms that loads at once: a word is a term, whatever its case. `encoded` are the texts that it was
+    asked for. It has what a graph asks of an encoder."""
 
     name = source = hash = "hashed"
     dim = DIM
@@ -75,11 +75,8 @@ class Hashed:
         self.hash, self.reading = hash, {"max_length": 512}
         self.encoded: list[str] = []
 
-    def encode_documents(self, texts: Sequence[str]) -> SparseVectors:
-        self.encoded += texts
-        return self.encode_query(texts)
-
     def encode_query(self, texts: Sequence[str]) -> SparseVectors:
+        self.encoded += texts
         return vectors_of([Counter(zlib.crc32(word.lower().encode()) % DIM for word in text.split()) for text in texts])
 
 

@@ -10,7 +10,6 @@ build gives.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from contextlib import closing
 from functools import cached_property
 from pathlib import Path
@@ -121,7 +120,7 @@ def write_facts(
     return FactsEntry(name, tuple(files), total, nnz, scale, encoder.dim, _identity(encoder))
 
 
-def _encoded(texts: Sequence[str], hashes: Hashes, encoder: Encoder, earlier: StoredFacts | None) -> SparseVectors:
+def _encoded(texts: list[str], hashes: Hashes, encoder: Encoder, earlier: StoredFacts | None) -> SparseVectors:
     """The vectors of facts, of which those that were there before are not encoded."""
     if earlier is None:
         return unit_vectors(texts, encoder)
