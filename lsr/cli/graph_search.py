@@ -24,7 +24,7 @@ class GraphWalk:
 
     def __init__(self, index: Index, stage: Reranker | None, picture: Path | None) -> None:
         self._graph, self._stage, self._picture = Graph.open(index), stage, picture
-        self._results = WeakKeyDictionary[Hits, GraphResult]()
+        self._results: WeakKeyDictionary[Hits, GraphResult] = WeakKeyDictionary()
 
     def search(self, questions: list[str], k: int) -> list[Hits]:
         """Hits, in the order of the questions. What found no way into the graph is said."""
