@@ -42,7 +42,7 @@ def killed_at(every: int, change: str, folder: Path) -> None:
 
 @pytest.mark.parametrize("change", sorted(CHANGES))
 def test_a_killed_change_is_done_or_not_done(change: str, tmp_path: Path) -> None:
-    killed_at(23, change, tmp_path)
+    killed_at(41, change, tmp_path)
 
 
 @pytest.mark.slow
@@ -86,7 +86,7 @@ def power_fails(states: int, change: str, folder: Path, monkeypatch: pytest.Monk
 
 @pytest.mark.parametrize("change", sorted(CHANGES))
 def test_what_was_acknowledged_outlives_the_power(change: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    power_fails(9, change, tmp_path, monkeypatch)
+    power_fails(6, change, tmp_path, monkeypatch)
 
 
 @pytest.mark.slow
