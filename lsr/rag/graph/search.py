@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -80,7 +80,7 @@ class GraphSearch:
         self.facts, self.first, self._epsilon = facts, first, epsilon
         self.graph = _with_synonyms(graph, self.settings.synonym)
         self._matcher = Matcher(graph)
-        self._between = _facts_between(graph)
+        self._between = _FactsBetween(graph)
 
     def search(self, questions: Sequence[str], k: int = 10, *, depth: int = 100) -> list[GraphResult]:
         """A result for each question, in their order. depth: how many passages of the first stage are seeds."""
@@ -117,7 +117,7 @@ class GraphSearch:
         graph = self.graph
         return tuple(
             f"{graph.phrases[int(graph.subjects[f])]} {graph.predicates[f]} {graph.phrases[int(graph.objects[f])]}"
-            for f in self._between.get((one, other), ())
+            for f in self._between(one, other)
         )
 
     def _searched(self, question: str, matched: tuple[Ints, Floats], found: tuple[Ints, Floats], k: int) -> GraphResult:
@@ -187,7 +187,7 @@ class GraphSearch:
         likest one is (10 for the best of all), the others as weak."""
         graph = self.graph
         facts = {
-            edge: self._between.get((phrase, int(graph.targets[edge])), [])
+            edge: self._between(phrase, int(graph.targets[edge]))
             for phrase in phrases
             for edge in range(int(graph.indptr[phrase]), int(graph.indptr[phrase + 1]))
             if graph.kinds[edge] == RELATION
@@ -239,13 +239,25 @@ def _shares(scores: Floats) -> Floats:
     return scores / scores[0] if len(scores) and scores[0] > 0 else np.zeros(len(scores))
 
 
-def _facts_between(graph: GraphArrays) -> dict[tuple[int, int], list[int]]:
-    """The facts of each pair of phrases, either way round."""
-    between: dict[tuple[int, int], list[int]] = {}
-    for fact, (a, b) in enumerate(zip(graph.subjects.tolist(), graph.objects.tolist(), strict=True)):
-        between.setdefault((a, b), []).append(fact)
-        between.setdefault((b, a), []).append(fact)
-    return between
+class _FactsBetween:
+    """The facts of each pair of nodes, either way round. Arrays, not a dictionary of lists: those of two million facts take
+    a gigabyte, and seconds to make."""
+
+    def __init__(self, graph: GraphArrays) -> None:
+        self._nodes = graph.nodes
+        keys = self._key(graph.subjects.astype(np.int64), graph.objects.astype(np.int64))
+        self._order = np.argsort(keys, kind="stable")
+        self._keys = keys[self._order]
+
+    def __call__(self, one: int, other: int) -> list[int]:
+        """Their numbers, rising."""
+        key = self._key(np.int64(one), np.int64(other))
+        first, last = np.searchsorted(self._keys, key), np.searchsorted(self._keys, key, side="right")
+        found: list[int] = self._order[first:last].tolist()
+        return found
+
+    def _key(self, one: Any, other: Any) -> Any:
+        return np.minimum(one, other) * self._nodes + np.maximum(one, other)
 
 
 def _with_synonyms(graph: GraphArrays, factor: float) -> GraphArrays:

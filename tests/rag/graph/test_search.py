@@ -158,6 +158,15 @@ def test_a_passage_is_explained_by_the_strongest_way_to_it(search: GraphSearch) 
     assert explain(search, result, list(PASSAGES).index("none")) is None
 
 
+def test_facts_are_those_between_two_phrases_either_way_round(search: GraphSearch) -> None:
+    graph = search.graph
+    for one in range(graph.nodes):
+        for other in range(graph.nodes):
+            ends = zip(graph.subjects.tolist(), graph.objects.tolist(), graph.predicates, strict=True)
+            wanted = [f"{graph.phrases[s]} {said} {graph.phrases[o]}" for s, o, said in ends if {s, o} == {one, other}]
+            assert list(search.facts_between(one, other)) == wanted
+
+
 def test_names_in_questions_are_matched_by_the_longest_phrase(search: GraphSearch) -> None:
     matcher = Matcher(search.graph)
     phrases = list(search.graph.phrases)
