@@ -49,7 +49,8 @@ class Extracted:
 
 
 class Extractor(Protocol):
-    """Finds phrases and facts. name: for people."""
+    """Finds phrases and facts. name: for people. One that takes a part of the texts at a time, and gives what it found as it
+    goes, may say with a number `at_once` how many it wants to be given where there are many."""
 
     name: str
 

@@ -82,6 +82,8 @@ class RuleExtractor:
     for processes below 1.
     """
 
+    at_once = 1 << 13  # see `Extractor`: processes are started once for so many
+
     def __init__(self, *, relations: bool = True, processes: int | None = None) -> None:
         if processes is not None and processes < 1:
             raise InvalidInput(f"processes is {processes}: it must be 1 or more")

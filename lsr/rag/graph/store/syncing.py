@@ -8,11 +8,12 @@ comes of it does not depend on how it came about: it is what a new build would g
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
 
 __all__ = ["GraphSyncReport", "Syncing", "SynonymsWithIdentity", "compact"]
 
-BATCH = 256  # passages that an extractor is given at a time
+BATCH = 256  # passages that an extractor is given at a time, unless it wants more (`Extractor`)
 ROUND = 1 << 13  # passages in a commit at most,
 SECONDS = 30.0  # which a commit follows: so much is done again when a run is interrupted
 SMALL = 4 << 20  # bytes of a segment that is copied into the next one
@@ -186,35 +187,45 @@ class Syncing:
         self, snapshot: Snapshot, rows: Sequence[int], left: int
     ) -> Iterator[tuple[list[str], npt.NDArray[np.uint64], list[bytes]]]:
         """Batches of ids, hashes of texts and records, until the time of a round is over."""
-        started, before = time.monotonic(), self._done.extracted
-        for first in range(0, len(rows), BATCH):
-            some = rows[first : first + BATCH]
-            texts = [_text(snapshot, row) for row in some]
-            hashes = snapshot.text_hashes(np.array(some, np.int64))
-            found = self._extracted(texts)
-            failures = [one for one in found if isinstance(one, Failure)]
-            if failures:
-                self._note(snapshot, some, found)
-                self._done.down = len(failures) == BATCH
-                self._done.failed += len(failures)
-                self._done.failure = self._done.failure or failures[0].message
-            records = [record_of(one if isinstance(one, Extracted) else None) for one in found]
-            yield [text.id for text in texts], hashes, records
-            so_far = before + first + len(some)
-            self._progress("finding phrases and facts", so_far, before + left)
-            if self._done.down or time.monotonic() - started > SECONDS:
-                return
+        started, done = time.monotonic(), self._done.extracted
+        total = done + left
+        with closing(self._found(snapshot, rows)) as answers:
+            for some, found in answers:
+                failures = [one for one in found if isinstance(one, Failure)]
+                if failures:
+                    self._note(snapshot, some, found)
+                    self._done.down = len(failures) == BATCH
+                    self._done.failed += len(failures)
+                    self._done.failure = self._done.failure or failures[0].message
+                records = [record_of(one if isinstance(one, Extracted) else None) for one in found]
+                yield [snapshot.id_of(row) for row in some], snapshot.text_hashes(np.array(some, np.int64)), records
+                done += len(some)
+                self._progress("finding phrases and facts", done, total)
+                if self._done.down or time.monotonic() - started > SECONDS:
+                    return
 
-    def _extracted(self, texts: Sequence[Text]) -> list[Extracted | Failure]:
+    def _found(
+        self, snapshot: Snapshot, rows: Sequence[int]
+    ) -> Generator[tuple[Sequence[int], list[Extracted | Failure]], None, None]:
+        """Rows of some passages and what was found in each."""
         if self._opened is None:
             self._opened = self._extractor()
-        found = list(self._opened.extract(texts))
-        fits = len(found) == len(texts) and all(
-            isinstance(one, Failure) or one.passage == text.id for one, text in zip(found, texts, strict=True)
-        )
-        if not fits:
-            raise InvalidInput(f"{self._opened.name}: does not give one result for each passage, in their order")
-        return found
+        size = getattr(self._opened, "at_once", BATCH)
+        for first in range(0, len(rows), size):
+            texts = _Texts(snapshot, rows[first : first + size])
+            answers = iter(self._opened.extract(texts))
+            for at in range(0, len(texts), BATCH):
+                some = texts.rows[at : at + BATCH]
+                found = list(islice(answers, len(some)))
+                fits = len(found) == len(some) and all(
+                    isinstance(one, Failure) or one.passage == snapshot.id_of(row)
+                    for one, row in zip(found, some, strict=True)
+                )
+                if not fits or (at + BATCH >= len(texts) and next(answers, None) is not None):
+                    raise InvalidInput(
+                        f"{self._opened.name}: does not give one result for each passage, in their order"
+                    )
+                yield some, found
 
     def _note(self, snapshot: Snapshot, rows: Sequence[int], found: Sequence[Extracted | Failure]) -> None:
         ids, texts = snapshot.hashes()
@@ -297,11 +308,33 @@ def compact(commit: Commit[GraphManifest]) -> bool:
     return True
 
 
-def _text(snapshot: Snapshot, row: int) -> Text:
-    record = snapshot.record_of(row)
-    if record is None:
-        raise InvalidInput(f"{snapshot.path}: keeps no texts, of which a graph is made; build the index with texts")
-    return Text(snapshot.id_of(row), record.text, record.title)
+class _Texts(Sequence[Text]):
+    """The texts in some rows, each read when it is asked for."""
+
+    def __init__(self, snapshot: Snapshot, rows: Sequence[int]) -> None:
+        self._snapshot, self.rows = snapshot, rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @overload
+    def __getitem__(self, at: int) -> Text: ...
+
+    @overload
+    def __getitem__(self, at: slice) -> list[Text]: ...
+
+    def __getitem__(self, at: int | slice) -> Text | list[Text]:
+        if isinstance(at, slice):
+            return [self._text(row) for row in self.rows[at]]
+        return self._text(self.rows[at])
+
+    def _text(self, row: int) -> Text:
+        record = self._snapshot.record_of(row)
+        if record is None:
+            raise InvalidInput(
+                f"{self._snapshot.path}: keeps no texts, of which a graph is made; build the index with texts"
+            )
+        return Text(self._snapshot.id_of(row), record.text, record.title)
 
 
 def _key(identifier: np.uint64, text: np.uint64) -> int:
