@@ -26,7 +26,8 @@ from lsr.rag import Pipeline, RagData, Resources, Runner, open_rag_data
 from lsr.rag.graph.arrays import build_arrays
 from lsr.rag.graph.extractors.given import GivenTriples
 from lsr.rag.graph.matching import FactMatches
-from lsr.rag.graph.passages import PassageGraph, SparseFirst
+from lsr.rag.graph.passages import SparseFirst, passage_graph
+from lsr.rag.graph.search import GraphSearch
 from lsr.rag.graph.settings import GraphSettings
 from lsr.rag.graph.synonyms import SynonymSearch
 from lsr.rag.graph.types import Text
@@ -66,7 +67,7 @@ def main() -> None:
                 for name, kind in (("BM25", "bm25"), (FIRST, "sparse"))
             }
             graphs = {
-                name: PassageGraph.of(resources, passages, name, BUNDLED, resources.folder)
+                name: passage_graph(resources, passages, name, BUNDLED, resources.folder)
                 for name in arguments.extractor or ["rules"]
             }
             if arguments.triples is not None and at == 0:
@@ -78,14 +79,14 @@ def main() -> None:
         arguments.json.write_text(json.dumps(results))
 
 
-def given(resources: Resources, passages: Passages, triples: Path, name: str) -> PassageGraph:
+def given(resources: Resources, passages: Passages, triples: Path, name: str) -> GraphSearch:
     texts = [Text(passage.id, passage.text, passage.title) for passage in passages]
     encoder = resources.encoder(BUNDLED)
     arrays = build_arrays(
         GivenTriples(triples).extract(texts), [text.id for text in texts], synonyms=SynonymSearch(encoder)
     )
     facts = FactMatches(arrays, encoder, resources.folder / f"{name}-given.idx")
-    return PassageGraph(arrays, facts, SparseFirst(resources.sparse(passages, BUNDLED)))
+    return GraphSearch(arrays, facts, SparseFirst(resources.sparse(passages, BUNDLED)))
 
 
 def ranked(runner: Runner, data: RagData, way: dict[str, Any]) -> list[list[str]]:
@@ -93,11 +94,11 @@ def ranked(runner: Runner, data: RagData, way: dict[str, Any]) -> list[list[str]
     return [[piece.passages[0] for piece in outcome.found] for outcome in outcomes]
 
 
-def walked(graph: PassageGraph, data: RagData, passages: Passages) -> dict[str, list[list[str]]]:
+def walked(graph: GraphSearch, data: RagData, passages: Passages) -> dict[str, list[list[str]]]:
     questions = [question.text for question in data.questions]
     rankings = {}
     for name, settings in CONFIGURATIONS.items():
-        search = graph.search(settings)
+        search = graph.with_settings(settings)
         started = time.perf_counter()
         found = search.search(questions, max(DEPTHS))
         each = 1000 * (time.perf_counter() - started) / len(questions)
@@ -108,7 +109,7 @@ def walked(graph: PassageGraph, data: RagData, passages: Passages) -> dict[str, 
     return rankings
 
 
-def table(data: RagData, graph: PassageGraph, extractor: str, rankings: dict[str, list[list[str]]]) -> dict[str, Any]:
+def table(data: RagData, graph: GraphSearch, extractor: str, rankings: dict[str, list[list[str]]]) -> dict[str, Any]:
     gold = [{span.document for span in question.gold} for question in data.questions]
     hops = np.array([len(one) for one in gold])
     kinds = np.bincount(graph.arrays.kinds, minlength=3)

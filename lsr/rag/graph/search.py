@@ -7,6 +7,7 @@ graph itself is never changed, and searches run beside each other.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -102,12 +103,21 @@ class GraphSearch:
         *,
         epsilon: float = 1e-6,
     ) -> None:
-        self.settings = settings or GraphSettings()
         self.facts, self.first, self._epsilon = facts, first, epsilon
-        self.graph = _with_synonyms(graph, self.settings.synonym)
         self.relations = Relations(graph)
-        self._matcher = Matcher(graph)
-        self._weighing = Weighing(self.graph, self.relations, self.settings, facts.likeness)
+        self.arrays, self._matcher = graph, Matcher(graph)
+        self._set(settings or GraphSettings())
+
+    def with_settings(self, settings: GraphSettings) -> GraphSearch:
+        """The same search with other settings. What it looks things up in is shared."""
+        other = copy(self)
+        other._set(settings)
+        return other
+
+    def _set(self, settings: GraphSettings) -> None:
+        self.settings = settings
+        self.graph = _with_synonyms(self.arrays, settings.synonym)
+        self._weighing = Weighing(self.graph, self.relations, settings, self.facts.likeness)
 
     def search(
         self,
