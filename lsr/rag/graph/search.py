@@ -52,9 +52,9 @@ class MatchedFact:
 @dataclass(frozen=True)
 class GraphResult:
     """Passages by falling score, and what led to them. seeds: nodes and the weights that the walk began with; overlay:
-    edges that had another weight. phrases: where the walk was most, best first. fell_back: why there was no walk, and the
-    passages are those of the first stage. usage, failure: what a language model took that was asked, and why it could not
-    be."""
+    edges that had another weight. phrases: where the walk was most, best first. anchors: the seeds among phrases that are
+    seeds because the question names them. fell_back: why there was no walk, and the passages are those of the first stage.
+    usage, failure: what a language model took that was asked, and why it could not be."""
 
     question: str
     passages: Ints
@@ -63,6 +63,7 @@ class GraphResult:
     seeds: Mapping[int, float] = field(default_factory=dict)
     overlay: Overlay | None = None
     phrases: tuple[tuple[int, float], ...] = ()
+    anchors: tuple[int, ...] = ()
     fell_back: str | None = None
     usage: Usage = _NOTHING
     failure: Failure | None = None
@@ -81,6 +82,7 @@ class _Asked:
     facts: list[MatchedFact]
     found: tuple[Ints, Floats]  # by the first stage
     seeds: dict[int, float] = field(default_factory=dict)
+    anchors: list[int] = field(default_factory=list)
     changed: dict[int, float] = field(default_factory=dict)  # weights of edges, by their places
     usage: Usage = _NOTHING
     failure: Failure | None = None
@@ -145,14 +147,27 @@ class GraphSearch:
         if fact_filter is not None:
             self._filter([one for one in asked if one.facts], fact_filter)
         for one in asked:
-            one.seeds = self._seeds(one)
+            self._seed(one)
         self._weigh([one for one in asked if one.seeds and one.failure is None], relevance)
-        return [self._walked(one, k) for one in asked]
+        return [self._result(one, k) for one in asked]
 
     def ranked(self, queries: Sequence[Query], k: int) -> list[dict[int, float]]:
         """For each query the scores of at most k passages by their numbers, best first: as other ways to search give
         them."""
         return [one.ranking for one in self.search([query.text for query in queries], k)]
+
+    def walked(self, seeds: Mapping[int, float], overlay: Overlay | None) -> tuple[Ints, Floats]:
+        """The nodes that the walk of a result comes to, rising, and their scores; none where it has no seed."""
+        if not seeds:
+            return np.zeros(0, np.int64), np.zeros(0)
+        return personalised(
+            self.graph,
+            list(seeds),
+            list(seeds.values()),
+            damping=self.settings.damping,
+            epsilon=self._epsilon,
+            overlay=overlay,
+        )
 
     def facts_between(self, one: int, other: int) -> tuple[str, ...]:
         """The texts of the facts that relate two nodes, either way round."""
@@ -176,13 +191,13 @@ class GraphSearch:
                 one.facts = [one.facts[place] for place in chosen.value]
                 one.usage += chosen.usage
 
-    def _seeds(self, asked: _Asked) -> dict[int, float]:
-        seeds = self._phrase_seeds(asked.facts)
-        if self.settings.anchoring:
-            for phrase in self._matcher.named(asked.question):
-                weak = self.settings.anchor / max(1, int(self.graph.mentions[phrase]))
-                seeds[phrase] = max(seeds.get(phrase, 0.0), weak)
-        return seeds
+    def _seed(self, asked: _Asked) -> None:
+        asked.seeds = self._phrase_seeds(asked.facts)
+        for phrase in self._matcher.named(asked.question) if self.settings.anchoring else ():
+            weight = self.settings.anchor / max(1, int(self.graph.mentions[phrase]))
+            if weight > asked.seeds.get(phrase, 0.0):
+                asked.seeds[phrase] = weight
+                asked.anchors.append(phrase)
 
     def _phrase_seeds(self, facts: Sequence[MatchedFact]) -> dict[int, float]:
         """Phrases of the facts: the mean likeness of their facts, over the number of passages that hold them; the first
@@ -214,7 +229,7 @@ class GraphSearch:
 
     # -- the walk ------------------------------------------------------------------------------------------------------
 
-    def _walked(self, asked: _Asked, k: int) -> GraphResult:
+    def _result(self, asked: _Asked, k: int) -> GraphResult:
         passages, scores = asked.found
         why = "no fact of the graph is like the question, and it names no phrase of it"
         if asked.failure is not None:
@@ -233,22 +248,22 @@ class GraphSearch:
         for passage, score in zip(passages.tolist(), _shares(scores).tolist(), strict=True):
             if score > 0 and settings.passages > 0:
                 seeds[first + passage] = settings.passages * score
-        nodes, reached = personalised(
-            self.graph,
-            list(seeds),
-            list(seeds.values()),
-            damping=settings.damping,
-            epsilon=self._epsilon,
-            overlay=overlay,
-        )
+        nodes, reached = self.walked(seeds, overlay)
         is_passage = nodes >= first
         passages, scores = nodes[is_passage] - first, reached[is_passage]
         order = np.lexsort((passages, -scores))[:k]
         near = np.argsort(-reached[~is_passage], kind="stable")[:_PHRASES]
         phrases = zip(nodes[~is_passage][near].tolist(), reached[~is_passage][near].tolist(), strict=True)
-        facts = tuple(asked.facts)
         return GraphResult(
-            asked.question, passages[order], scores[order], facts, seeds, overlay, tuple(phrases), usage=asked.usage
+            asked.question,
+            passages[order],
+            scores[order],
+            tuple(asked.facts),
+            seeds,
+            overlay,
+            tuple(phrases),
+            tuple(asked.anchors),
+            usage=asked.usage,
         )
 
 
