@@ -18,10 +18,9 @@ from lsr.errors import InvalidInput
 from lsr.rag.stages.base import FAMILIES, NONE, Stage, stage_class
 from lsr.schema import from_mapping
 
-__all__ = ["DEFAULTS", "Pipeline", "read_stage", "stage_as_data"]
+__all__ = ["DEFAULTS", "Pipeline", "read_stage", "stage_as_data", "terms_of"]
 
-# Which stages make terms of an encoder, and which search by them.
-_TERMS = {"query": ("rm3",), "retrieve": ("sparse", "fusion")}
+_TERMS = (("query", "rm3"), ("retrieve", "sparse"), ("retrieve", "fusion"))
 DEFAULTS = {"chunk": "documents", "prompt": "list", "generate": "extractive"}
 
 
@@ -43,11 +42,19 @@ class Pipeline:
             if first > second:
                 order = " >> ".join(FAMILIES)
                 raise InvalidInput(f"{other.name} cannot come after {one.name}: the order is {order}")
-        terms, searched = (_encoder(self.get(family), kinds) for family, kinds in _TERMS.items())
-        if terms is not None and searched is not None and terms != searched:
-            raise InvalidInput(
-                f"query: rm3 has the encoder {terms!r}, and what is retrieved by its terms {searched!r}: name the same"
-            )
+        made, retrieval = self.get("query"), self.get("retrieve")
+        if made is not None and retrieval is not None and (terms := terms_of(made)) is not None:
+            searched = terms_of(retrieval)
+            if searched is None:
+                raise InvalidInput(
+                    f"query: {made.kind} makes terms, which retrieve: {retrieval.kind} does not search; retrieve sparse, or"
+                    " a fusion with it"
+                )
+            if terms != searched:
+                raise InvalidInput(
+                    f"query: {made.kind} has the encoder {terms!r}, and what is retrieved by its terms {searched!r}: name"
+                    " the same"
+                )
 
     @classmethod
     def of(cls, *stages: Stage) -> Pipeline:
@@ -122,9 +129,12 @@ def stage_as_data(stage: Stage) -> dict[str, Any]:
     return {"kind": stage.kind, **given}
 
 
-def _encoder(stage: Stage | None, kinds: tuple[str, ...]) -> str | None:
-    parameters = stage.parameters() if stage is not None and stage.kind in kinds else {}
-    return parameters.get("encoder") if "sparse" in parameters.get("of", ["sparse"]) else None
+def terms_of(stage: Stage) -> str | None:
+    """The encoder whose terms a stage of queries makes, or one of retrieval searches; None where it does neither."""
+    if (stage.family, stage.kind) not in _TERMS:
+        return None
+    parameters = stage.parameters()
+    return parameters["encoder"] if "sparse" in parameters.get("of", ["sparse"]) else None
 
 
 def _default(family: str) -> Stage | None:

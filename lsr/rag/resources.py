@@ -160,12 +160,12 @@ class Resources(AbstractContextManager["Resources"]):
 
     def graph(self, passages: Passages, extractor: str, encoder: str, settings: GraphSettings) -> GraphSearch:
         """A graph of the passages, kept in the folder, and its search."""
-        from lsr.rag.graph.passages import PassageGraph
+        from lsr.rag.graph.passages import passage_graph
 
         key = ("graph", passages.key, extractor, encoder)
 
-        made = self._once(key, lambda: PassageGraph.of(self, passages, extractor, encoder, self.folder))
-        return self._once((*key, settings), lambda: made.search(settings))
+        made = self._once(key, lambda: passage_graph(self, passages, extractor, encoder, self.folder))
+        return self._once((*key, settings), lambda: made.with_settings(settings))
 
     def hold(self, place: Path) -> None:
         """Says that an index or graph in the folder is in use: it is not forgotten while others are."""

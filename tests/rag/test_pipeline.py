@@ -61,6 +61,11 @@ def test_parameters_are_written_in_full_but_for_those_that_are_left_out() -> Non
         ({"retrieve": {"kind": "fusion", "weights": [0, 0]}}, "not all 0, for each"),
         ({"retrieve": {"kind": "fusion", "weights": [float("nan"), 1]}}, "there must be one, 0 or more"),
         ({"retrieve": {"kind": "fusion", "model": "m"}}, "a model goes with dense"),
+        (
+            {"query": "rm3", "retrieve": "bm25"},
+            "rm3 makes terms, which retrieve: bm25 does not search; retrieve sparse",
+        ),
+        ({"query": "rm3", "retrieve": "graph"}, "rm3 makes terms, which retrieve: graph does not search"),
         ({"query": "rm3", "retrieve": {"kind": "sparse", "encoder": "other"}}, "'lsr-tiny'.*'other': name the same"),
         ([1], "must be a mapping of families to stages"),
     ],

@@ -209,7 +209,7 @@ def test_the_first_options_are_the_baseline_where_none_is_named(folder: Path) ->
     }
 
 
-@pytest.mark.parametrize("space", ["offline", "generator"])
+@pytest.mark.parametrize("space", ["offline", "generator", "multi-hop"])
 def test_built_in_spaces_can_be_read_and_their_first_pipelines_are_legal(folder: Path, space: str) -> None:
     endpoint = {"kind": "endpoint", "url": "http://127.0.0.1:9/v1", "model": "m"}
     config = read_search(write(folder, space=space, generator=endpoint))
@@ -221,7 +221,7 @@ def test_built_in_spaces_can_be_read_and_their_first_pipelines_are_legal(folder:
     ("changes", "message"),
     [
         ({"spaec": {}}, "unknown key 'spaec'|there is no key 'spaec'"),
-        ({"space": "ofline"}, "must be offline or generator, or a mapping"),
+        ({"space": "ofline"}, "must be offline, generator or multi-hop, or a mapping"),
         ({"space": {"retrieve": ["bm52"]}}, "did you mean bm25"),
         ({"space": {"retrieve": ["bm25"], "generate": ["llm"]}}, "needs a generator, and none is configured"),
         ({"objectives": {"quality": {"retrieval": 0}}}, "must be a weight above 0"),

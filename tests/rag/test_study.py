@@ -167,7 +167,7 @@ def test_a_study_of_another_configuration_is_refused_with_what_differs(tmp_path:
     with pytest.raises(InvalidInput, match="questions has 59 entries, it had 60"):
         study(tmp_path, about={"corpus": "a1"}, questions=questions(59)).run(Budget(pipelines=2), resume=True)
     forbid = [{"when": {"query": "any"}, "reason": "no"}]
-    with pytest.raises(InvalidInput, match=re.escape("space.constraints has 5 entries, it had 4")):
+    with pytest.raises(InvalidInput, match=re.escape("space.constraints has 6 entries, it had 5")):
         study(tmp_path, about={"corpus": "a1"}, space=space(forbid=forbid)).run(Budget(pipelines=2), resume=True)
 
 

@@ -90,8 +90,8 @@ def _columns(shown: Neighbourhood) -> dict[int, int]:
     """The column of each node: seeds, what lies between by the number of steps from them, passages that were found."""
     steps: dict[int, int] = {}
     for way in shown.ways:
-        for at, node in enumerate(way.nodes):
-            steps[node] = min(steps.get(node, at), at)
+        for at, number in enumerate(way.nodes):
+            steps[number] = min(steps.get(number, at), at)
     column: dict[int, int] = {}
     for node in shown.nodes:
         if node.rank is not None:
@@ -101,7 +101,7 @@ def _columns(shown: Neighbourhood) -> dict[int, int]:
         else:
             column[node.number] = min(max(1, steps.get(node.number, 1)), _BETWEEN)
     present = sorted(set(column.values()))
-    return {node: present.index(at) for node, at in column.items()}
+    return {number: present.index(at) for number, at in column.items()}
 
 
 def _chain(edge: Edge, column_of: Mapping[int, int]) -> list[_Item]:

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
+import xxhash
 
 from lsr.corpus.stop_words import STOP_WORDS
 from lsr.encoders import Encoder
@@ -140,10 +141,24 @@ def unit_vectors(texts: list[str], encoder: Encoder) -> SparseVectors:
 
 
 class Matcher:
-    """Phrases by their normal forms."""
+    """Phrases by their normal forms: through hashes, 16 bytes a phrase, for a large graph has millions."""
 
     def __init__(self, graph: GraphArrays) -> None:
-        self._numbers = {phrase: number for number, phrase in enumerate(graph.phrases)}
+        self._phrases = graph.phrases
+        hashes = np.fromiter(map(_hash, graph.phrases), np.uint64, len(graph.phrases))
+        self._order = np.argsort(hashes, kind="stable")
+        self._hashes = hashes[self._order]
+
+    def number(self, phrase: str) -> int | None:
+        """The number of the phrase that has the same normal form, None where there is none."""
+        form = normal_form(phrase)
+        wanted = np.uint64(_hash(form))
+        for at in range(int(np.searchsorted(self._hashes, wanted)), len(self._hashes)):
+            if self._hashes[at] != wanted:
+                break
+            if self._phrases[int(self._order[at])] == form:
+                return int(self._order[at])
+        return None
 
     def named(self, question: str) -> list[int]:
         """The phrases that a question names: the longest runs of its words that are phrases, from left to right. A run has a
@@ -159,7 +174,7 @@ class Matcher:
                 run = words[at : at + size]
                 if not any(names[at : at + size]) and not (small and _says(run)):
                     continue
-                number = self._numbers.get(normal_form(question[run[0].start() : run[-1].end()]))
+                number = self.number(question[run[0].start() : run[-1].end()])
                 if number is not None:
                     found.append(number)
                     at += size
@@ -167,6 +182,10 @@ class Matcher:
             else:
                 at += 1
         return list(dict.fromkeys(found))
+
+
+def _hash(form: str) -> int:
+    return xxhash.xxh3_64_intdigest(form.encode("utf-8", "surrogatepass"))
 
 
 def _is_name(word: str) -> bool:

@@ -6,7 +6,6 @@ import json
 import logging
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,16 +20,15 @@ from lsr.rag.graph.extractors import open_extractor
 from lsr.rag.graph.files import load_arrays, save_arrays
 from lsr.rag.graph.matching import FactMatches
 from lsr.rag.graph.search import GraphSearch
-from lsr.rag.graph.settings import GraphSettings
 from lsr.rag.graph.synonyms import SynonymSearch
-from lsr.rag.graph.types import Extracted, GraphArrays, Text
+from lsr.rag.graph.types import Extracted, Text
 from lsr.rag.searching import SparseKeys
 from lsr.rag.types import Failure, Passages, Query
 
 if TYPE_CHECKING:
     from lsr.rag.resources import Resources
 
-__all__ = ["PassageGraph", "SparseFirst"]
+__all__ = ["SparseFirst", "passage_graph"]
 
 _MOST_FAILED = 0.1  # of the passages: a graph with more holes misleads
 
@@ -48,42 +46,31 @@ class SparseFirst:
         return [(np.array(list(one), np.int64), np.array(list(one.values()), np.float64)) for one in found]
 
 
-@dataclass(frozen=True)
-class PassageGraph:
-    """The parts of a graph's search that do not depend on its settings."""
-
-    arrays: GraphArrays
-    facts: FactMatches
-    first: SparseFirst
-
-    @classmethod
-    def of(cls, resources: Resources, passages: Passages, extractor: str, encoder: str, folder: Path) -> PassageGraph:
-        """Raises as extractors do, and `GeneratorError` where a generator failed on more than a tenth of the passages."""
-        opened = resources.encoder(encoder)
-        finder = open_extractor(extractor, generator=resources.generator, prompts=resources.prompts)
-        synonyms = SynonymSearch(opened)
-        about = [lsr.__version__, passages.key, finder.identity(), synonyms.identity()["encoded"], opened.hash]
-        name = xxhash.xxh3_128_hexdigest(json.dumps(about, sort_keys=True, default=str).encode())
-        place = folder / f"{name}.graph"
-        resources.hold(place)
-        try:
-            arrays = load_arrays(place)
-        except InvalidInput:  # not there, or not whole
-            texts = [Text(passage.id, passage.text, passage.title) for passage in passages]
-            found = list(finder.extract(texts))
-            failed = [one for one in found if isinstance(one, Failure)]
-            if len(failed) > _MOST_FAILED * len(texts):
-                raise GeneratorError(
-                    f"{finder.name}: failed on {len(failed):,} of {len(texts):,} passages, the first: {failed[0].message}"
-                ) from None
-            if failed:
-                logger.warning("%s: %s of %s passages are without facts", finder.name, len(failed), len(texts))
-            read = (one for one in found if isinstance(one, Extracted))
-            arrays = build_arrays(read, [text.id for text in texts], synonyms=synonyms)
-            save_arrays(arrays, place)
-        os.utime(place)  # the last time it was of use
-        keys = resources.sparse(passages, encoder)
-        return cls(arrays, FactMatches(arrays, opened, place / "facts.idx", keys.encode), SparseFirst(keys))
-
-    def search(self, settings: GraphSettings) -> GraphSearch:
-        return GraphSearch(self.arrays, self.facts, self.first, settings)
+def passage_graph(resources: Resources, passages: Passages, extractor: str, encoder: str, folder: Path) -> GraphSearch:
+    """The search of the graph of passages, which is made and kept in a folder where it is not there. Raises as extractors
+    do, and `GeneratorError` where a generator failed on more than a tenth of the passages."""
+    opened = resources.encoder(encoder)
+    finder = open_extractor(extractor, generator=resources.generator, prompts=resources.prompts)
+    synonyms = SynonymSearch(opened)
+    about = [lsr.__version__, passages.key, finder.identity(), synonyms.identity()["encoded"], opened.hash]
+    name = xxhash.xxh3_128_hexdigest(json.dumps(about, sort_keys=True, default=str).encode())
+    place = folder / f"{name}.graph"
+    resources.hold(place)
+    try:
+        arrays = load_arrays(place)
+    except InvalidInput:  # not there, or not whole
+        texts = [Text(passage.id, passage.text, passage.title) for passage in passages]
+        found = list(finder.extract(texts))
+        failed = [one for one in found if isinstance(one, Failure)]
+        if len(failed) > _MOST_FAILED * len(texts):
+            raise GeneratorError(
+                f"{finder.name}: failed on {len(failed):,} of {len(texts):,} passages, the first: {failed[0].message}"
+            ) from None
+        if failed:
+            logger.warning("%s: %s of %s passages are without facts", finder.name, len(failed), len(texts))
+        read = (one for one in found if isinstance(one, Extracted))
+        arrays = build_arrays(read, [text.id for text in texts], synonyms=synonyms)
+        save_arrays(arrays, place)
+    os.utime(place)  # the last time it was of use
+    keys = resources.sparse(passages, encoder)
+    return GraphSearch(arrays, FactMatches(arrays, opened, place / "facts.idx", keys.encode), SparseFirst(keys))

@@ -36,7 +36,7 @@ from lsr.schema import between, from_mapping, read_yaml
 
 __all__ = ["SPACES", "SearchConfig", "as_choice", "read_search"]
 
-SPACES = ("offline", "generator")
+SPACES = ("offline", "generator", "multi-hop")
 
 _OWN = ("space", "forbid", "baseline", "known", "objectives", "algorithm", "budget", "racing", "judge")
 
@@ -158,9 +158,10 @@ def _space(values: Mapping[str, Any], surroundings: Surroundings, where: str) ->
     data, forbid = values.get("space", SPACES[0]), values.get("forbid")
     if isinstance(data, str):
         if data not in SPACES:
-            raise InvalidInput(f"{where}: space {data!r}: must be {' or '.join(SPACES)}, or a mapping of families")
-        built_in = read_yaml(Path(__file__).parent.parent / "spaces" / f"{data}.yaml", "space", "rag")
-        data, forbid = built_in["space"], [*(built_in["forbid"] or ()), *(forbid or ())]
+            raise InvalidInput(
+                f"{where}: space {data!r}: must be {', '.join(SPACES[:-1])} or {SPACES[-1]}, or a mapping of families"
+            )
+        data = read_yaml(Path(__file__).parent.parent / "spaces" / f"{data}.yaml", "space", "rag")["space"]
     defaults = {family: [kind] for family, kind in DEFAULTS.items() if family not in _mapping(data, f"{where}: space")}
     available = {"generator"} if surroundings.generator is not None else set()
     with _at(where):

@@ -21,6 +21,8 @@ from difflib import get_close_matches
 from typing import Any, Protocol
 
 from lsr.errors import InvalidInput
+from lsr.rag.pipeline import terms_of
+from lsr.rag.stages.base import Stage
 
 __all__ = ["NONE", "Constraint", "Technique", "built_in", "kind_of", "read_constraints", "unknown"]
 
@@ -76,6 +78,10 @@ def built_in(families: Iterable[str], needs: Iterable[str], available: frozenset
         for family in families
     ]
     result += [
+        Constraint(
+            {"query": _has_terms, "retrieve": lambda technique: technique is not None and not _has_terms(technique)},
+            "query: {query} makes terms, which retrieve: {retrieve} does not search",
+        ),
         Constraint({"retrieve": _none}, "nothing is retrieved: a pipeline needs a retrieve stage"),
         Constraint(
             {"generate": _any, "prompt": _none}, "generate: {generate} reads a prompt, and there is no prompt stage"
@@ -90,6 +96,10 @@ def built_in(families: Iterable[str], needs: Iterable[str], available: frozenset
         ),
     ]
     return result
+
+
+def _has_terms(technique: Technique | None) -> bool:
+    return isinstance(technique, Stage) and terms_of(technique) is not None
 
 
 def _none(technique: Technique | None) -> bool:

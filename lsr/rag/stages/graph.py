@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from functools import partial
+from typing import Any
 
+from lsr.rag.graph.judging import LanguageModelFilter, LanguageModelRelevance
 from lsr.rag.graph.settings import GraphSettings
 from lsr.rag.resources import Resources
+from lsr.rag.stages.asking import GENERATOR
 from lsr.rag.stages.base import Evidence, QueryTransform, Results, Retrieval, stage
-from lsr.rag.stages.retrieval import searched
-from lsr.rag.types import Passages, Queries, Query
+from lsr.rag.stages.retrieval import extracted_by, searched
+from lsr.rag.types import Failure, Made, Passages, Queries, Query, Usage
 from lsr.schema import between, choice
 
-__all__ = ["GraphExpansion", "GraphRetrieval"]
+__all__ = ["GraphExpansion", "GraphRetrieval", "JudgedGraphRetrieval"]
 
 _EXTRACTORS = ("rules", "entities", "names", "llm")
 
@@ -44,12 +48,56 @@ class GraphRetrieval(Retrieval):
         names = {one.name for one in fields(GraphSettings)}
         return GraphSettings(**{name: value for name, value in self.parameters().items() if name in names})
 
+    def identity(self, resources: Resources) -> Mapping[str, Any]:
+        return {**super().identity(resources), **extracted_by(self.extractor, resources)}
+
     def ready(self, passages: Passages, resources: Resources) -> None:
         resources.graph(passages, self.extractor, self.encoder, self.settings())
 
     def retrieve(self, queries: Sequence[Queries], passages: Passages, resources: Resources) -> Results[Evidence]:
         graph = resources.graph(passages, self.extractor, self.encoder, self.settings())
         return searched(queries, passages, [graph.ranked], self.k, "rrf", None)
+
+
+@stage("retrieve", "graph-llm")
+@dataclass(frozen=True)
+class JudgedGraphRetrieval(GraphRetrieval):
+    """As graph, with a language model's word: filter: it chooses among the facts that the question was matched with;
+    relevance: it marks what leads on from the first phrases (the encoder does without it, where weighting is set)."""
+
+    needs = GENERATOR
+    prompts = ("fact-filter", "fact-relevance")
+
+    facts: int = field(default=5, metadata=between(1, 1000))
+    weighting: bool = True
+    filter: bool = True
+    relevance: bool = True
+
+    def retrieve(self, queries: Sequence[Queries], passages: Passages, resources: Resources) -> Results[Evidence]:
+        graph = resources.graph(passages, self.extractor, self.encoder, self.settings())
+        results = graph.search(
+            [query.text for asked in queries for query in asked.items],
+            self.k,
+            fact_filter=LanguageModelFilter(partial(resources.ask, self), resources.prompts) if self.filter else None,
+            relevance=LanguageModelRelevance(partial(resources.ask, self), resources.prompts)
+            if self.relevance
+            else None,
+        )
+        found = iter(results)
+        groups = [[next(found) for _ in asked.items] for asked in queries]
+        failures = [next((one.failure for one in mine if one.failure is not None), None) for mine in groups]
+        well = [asked for asked, failure in zip(queries, failures, strict=True) if failure is None]
+        rankings = [
+            one.ranking for mine, failure in zip(groups, failures, strict=True) if failure is None for one in mine
+        ]
+        evidence = iter(searched(well, passages, [lambda _, __: rankings], self.k, "rrf", None))
+        made: list[Made[Evidence] | Failure] = []
+        for mine, failure in zip(groups, failures, strict=True):
+            usage = sum((one.usage for one in mine), Usage())
+            made.append(
+                Made(next(evidence), usage) if failure is None else replace(failure, stage=self.name, usage=usage)
+            )
+        return made
 
 
 @stage("query", "graph")
@@ -63,6 +111,9 @@ class GraphExpansion(QueryTransform):
     weight: float = field(default=0.3, metadata=between(0, 10))
     extractor: str = field(default="rules", metadata=choice(*_EXTRACTORS))
     encoder: str = "lsr-tiny"
+
+    def identity(self, resources: Resources) -> Mapping[str, Any]:
+        return {**super().identity(resources), **extracted_by(self.extractor, resources)}
 
     def ready(self, passages: Passages, resources: Resources) -> None:
         resources.graph(passages, self.extractor, self.encoder, GraphSettings())

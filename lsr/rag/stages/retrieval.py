@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 from math import inf
+from typing import Any
 
 from lsr.errors import InvalidInput
 from lsr.rag.fusing import fused
@@ -111,6 +112,10 @@ class Fusion(Retrieval):
         if ("dense" in self.of) != (self.model is not None):
             raise InvalidInput("dense needs a model, and a model goes with dense: name both or none")
 
+    def identity(self, resources: Resources) -> Mapping[str, Any]:
+        made = extracted_by(self.extractor, resources) if "graph" in self.of else {}
+        return {**super().identity(resources), **made}
+
     def ready(self, passages: Passages, resources: Resources) -> None:
         self._searches(passages, resources)
 
@@ -131,6 +136,13 @@ class Fusion(Retrieval):
             else:
                 opened.append(resources.graph(passages, self.extractor, self.encoder, GraphSettings()).ranked)
         return opened
+
+
+def extracted_by(extractor: str, resources: Resources) -> Mapping[str, Any]:
+    """What a graph depends on beside the name of its extractor: the generator, where that found the facts."""
+    if extractor != "llm":
+        return {}
+    return {"extracted by": resources.generator_identity(), "prompt openie": resources.prompts.fingerprint("openie")}
 
 
 def searched(

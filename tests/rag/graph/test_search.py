@@ -18,10 +18,11 @@ from lsr.rag.graph.arrays import build_arrays
 from lsr.rag.graph.explain import explain
 from lsr.rag.graph.files import load_arrays, save_arrays
 from lsr.rag.graph.matching import FactMatches, Matcher
-from lsr.rag.graph.search import GraphSearch, relevance_weight
+from lsr.rag.graph.search import GraphSearch
 from lsr.rag.graph.settings import GraphSettings
 from lsr.rag.graph.synonyms import SynonymSearch
 from lsr.rag.graph.types import MENTION, Extracted, Fact
+from lsr.rag.graph.weighting import relevance_weight
 
 PASSAGES = {
     "film": Extracted("film", ("Vertigo", "Alfred Hitchcock"), (Fact("Vertigo", "directed by", "Alfred Hitchcock"),)),

@@ -204,11 +204,13 @@ class Graph:
 
     def searcher(self, settings: GraphSettings | None = None, *, encoder: Encoder | None = None) -> GraphSearch:
         """What `search` searches with, made once for each of the last few settings: for `explain`. Raises as it does."""
-        wanted = settings or GraphSettings()
-        key = wanted, None if encoder is None else encoder.hash
-        with self._lock:  # making one takes a while
-            found = self._searches.pop(key, None) or self._searcher(wanted, encoder)
-            self._searches[key] = found  # the last of them
+        wanted, made_by = settings or GraphSettings(), None if encoder is None else encoder.hash
+        with self._lock:  # making the first takes a while
+            found = self._searches.pop((wanted, made_by), None)
+            if found is None:
+                other = next((one for (_, key), one in self._searches.items() if key == made_by), None)
+                found = self._searcher(wanted, encoder) if other is None else other.with_settings(wanted)
+            self._searches[wanted, made_by] = found  # the last of them
             if len(self._searches) > _KEPT:
                 del self._searches[next(iter(self._searches))]
             return found
