@@ -21,7 +21,7 @@ from lsr.rag.graph.normal import normal_form
 from lsr.rag.graph.types import GraphArrays
 from lsr.sparse import SparseVectors
 
-__all__ = ["FactLikeness", "FactMatches", "FactVectors", "Matcher", "fact_texts", "unit_vectors"]
+__all__ = ["FactLikeness", "FactMatches", "FactVectors", "Likeness", "Matcher", "fact_texts", "unit_vectors"]
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -29,6 +29,18 @@ Floats = npt.NDArray[np.float64]
 _WORD = re.compile(r"\w+(?:['’.&-]\w+)*")
 _LONGEST = 8  # words of a phrase that a question names
 _BATCH = 4096  # facts encoded at a time
+
+
+class Likeness(Protocol):
+    """How like facts are to questions, above 0."""
+
+    def best(self, questions: Sequence[str], k: int) -> list[tuple[Ints, Floats]]:
+        """For each question the k facts that are likest, and their likeness, best first."""
+        ...
+
+    def likeness(self, question: str, facts: Ints) -> Floats:
+        """The likeness of these facts, float64 [n]; 0 where a fact shares nothing with the question."""
+        ...
 
 
 class FactVectors(Protocol):

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from lsr.errors import InvalidInput
 from lsr.rag.graph.judging import FactFilter, Relevance
-from lsr.rag.graph.matching import FactLikeness, Matcher
+from lsr.rag.graph.matching import Likeness, Matcher
 from lsr.rag.graph.pagerank import personalised
 from lsr.rag.graph.relations import Relations
 from lsr.rag.graph.settings import GraphSettings
@@ -99,7 +99,7 @@ class GraphSearch:
     def __init__(
         self,
         graph: GraphArrays,
-        facts: FactLikeness,
+        facts: Likeness,
         first: FirstStage,
         settings: GraphSettings | None = None,
         *,
