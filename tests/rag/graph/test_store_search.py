@@ -257,10 +257,13 @@ def test_a_graph_without_facts_has_no_vectors_of_them(tmp_path: Path) -> None:
     assert result.fell_back is None
 
 
-def test_forged_terms_of_a_fact_are_refused(bare: lsr.Index) -> None:
+def test_forged_vectors_of_facts_are_refused(bare: lsr.Index) -> None:
     graph = Graph.open(bare)
     file = next(one for one in facts_of(graph).entry.files if one.name.endswith("forward_terms"))
     path = graph.path / file.name
     path.write_bytes(np.full(file.shape, 60_000, np.uint16).tobytes())
     with pytest.raises(CorruptIndex, match="terms outside the vocabulary; `lsr graph build INDEX --overwrite`"):
         facts_of(graph).gather(np.arange(2))
+    facts = StoredFacts(graph.path, replace(facts_of(graph).entry, dim=20))
+    with pytest.raises(CorruptIndex, match="made for 20 terms, not 24"):
+        facts.search(hashed().encode_query(["Ada"]), 2)

@@ -62,6 +62,8 @@ class StoredFacts:
         self._hashes: Hashes = self._segment.take("hashes", (entry.facts,), np.uint64)
 
     def search(self, queries: SparseVectors, k: int) -> list[tuple[Ints, npt.NDArray[np.float64]]]:
+        if queries.dim != self.dim:  # of the encoder that is named there: somebody else wrote the manifest
+            raise CorruptIndex(f"{self._path}: made for {self.dim:,} terms, not {queries.dim:,}; {GRAPH_FORM.remedy}")
         threads = 1 if len(queries) == 1 else available_cores()
         scores, rows, counts = self._engine.search(queries, k, threads)
         return [(rows[at, :count], scores[at, :count].astype(np.float64)) for at, count in enumerate(counts.tolist())]
