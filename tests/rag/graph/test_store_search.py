@@ -264,6 +264,6 @@ def test_forged_vectors_of_facts_are_refused(bare: lsr.Index) -> None:
     path.write_bytes(np.full(file.shape, 60_000, np.uint16).tobytes())
     with pytest.raises(CorruptIndex, match="terms outside the vocabulary; `lsr graph build INDEX --overwrite`"):
         facts_of(graph).gather(np.arange(2))
-    facts = StoredFacts(graph.path, replace(facts_of(graph).entry, dim=20))
-    with pytest.raises(CorruptIndex, match="made for 20 terms, not 24"):
+    facts = StoredFacts(graph.path, replace(facts_of(graph).entry, dim=30))
+    with pytest.raises(CorruptIndex, match="made for 30 terms, not 24"):
         facts.search(hashed().encode_query(["Ada"]), 2)
