@@ -49,7 +49,8 @@ class DenseLikeness:
         """The likeness of these facts, float64 [n], 0 at the least."""
         if not len(facts):
             return np.zeros(0)
-        return np.maximum(self._vectors[facts] @ self._encode("query", [question])[0], 0).astype(np.float64)
+        scores: Floats = (self._vectors[facts] @ self._encode("query", [question])[0]).astype(np.float64)
+        return np.maximum(scores, 0)
 
 
 def _kept(graph: GraphArrays, encode: Callable[[str, Sequence[str]], Vectors], file: Path) -> Vectors:

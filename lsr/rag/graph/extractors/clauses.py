@@ -31,6 +31,7 @@ __all__ = ["found_in"]
 
 _SUBJECTS = ("nsubj", "nsubjpass")
 _OBJECTS = ("dobj", "attr", "oprd", "dative")
+_NUMBERS = frozenset({"pobj", "dobj", "attr", "npadvmod", "appos", "conj", "ROOT"})
 _RELATIVE = frozenset({"WDT", "WP"})
 _DEEPEST = 3  # prepositions between a verb and its furthest object; clauses between a verb and its subject
 _BE = frozenset({"is", "are", "was", "were", "'s", "’s", "am"})
@@ -82,9 +83,7 @@ class _Reader:
             return
         if dep == "poss" and is_name(tag) and is_name(parse.tags[parse.heads[token]]):  # "Schindler's List" is one name
             return
-        digits = any(character.isdigit() for character in parse.words[token])  # "one" names nothing
-        number = tag == "CD" and digits and dep in ("pobj", "dobj", "attr", "npadvmod", "appos", "conj", "ROOT")
-        if not (is_noun(tag) or number) or dep in ("compound", "nmod", "amod", "quantmod"):
+        if not (is_noun(tag) or self._is_number(token)) or dep in ("compound", "nmod", "amod", "quantmod"):
             return
         first, end = parse.span(token)
         start = parse.name_start(first, token)
@@ -109,6 +108,13 @@ class _Reader:
                 names.subject = phrase
         elif dep in ("attr", "appos") and not is_name(tag):
             self._class_of(token)
+
+    def _is_number(self, token: int) -> bool:
+        """Whether it is one that names something: a year, an amount. "one" is none."""
+        parse = self.parse
+        if parse.tags[token] != "CD" or parse.deps[token] not in _NUMBERS:
+            return False
+        return any(character.isdigit() for character in parse.words[token])
 
     def _kind(self, first: int, start: int) -> str:
         """What stands before a name and says what it names: "American singer"."""

@@ -105,7 +105,7 @@ def main() -> None:
     # What libraries print must not come between the answers.
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    parser, relations = Parser(), sys.argv[1] == "facts"
+    parser, relations = Parser(alone=True), sys.argv[1] == "facts"
     for line in sys.stdin.buffer:
         texts = [Text("", text, title) for text, title in json.loads(line)]
         found = [
