@@ -158,13 +158,15 @@ class Resources(AbstractContextManager["Resources"]):
 
         return self._index(("sparse", name), make)
 
-    def graph(self, passages: Passages, extractor: str, encoder: str, settings: GraphSettings) -> GraphSearch:
+    def graph(
+        self, passages: Passages, extractor: str, encoder: str, settings: GraphSettings, dense: str | None = None
+    ) -> GraphSearch:
         """A graph of the passages, kept in the folder, and its search."""
         from lsr.rag.graph.passages import passage_graph
 
-        key = ("graph", passages.key, extractor, encoder)
+        key = ("graph", passages.key, extractor, encoder, dense)
 
-        made = self._once(key, lambda: passage_graph(self, passages, extractor, encoder, self.folder))
+        made = self._once(key, lambda: passage_graph(self, passages, extractor, encoder, self.folder, dense=dense))
         return self._once((*key, settings), lambda: made.with_settings(settings))
 
     def hold(self, place: Path) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lsr import disk
-from lsr.rag.graph.matching import fact_texts
+from lsr.rag.graph.relations import fact_texts
 from lsr.rag.graph.types import GraphArrays
 
 __all__ = ["DenseLikeness"]

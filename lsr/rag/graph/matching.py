@@ -18,10 +18,11 @@ from lsr.errors import InvalidInput, LsrError
 from lsr.index import Index
 from lsr.limits import Limits
 from lsr.rag.graph.normal import normal_form
+from lsr.rag.graph.relations import fact_texts
 from lsr.rag.graph.types import GraphArrays
 from lsr.sparse import SparseVectors
 
-__all__ = ["FactLikeness", "FactMatches", "FactVectors", "Likeness", "Matcher", "fact_texts", "unit_vectors"]
+__all__ = ["FactLikeness", "FactMatches", "FactVectors", "Likeness", "Matcher", "unit_vectors"]
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -134,13 +135,6 @@ class _IndexedFacts:
     def gather(self, facts: Ints) -> tuple[Ints, npt.NDArray[Any], npt.NDArray[np.float32]]:
         stored = self._index.snapshot.vectors(facts)
         return stored.indptr, stored.indices, stored.values
-
-
-def fact_texts(graph: GraphArrays, first: int, last: int) -> list[str]:
-    """The texts of the facts [first, last)."""
-    ends = zip(graph.subjects[first:last].tolist(), graph.objects[first:last].tolist(), strict=True)
-    said = zip(ends, graph.predicates[first:last], strict=True)
-    return [f"{graph.phrases[subject]} {predicate} {graph.phrases[object]}" for (subject, object), predicate in said]
 
 
 def unit_vectors(texts: list[str], encoder: Encoder) -> SparseVectors:

@@ -16,9 +16,10 @@ import xxhash
 import lsr
 from lsr.errors import GeneratorError, InvalidInput
 from lsr.rag.graph.arrays import build_arrays
+from lsr.rag.graph.dense import DenseLikeness
 from lsr.rag.graph.extractors import open_extractor
 from lsr.rag.graph.files import load_arrays, save_arrays
-from lsr.rag.graph.matching import FactMatches
+from lsr.rag.graph.matching import FactMatches, Likeness
 from lsr.rag.graph.search import GraphSearch
 from lsr.rag.graph.synonyms import SynonymSearch
 from lsr.rag.graph.types import Extracted, Text
@@ -46,9 +47,12 @@ class SparseFirst:
         return [(np.array(list(one), np.int64), np.array(list(one.values()), np.float64)) for one in found]
 
 
-def passage_graph(resources: Resources, passages: Passages, extractor: str, encoder: str, folder: Path) -> GraphSearch:
-    """The search of the graph of passages, which is made and kept in a folder where it is not there. Raises as extractors
-    do, and `GeneratorError` where a generator failed on more than a tenth of the passages."""
+def passage_graph(
+    resources: Resources, passages: Passages, extractor: str, encoder: str, folder: Path, *, dense: str | None = None
+) -> GraphSearch:
+    """The search of the graph of passages, which is made and kept in a folder where it is not there. dense: a model of
+    sentence-transformers by which facts are like a question, in place of the encoder. Raises as extractors and models do,
+    and `GeneratorError` where a generator failed on more than a tenth of the passages."""
     opened = resources.encoder(encoder)
     finder = open_extractor(extractor, generator=resources.generator, prompts=resources.prompts)
     synonyms = SynonymSearch(opened)
@@ -73,4 +77,10 @@ def passage_graph(resources: Resources, passages: Passages, extractor: str, enco
         save_arrays(arrays, place)
     os.utime(place)  # the last time it was of use
     keys = resources.sparse(passages, encoder)
-    return GraphSearch(arrays, FactMatches(arrays, opened, place / "facts.idx", keys.encode), SparseFirst(keys))
+    facts: Likeness
+    if dense is None:
+        facts = FactMatches(arrays, opened, place / "facts.idx", keys.encode)
+    else:
+        model = resources.dense_model(dense)
+        facts = DenseLikeness(arrays, model.encode, place / f"facts-{model.fingerprint}.npy")
+    return GraphSearch(arrays, facts, SparseFirst(keys))

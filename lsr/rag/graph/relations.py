@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from lsr.rag.graph.types import GraphArrays
 
-__all__ = ["Relations"]
+__all__ = ["Relations", "fact_texts"]
 
 Ints = npt.NDArray[np.int64]
 
@@ -32,9 +32,14 @@ class Relations:
 
     def text(self, fact: int) -> str:
         """A fact as a sentence of sorts."""
-        graph = self._graph
-        subject, object = graph.phrases[int(graph.subjects[fact])], graph.phrases[int(graph.objects[fact])]
-        return f"{subject} {graph.predicates[fact]} {object}"
+        return fact_texts(self._graph, fact, fact + 1)[0]
 
     def _key(self, low: npt.ArrayLike, high: npt.ArrayLike) -> Ints:
         return np.asarray(low, np.int64) * len(self._graph.phrases) + np.asarray(high, np.int64)
+
+
+def fact_texts(graph: GraphArrays, first: int, last: int) -> list[str]:
+    """The texts of the facts [first, last)."""
+    ends = zip(graph.subjects[first:last].tolist(), graph.objects[first:last].tolist(), strict=True)
+    said = zip(ends, graph.predicates[first:last], strict=True)
+    return [f"{graph.phrases[subject]} {predicate} {graph.phrases[object]}" for (subject, object), predicate in said]

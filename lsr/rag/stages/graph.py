@@ -27,13 +27,15 @@ class GraphRetrieval(Retrieval):
     """A walk over phrases, facts and passages that begins at what the question matches (HippoRAG 2, CatRAG); see
     `lsr.rag.graph.settings` for the parameters. extractor: rules (spaCy), entities (the same without relations), names
     (capitalised names, no model), or llm, which needs a generator. Passages without a way to them are not found; a
-    question that matches nothing has the passages of sparse retrieval."""
+    question that matches nothing has the passages of sparse retrieval. dense: a model of sentence-transformers that says
+    which facts are like a question; the encoder does by default."""
 
-    models = ("encoder",)
+    models = ("encoder", "dense")
 
     k: int = field(default=20, metadata=between(1, 1000))
     extractor: str = field(default="rules", metadata=choice(*_EXTRACTORS))
     encoder: str = "lsr-tiny"
+    dense: str | None = None
     facts: int = field(default=GraphSettings.facts, metadata=between(1, 1000))
     seeds: int = field(default=GraphSettings.seeds, metadata=between(1, 1000))
     passages: float = field(default=GraphSettings.passages, metadata=between(0, 10))
@@ -52,10 +54,10 @@ class GraphRetrieval(Retrieval):
         return {**super().identity(resources), **extracted_by(self.extractor, resources)}
 
     def ready(self, passages: Passages, resources: Resources) -> None:
-        resources.graph(passages, self.extractor, self.encoder, self.settings())
+        resources.graph(passages, self.extractor, self.encoder, self.settings(), self.dense)
 
     def retrieve(self, queries: Sequence[Queries], passages: Passages, resources: Resources) -> Results[Evidence]:
-        graph = resources.graph(passages, self.extractor, self.encoder, self.settings())
+        graph = resources.graph(passages, self.extractor, self.encoder, self.settings(), self.dense)
         return searched(queries, passages, [graph.ranked], self.k, "rrf", None)
 
 
@@ -74,7 +76,7 @@ class JudgedGraphRetrieval(GraphRetrieval):
     relevance: bool = True
 
     def retrieve(self, queries: Sequence[Queries], passages: Passages, resources: Resources) -> Results[Evidence]:
-        graph = resources.graph(passages, self.extractor, self.encoder, self.settings())
+        graph = resources.graph(passages, self.extractor, self.encoder, self.settings(), self.dense)
         results = graph.search(
             [query.text for asked in queries for query in asked.items],
             self.k,

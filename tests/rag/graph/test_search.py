@@ -15,6 +15,7 @@ from lsr.corpus import Document
 from lsr.errors import InvalidInput
 from lsr.rag import Pipeline, Resources, Runner
 from lsr.rag.graph.arrays import build_arrays
+from lsr.rag.graph.dense import DenseLikeness
 from lsr.rag.graph.explain import explain
 from lsr.rag.graph.files import load_arrays, save_arrays
 from lsr.rag.graph.matching import FactMatches, Matcher
@@ -133,6 +134,41 @@ def test_a_graph_without_any_fact_falls_back(resources: Resources, tmp_path: Pat
     empty = GraphSearch(graph, FactMatches(graph, resources.encoder(), tmp_path / "f.idx"), First())
     (result,) = empty.search([QUESTION], 3)
     assert result.fell_back is not None
+
+
+def letters(side: str, texts: Sequence[str]) -> np.ndarray:
+    """A dense model of sorts: how often each letter stands in a text."""
+    counts = np.array([[text.casefold().count(chr(97 + at)) for at in range(26)] for text in texts], np.float32)
+    assert side in ("query", "document")
+    found: np.ndarray = counts / np.linalg.norm(counts, axis=1, keepdims=True)
+    return found
+
+
+def test_facts_may_be_like_a_question_by_dense_vectors(search: GraphSearch, tmp_path: Path) -> None:
+    asked: list[str] = []
+
+    def encode(side: str, texts: Sequence[str]) -> np.ndarray:
+        asked.append(side)
+        return letters(side, texts)
+
+    dense = DenseLikeness(search.graph, encode, tmp_path / "facts.npy")
+    assert asked == ["document"]
+    texts = [search.relations.text(fact) for fact in range(len(search.graph.subjects))]
+    wanted = letters("document", texts) @ letters("query", [QUESTION])[0]
+    ((facts, likeness),) = dense.best([QUESTION], 3)
+    assert facts.tolist() == np.argsort(-wanted, kind="stable")[:3].tolist()
+    assert likeness == pytest.approx(wanted[facts])
+    assert dense.likeness(QUESTION, np.array([2, 0])) == pytest.approx(wanted[[2, 0]])
+    (result,) = GraphSearch(search.graph, dense, search.first, GraphSettings.catrag()).search([QUESTION], 3)
+    assert [matched.fact for matched in result.facts] == np.argsort(-wanted, kind="stable")[:5].tolist()
+    asked.clear()
+    again = DenseLikeness(search.graph, encode, tmp_path / "facts.npy")
+    assert asked == [], "what was encoded is kept"
+    assert again.best([QUESTION], 99)[0][0].tolist() == np.argsort(-wanted, kind="stable").tolist()
+    asked.clear()
+    (tmp_path / "facts.npy").write_bytes(b"damaged")
+    assert DenseLikeness(search.graph, encode, tmp_path / "facts.npy").best([], 3) == []
+    assert asked == ["document"], "and made again where it cannot be read"
 
 
 def test_searches_at_the_same_time_give_what_each_gives_alone(search: GraphSearch) -> None:

@@ -16,7 +16,8 @@ import lsr
 from lsr.encoders import Encoder
 from lsr.errors import CorruptIndex, EncoderMismatch, InvalidInput, StoreMismatch
 from lsr.rag.graph.extractors.given import GivenTriples
-from lsr.rag.graph.matching import FactMatches, fact_texts, unit_vectors
+from lsr.rag.graph.matching import FactMatches, unit_vectors
+from lsr.rag.graph.relations import fact_texts
 from lsr.rag.graph.search import GraphResult, GraphSearch
 from lsr.rag.graph.settings import GraphSettings
 from lsr.rag.graph.store import Graph

@@ -30,7 +30,8 @@ from lsr.index.storage.graph_files import GRAPH_FORM
 from lsr.index.storage.manifest import SegmentEntry
 from lsr.index.storage.segment import VectorSegment
 from lsr.processors import available_cores
-from lsr.rag.graph.matching import fact_texts, unit_vectors
+from lsr.rag.graph.matching import unit_vectors
+from lsr.rag.graph.relations import fact_texts
 from lsr.rag.graph.store.manifest import FactsEntry, as_json
 from lsr.rag.graph.types import GraphArrays
 from lsr.sparse import SparseVectors
