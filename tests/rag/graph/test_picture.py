@@ -244,7 +244,7 @@ def walked(
     graph: GraphArrays, seeds: dict[int, float], overlay: Overlay | None = None
 ) -> tuple[GraphSearch, GraphResult]:
     """A search of a graph, and the result of a walk from seeds."""
-    search = GraphSearch(graph, Nothing(), First(), replace(GraphSettings(), synonym=1.0))  # type: ignore[arg-type]
+    search = GraphSearch(graph, Nothing(), First(), replace(GraphSettings(), synonym=1.0))
     nodes, scores = search.walked(seeds, overlay)
     first = len(graph.phrases)
     passages, of_passages = nodes[nodes >= first] - first, scores[nodes >= first]
