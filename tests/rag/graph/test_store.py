@@ -125,7 +125,7 @@ operation = st.one_of(
 )
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(st.lists(operation, max_size=7))
 def test_whatever_became_of_an_index_its_graph_is_the_one_that_a_new_build_gives(
     operations: list[tuple[str, object]],
