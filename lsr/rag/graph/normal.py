@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from functools import lru_cache
 
 __all__ = ["normal_form"]
 
@@ -11,6 +12,7 @@ _ARTICLES = re.compile(r"^(?:the|a|an)\s+(?=\S)")
 _POSSESSIVE = re.compile(r"['’]s$")
 
 
+@lru_cache(maxsize=1 << 16)  # a corpus says most of its phrases several times
 def normal_form(phrase: str) -> str:
     """A phrase in compatibility form (NFKC), case folded, white space joined, without punctuation and signs at its ends,
     leading articles (English ones), and 's at its end. "" where nothing is left. The normal form of a normal form is

