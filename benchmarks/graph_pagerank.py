@@ -1,6 +1,6 @@
 """Personalised PageRank: forward push beside SciPy's power iteration, in one run.
 
-    python -m benchmarks.graph_pagerank [--nodes 100000] [--edges 750000] [--queries 50]
+    python -m benchmarks.graph_pagerank [--nodes 100000] [--edges 750000] [--queries 50] [--damping 0.8]
 
 A made graph: 70 % of the nodes are phrases, whose popularity falls as rank^-0.7, the others passages; a little less than
 half of the edges join two phrases. Each question has 5 phrases and 20 passages as seeds. Prints medians in ms on one
@@ -18,9 +18,9 @@ from scipy.sparse import csr_array
 
 from lsr.eval.machine import describe
 from lsr.rag.graph.pagerank import out_weights, personalised, personalised_exact
+from lsr.rag.graph.search import EPSILON
+from lsr.rag.graph.settings import GraphSettings
 from lsr.rag.graph.types import GraphArrays
-
-DAMPING = 0.5
 
 
 def main() -> None:
@@ -28,7 +28,9 @@ def main() -> None:
     parser.add_argument("--nodes", type=int, default=100_000)
     parser.add_argument("--edges", type=int, default=750_000)
     parser.add_argument("--queries", type=int, default=50)
+    parser.add_argument("--damping", type=float, default=GraphSettings.damping)
     arguments = parser.parse_args()
+    damping = arguments.damping
     graph = made_graph(arguments.nodes, arguments.edges)
     matrix = csr_array((graph.weights, graph.targets.astype(np.int32), graph.indptr), shape=(graph.nodes,) * 2)
     backward = matrix.T.tocsr()
@@ -41,11 +43,11 @@ def main() -> None:
         seeds, weights = made_seeds(graph, query)
         restart = np.zeros(graph.nodes)
         restart[seeds] = weights
-        exact = personalised_exact(graph, restart, damping=DAMPING)[0][first:]
+        exact = personalised_exact(graph, restart, damping=damping)[0][first:]
         best = set(np.argsort(-exact, kind="stable")[:20].tolist())
-        for epsilon in (1e-5, 1e-6, 1e-7):
+        for epsilon in (1e-5, EPSILON, 1e-6, 1e-7):
             started = time.perf_counter()
-            nodes, scores = personalised(graph, seeds, weights, damping=DAMPING, epsilon=epsilon)
+            nodes, scores = personalised(graph, seeds, weights, damping=damping, epsilon=epsilon)
             seconds = time.perf_counter() - started
             passages = nodes >= first
             top = nodes[passages][np.argsort(-scores[passages], kind="stable")[:20]] - first
@@ -53,7 +55,7 @@ def main() -> None:
                 times, shared, f"forward push, epsilon {epsilon:g}", seconds, len(best & set(top.tolist())) / 20, query
             )
         started = time.perf_counter()
-        theirs = power(backward, totals, restart / restart.sum())[first:]
+        theirs = power(backward, totals, restart / restart.sum(), damping)[first:]
         seconds = time.perf_counter() - started
         top = np.argsort(-theirs, kind="stable")[:20]
         note(times, shared, "SciPy, power iteration to 1e-6", seconds, len(best & set(top.tolist())) / 20, query)
@@ -69,11 +71,11 @@ def note(
         shared.setdefault(name, []).append(same)
 
 
-def power(backward: csr_array, totals: np.ndarray, seed: np.ndarray) -> np.ndarray:
+def power(backward: csr_array, totals: np.ndarray, seed: np.ndarray, damping: float) -> np.ndarray:
     inverse = np.divide(1, totals, out=np.zeros_like(totals), where=totals > 0)
     scores = seed
     for _ in range(100):
-        after = DAMPING * (backward @ (scores * inverse)) + (1 - DAMPING + DAMPING * scores[totals <= 0].sum()) * seed
+        after = damping * (backward @ (scores * inverse)) + (1 - damping + damping * scores[totals <= 0].sum()) * seed
         if np.abs(after - scores).sum() < 1e-6:
             return np.asarray(after)
         scores = after

@@ -24,12 +24,13 @@ from lsr.rag.graph.types import SYNONYM, GraphArrays, Overlay
 from lsr.rag.graph.weighting import Weighing, overlay_of
 from lsr.rag.types import Failure, Query, Usage
 
-__all__ = ["FirstStage", "GraphResult", "GraphSearch", "MatchedFact"]
+__all__ = ["EPSILON", "FirstStage", "GraphResult", "GraphSearch", "MatchedFact"]
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
 _NOTHING = Usage()
+EPSILON = 3e-6  # of the walk: smaller ones take longer, and found no more (docs/graph.md)
 _PHRASES = 10  # of the walk, that a result names
 
 
@@ -103,7 +104,7 @@ class GraphSearch:
         first: FirstStage,
         settings: GraphSettings | None = None,
         *,
-        epsilon: float = 1e-6,
+        epsilon: float = EPSILON,
     ) -> None:
         self.facts, self.first, self._epsilon = facts, first, epsilon
         self.relations = Relations(graph)
