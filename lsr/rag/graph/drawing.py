@@ -33,7 +33,7 @@ STYLE = """
 .walk .head.relation { fill: var(--s1); } .walk .head.mention { fill: var(--s0); } .walk .head.synonym { fill: var(--s4); }
 .walk .node { stroke: var(--ground); stroke-width: 1.5; }
 .walk .seed { fill: var(--s1); } .walk .passed { fill: var(--s0); } .walk .found { fill: var(--s2); }
-.walk .weak { fill: var(--ground); stroke: var(--s1); stroke-width: 2; stroke-dasharray: 3 2.5; }
+.walk .named { fill: var(--ground); stroke: var(--s1); stroke-width: 2; stroke-dasharray: 3 2.5; }
 .walk .between { fill: var(--ground); stroke: var(--s2); stroke-width: 2; }
 .walk .first { fill: none; stroke: var(--s2); stroke-width: 1.5; }
 .legend { display: flex; flex-wrap: wrap; gap: .3rem 1.5rem; list-style: none; padding: 0; margin-top: 1.5rem;
@@ -103,7 +103,7 @@ def legend() -> Markup:
         for kind in ("relation", "mention", "synonym")
     ] + [
         (16, element("circle", cx=8, cy=8, r=6, class_="node seed"), "phrase of a matched fact"),
-        (16, element("circle", cx=8, cy=8, r=6, class_="node weak"), "weak anchor: named by the question"),
+        (16, element("circle", cx=8, cy=8, r=6, class_="node named"), "named by the question"),
         (16, element("circle", cx=8, cy=8, r=6, class_="node passed"), "other phrase"),
         (16, element("rect", x=2, y=2, width=12, height=12, rx=2, class_="node found"), "passage that was found"),
         (16, element("rect", x=2, y=2, width=12, height=12, rx=2, class_="node between"), "other passage"),
@@ -133,7 +133,7 @@ def times(edge: Edge) -> str:
 def _mark(node: Node, place: Place) -> Markup:
     title = element("title", f"{line(node.text)}\n{about(node)}")
     if not node.passage:
-        class_ = "weak" if node.weak else "seed" if node.seed > 0 else "passed"
+        class_ = "named" if node.named else "seed" if node.seed > 0 else "passed"
         return element("circle", title, cx=place.x, cy=place.y, r=place.radius, class_=f"node {class_}")
 
     def square(half: float, class_: str, *inner: Markup) -> Markup:

@@ -199,7 +199,7 @@ def label(node: Node, room: float) -> tuple[str, str, float]:
 
 def about(node: Node) -> str:
     """The figures of a node."""
-    kind = "first stage" if node.passage else "weak anchor" if node.weak else "seed"
+    kind = "first stage" if node.passage else "named" if node.named else "seed"
     seed = f"{kind} {percent(node.seed)} · " if node.seed > 0 else ""
     return f"{seed}walk {percent(node.score)}"
 

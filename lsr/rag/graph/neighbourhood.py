@@ -19,7 +19,7 @@ _BESIDE = 1.0  # edges beside the ways, for each node, at most
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A phrase or passage that is drawn. score: of the walk; seed: the part of all seeds' weight that it has. weak: a phrase
+    """A phrase or passage that is drawn. score: of the walk; seed: the part of all seeds' weight that it has. named: a phrase
     that is a seed because the question names it, no matched fact. rank: of a passage, from 1; None below those shown."""
 
     number: int
@@ -27,7 +27,7 @@ class Node:
     passage: bool
     score: float
     seed: float
-    weak: bool
+    named: bool
     rank: int | None
 
 
@@ -106,7 +106,7 @@ def neighbourhood(
             passage=node >= first,
             score=scores.get(node, 0.0),
             seed=result.seeds.get(node, 0.0) / total,
-            weak=node in result.anchors,
+            named=node in result.anchors,
             rank=ranks.get(node),
         )
         for node in chosen.nodes

@@ -53,10 +53,10 @@ def _head(search: GraphSearch, result: GraphResult, shown: Neighbourhood) -> Mar
     first = len(search.graph.phrases)
     phrases = sum(node < first for node in result.seeds)
     changed = 0 if result.overlay is None else len(result.overlay.edges)
-    weak = f"{f.counted(len(result.anchors), 'weak anchor')} among them" if result.anchors else ""
+    named = f"{f.count(len(result.anchors))} of them named by the question" if result.anchors else ""
     figures = [
         ("matched facts", f.count(len(result.facts)), ""),
-        ("phrases it began at", f.count(phrases), weak),
+        ("phrases it began at", f.count(phrases), named),
         ("passages of the first stage", f.count(len(result.seeds) - phrases), "seeds too"),
         ("edges of another weight", f.count(changed), "for this question"),
     ]
@@ -182,7 +182,7 @@ def _seeds(search: GraphSearch, result: GraphResult, name_of: Callable[[int], st
     rows = []
     for node in (node for node in heaviest if node < first):
         held = f.counted(int(search.graph.mentions[node]), "passage")
-        why = "weak anchor: named by the question" if node in result.anchors else "phrase of a matched fact"
+        why = "named by the question" if node in result.anchors else "phrase of a matched fact"
         rows.append(
             [Cell(line(search.graph.phrases[node])), Cell(percent(result.seeds[node] / total)), Cell(why, f"in {held}")]
         )

@@ -19,7 +19,7 @@ class GraphSettings:
 
     facts: how many facts a question is matched with, by likeness; least: the least likeness of a fact beside the best
     one's; seeds: phrases of these facts that the walk begins at; passages: the weight of the first stage's passages among
-    the seeds; damping: the chance that the walk goes on. anchoring: phrases that the question names are weak seeds, of
+    the seeds; damping: the chance that the walk goes on. anchoring: phrases that the question names are seeds, of
     weight `anchor`. weighting: relations that leave the first `weighted` seeds, at most `edges` each, are weighed by how
     much their facts say about the question, with `least_factor` at the least. boost: edges from seeds to passages that
     say one of the matched facts count 1 + `boosted` times. synonym: a factor for synonym edges.

@@ -136,7 +136,7 @@ def test_edges_whose_weight_the_question_changed_are_marked(search: GraphSearch)
     assert not any("for this question" in title for title in titles(svg))
 
 
-def test_weak_anchors_are_told_from_phrases_of_matched_facts(search: GraphSearch) -> None:
+def test_named_phrases_are_told_from_phrases_of_matched_facts(search: GraphSearch) -> None:
     weak = GraphSearch(search.graph, search.facts, search.first, replace(search.settings, facts=1))
     result = found(weak, "Is Leytonstone near Psycho?")
     phrases = list(search.graph.phrases)
@@ -147,7 +147,7 @@ def test_weak_anchors_are_told_from_phrases_of_matched_facts(search: GraphSearch
         assert title is not None
         assert title.text is not None
         number = phrases.index(title.text.splitlines()[0])
-        assert ("weak" in str(circle.get("class"))) == (number in result.anchors)
+        assert ("named" in str(circle.get("class"))) == (number in result.anchors)
         assert ("seed" in str(circle.get("class"))) == (number in result.seeds and number not in result.anchors)
 
 
