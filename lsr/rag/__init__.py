@@ -6,6 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lsr.rag.files import PipelineFile, read_pipeline
+    from lsr.rag.graph.extractors import open_extractor
+    from lsr.rag.graph.search import GraphResult
+    from lsr.rag.graph.settings import GraphSettings
+    from lsr.rag.graph.store import Graph
     from lsr.rag.pipeline import Pipeline
     from lsr.rag.questions import Question, RagData, open_rag_data, write_questions
     from lsr.rag.rag import Rag
@@ -17,6 +21,9 @@ __all__ = [
     "Answer",
     "Failure",
     "Found",
+    "Graph",
+    "GraphResult",
+    "GraphSettings",
     "Outcome",
     "Passage",
     "Passages",
@@ -33,6 +40,7 @@ __all__ = [
     "Span",
     "Step",
     "Usage",
+    "open_extractor",
     "open_rag_data",
     "read_pipeline",
     "write_questions",
@@ -42,6 +50,10 @@ __all__ = [
 _HOME = {
     "PipelineFile": "files",
     "read_pipeline": "files",
+    "open_extractor": "graph.extractors",
+    "GraphResult": "graph.search",
+    "GraphSettings": "graph.settings",
+    "Graph": "graph.store",
     "Pipeline": "pipeline",
     "Question": "questions",
     "RagData": "questions",
