@@ -111,9 +111,13 @@ def open_rag_data(
       chunkings are compared on whole articles where a corpus comes in chunks. "auto": by article_id, where all have one.
 
     Raises `EvaluationError` for gold that is not in the corpus (lists it), questions that cannot be read as given, and none
-    at all; `DuplicateId`; `InvalidInput` for a join by a field that documents lack, or when a file is not said;
-    `CorpusError` and `DatasetNotFound` as the readers do.
+    at all; `DuplicateId`; `InvalidInput` for a join by a field that documents lack, when a file is not said, and when a
+    source or a split is that would not be read; `CorpusError` and `DatasetNotFound` as the readers do.
     """
+    if source is not None and corpus is not None and questions is not None:
+        raise InvalidInput(
+            f"data {str(source)!r} would not be read beside corpus and questions: leave one or the other out"
+        )
     qrels: Qrels | None = None
     notes: list[str] = []
     at_corpus = corpus or source
@@ -122,6 +126,10 @@ def open_rag_data(
         dataset = open_dataset(str(source), split=split)
         qrels, name, documents = _relevant(dataset), dataset.name, dataset.documents()
         notes.extend(dataset.notes)
+    elif split is not None:
+        raise InvalidInput(
+            f"split {split!r} is one of the judgments of a folder or zip (data), whose own corpus and questions are used"
+        )
     elif at_corpus is not None:
         documents = read_documents(at_corpus)
     at_questions = questions or (None if source is None else _queries_of(Path(source)))

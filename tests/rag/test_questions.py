@@ -160,6 +160,16 @@ def test_questions_of_ones_own_about_the_corpus_of_a_folder(tmp_path: Path) -> N
     assert data.name == "mine"
 
 
+def test_what_would_not_be_read_is_refused(tmp_path: Path) -> None:
+    folder, asked = beir(tmp_path / "small"), lines(tmp_path / "mine.jsonl", [{"question": "Where?", "gold": "b1"}])
+    with pytest.raises(InvalidInput, match="would not be read beside corpus and questions"):
+        open_rag_data(folder, corpus=folder, questions=asked)
+    with pytest.raises(InvalidInput, match="split 'dev' is one of the judgments of a folder"):
+        open_rag_data(folder, split="dev", questions=asked)
+    with pytest.raises(InvalidInput, match="split 'dev' is one of the judgments of a folder"):
+        open_rag_data(folder, split="dev", corpus=folder)
+
+
 def test_texts_and_folders_of_pages_can_be_the_corpus(tmp_path: Path) -> None:
     (tmp_path / "pages").mkdir()
     (tmp_path / "pages" / "rome.md").write_text("# Rome\n\nRome is the capital of Italy.\n")
