@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from lsr.eval.report.texts import line
-from lsr.rag.graph.neighbourhood import Edge, Neighbourhood, Node
+from lsr.rag.graph.picture.neighbourhood import Edge, Neighbourhood, Node
 
 __all__ = ["LETTER", "WIDTH", "Layout", "Place", "about", "cut", "label", "layout", "percent", "wide"]
 

@@ -11,10 +11,10 @@ from lsr.eval.report.html import page
 from lsr.eval.report.markup import Markup, element, joined
 from lsr.eval.report.table import Cell, Column, Table
 from lsr.eval.report.texts import line, short
-from lsr.rag.graph.drawing import STYLE, drawing, legend, times
 from lsr.rag.graph.explain import LONGEST, Path
-from lsr.rag.graph.layout import percent
-from lsr.rag.graph.neighbourhood import Edge, Found, Neighbourhood, neighbourhood
+from lsr.rag.graph.picture.drawing import STYLE, drawing, legend, times
+from lsr.rag.graph.picture.layout import percent
+from lsr.rag.graph.picture.neighbourhood import Edge, Found, Neighbourhood, neighbourhood
 from lsr.rag.graph.search import GraphResult, GraphSearch
 
 __all__ = ["picture"]

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from lsr.eval.report import svg
 from lsr.eval.report.markup import Markup, element, joined
 from lsr.eval.report.texts import line
-from lsr.rag.graph.layout import WIDTH, Layout, Place, about, cut, label, layout, percent, wide
-from lsr.rag.graph.neighbourhood import Edge, Neighbourhood, Node
+from lsr.rag.graph.picture.layout import WIDTH, Layout, Place, about, cut, label, layout, percent, wide
+from lsr.rag.graph.picture.neighbourhood import Edge, Neighbourhood, Node
 
 __all__ = ["STYLE", "drawing", "legend", "times"]
 
