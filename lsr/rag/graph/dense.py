@@ -38,7 +38,7 @@ class DenseLikeness:
             return [(np.zeros(0, np.int64), np.zeros(0)) for _ in questions]
         found = []
         for question in self._encode("query", list(questions)):
-            scores = self._vectors @ question
+            scores = np.nan_to_num(self._vectors @ question)
             near = np.argpartition(-scores, min(k, len(scores)) - 1)[:k]
             order = near[np.lexsort((near, -scores[near]))]
             order = order[scores[order] > 0]
@@ -50,7 +50,7 @@ class DenseLikeness:
         if not len(facts):
             return np.zeros(0)
         scores: Floats = (self._vectors[facts] @ self._encode("query", [question])[0]).astype(np.float64)
-        return np.maximum(scores, 0)
+        return np.maximum(np.nan_to_num(scores), 0)
 
 
 def _kept(graph: GraphArrays, encode: Callable[[str, Sequence[str]], Vectors], file: Path) -> Vectors:

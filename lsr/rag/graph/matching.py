@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -170,17 +171,17 @@ class Matcher:
         """The phrases that a question names: the longest runs of its words that are phrases, from left to right. A run has a
         name in it: a word with a capital, or a number, that is no stop word. In a question without any, every run counts
         that is not of stop words alone: people who type so write names small too."""
-        words = list(_WORD.finditer(question))
-        names = [_is_name(word[0]) for word in words]
+        places = [word.span() for word in _WORD.finditer(_with_letters(question))]
+        words = [question[start:end] for start, end in places]
+        names = [_is_name(word) for word in words]
         small = not any(names)
         found: list[int] = []
         at = 0
         while at < len(words):
             for size in range(min(_LONGEST, len(words) - at), 0, -1):
-                run = words[at : at + size]
-                if not any(names[at : at + size]) and not (small and _says(run)):
+                if not any(names[at : at + size]) and not (small and _says(words[at : at + size])):
                     continue
-                number = self.number(question[run[0].start() : run[-1].end()])
+                number = self.number(question[places[at][0] : places[at + size - 1][1]])
                 if number is not None:
                     found.append(number)
                     at += size
@@ -198,6 +199,11 @@ def _is_name(word: str) -> bool:
     return not word[0].islower() and word.casefold() not in STOP_WORDS
 
 
-def _says(words: Sequence[re.Match[str]]) -> bool:
+def _says(words: Sequence[str]) -> bool:
     """Whether a run of words in small letters says something: more than one, and not stop words alone."""
-    return len(words) > 1 and any(word[0].casefold() not in STOP_WORDS for word in words)
+    return len(words) > 1 and any(word.casefold() not in STOP_WORDS for word in words)
+
+
+def _with_letters(text: str) -> str:
+    """A text of the same length in which marks are letters, as they are in the words that hold them."""
+    return "".join("a" if unicodedata.category(sign)[0] == "M" else sign for sign in text)

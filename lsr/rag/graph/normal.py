@@ -8,15 +8,19 @@ from functools import lru_cache
 
 __all__ = ["normal_form"]
 
-_ARTICLES = re.compile(r"^(?:the|a|an)\s+(?=\S)")
-_POSSESSIVE = re.compile(r"['’]s$")
+_ARTICLES = re.compile(r"^(?:(?:the|a|an)\s+)+(?=\S)")
+_POSSESSIVE = ("'s", "’s")
+_LONG = 200  # characters of what is no name, and not remembered
 
 
-@lru_cache(maxsize=1 << 16)  # a corpus says most of its phrases several times
 def normal_form(phrase: str) -> str:
     """A phrase in compatibility form (NFKC), case folded, white space joined, without punctuation and signs at its ends,
     leading articles (English ones), and 's at its end. "" where nothing is left. The normal form of a normal form is
     itself."""
+    return _remembered(phrase) if len(phrase) <= _LONG else _normal_form(phrase)
+
+
+def _normal_form(phrase: str) -> str:
     form = phrase
     # What one step uncovers the next may take away: "the the cat", "(the cat's)".
     while (after := _folded(form)) != form:
@@ -24,9 +28,15 @@ def normal_form(phrase: str) -> str:
     return form
 
 
+_remembered = lru_cache(maxsize=1 << 16)(_normal_form)  # a corpus says most of its phrases several times
+
+
 def _folded(phrase: str) -> str:
-    text = " ".join(unicodedata.normalize("NFKC", phrase).casefold().split())
-    return _ARTICLES.sub("", _POSSESSIVE.sub("", _bare(text)))
+    text = _bare(" ".join(unicodedata.normalize("NFKC", phrase).casefold().split()))
+    end = len(text)
+    while text.endswith(_POSSESSIVE, 0, end):
+        end -= 2
+    return _ARTICLES.sub("", text[:end])
 
 
 def _bare(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -74,8 +75,13 @@ def passage_graph(
             logger.warning("%s: %s of %s passages are without facts", finder.name, len(failed), len(texts))
         read = (one for one in found if isinstance(one, Extracted))
         arrays = build_arrays(read, [text.id for text in texts], synonyms=synonyms)
+        if failed:  # a place of its own, that nobody opens: the next time these passages are asked for again
+            holes = [text.id for text, one in zip(texts, found, strict=True) if isinstance(one, Failure)]
+            place = place.with_name(f"{name}-{xxhash.xxh3_64_hexdigest(json.dumps(holes).encode())}.graph")
+            resources.hold(place)
         save_arrays(arrays, place)
-    os.utime(place)  # the last time it was of use
+    with contextlib.suppress(OSError):  # of another user
+        os.utime(place)  # the last time it was of use
     keys = resources.sparse(passages, encoder)
     facts: Likeness
     if dense is None:

@@ -39,11 +39,14 @@ class SynonymSearch:
 
     def pairs(self, phrases: Sequence[str]) -> Pairs:
         long = np.array([i for i, phrase in enumerate(phrases) if _LONG.match(phrase)], np.int64)
+        nothing = np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float32)
         if len(long) < 2:
-            return np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float32)
+            return nothing
         vectors = self._encoder.encode_query([phrases[i] for i in long.tolist()]).to_scipy()
         lengths = np.sqrt(np.asarray(vectors.multiply(vectors).sum(axis=1)).ravel())
         there = np.flatnonzero(lengths > 0)
+        if len(there) < 2:  # of a script that the vocabulary lacks
+            return nothing
         unit = vectors[there].multiply(1 / lengths[there][:, None]).tocsr()
         from lsr.sparse import SparseVectors
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -73,14 +73,15 @@ class Weighing:
         results: list[tuple[dict[int, float], Usage] | Failure] = []
         for parts, group in zip(leaving, groups, strict=True):
             mine = [next(replies) for _ in group]
-            failed = next((reply for reply in mine if isinstance(reply, Failure)), None)
-            if failed is not None:
-                results.append(failed)
+            usage = sum((reply.usage for reply in mine), Usage())
+            failed = [reply for reply in mine if isinstance(reply, Failure)]
+            if failed:  # where one is final, another try of the question is of no use
+                results.append(replace(min(failed, key=lambda failure: failure.transient), usage=usage))
                 continue
             made = [reply for reply in mine if not isinstance(reply, Failure)]
             marks = iter(made)
             each = [next(marks).value if part.edges else np.zeros(0) for part in parts]
-            results.append((self._changed(parts, each), sum((reply.usage for reply in made), Usage())))
+            results.append((self._changed(parts, each), usage))
         return results
 
     def boost(self, seeds: Mapping[int, float], facts: Iterable[int]) -> dict[int, float]:

@@ -87,7 +87,10 @@ class JudgedGraphRetrieval(GraphRetrieval):
         )
         found = iter(results)
         groups = [[next(found) for _ in asked.items] for asked in queries]
-        failures = [next((one.failure for one in mine if one.failure is not None), None) for mine in groups]
+        failures = [
+            min((one.failure for one in mine if one.failure is not None), key=lambda one: one.transient, default=None)
+            for mine in groups
+        ]
         well = [asked for asked, failure in zip(queries, failures, strict=True) if failure is None]
         rankings = [
             one.ranking for mine, failure in zip(groups, failures, strict=True) if failure is None for one in mine

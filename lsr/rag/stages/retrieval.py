@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from itertools import accumulate
 from math import inf
 from typing import Any
 
 from lsr.errors import InvalidInput
 from lsr.rag.fusing import fused
+from lsr.rag.graph.extractors import open_extractor
 from lsr.rag.graph.settings import GraphSettings
 from lsr.rag.resources import Resources
 from lsr.rag.stages.base import Evidence, Results, Retrieval, stage
@@ -139,10 +140,10 @@ class Fusion(Retrieval):
 
 
 def extracted_by(extractor: str, resources: Resources) -> Mapping[str, Any]:
-    """What a graph depends on beside the name of its extractor: the generator, where that found the facts."""
-    if extractor != "llm":
-        return {}
-    return {"extracted by": resources.generator_identity(), "prompt openie": resources.prompts.fingerprint("openie")}
+    """What a graph depends on beside the name of its extractor: rules and parser, or the generator; and the settings that a
+    stage does not name."""
+    opened = open_extractor(extractor, generator=resources.generator, prompts=resources.prompts)
+    return {"extracted by": dict(opened.identity()), "settings": asdict(GraphSettings())}
 
 
 def searched(

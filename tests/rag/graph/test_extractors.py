@@ -157,6 +157,27 @@ def test_a_process_that_ends_is_an_error_of_one_line(rules: RuleExtractor, monke
         list(RuleExtractor(processes=2).extract([Text("p", "Rome fell.")]))
 
 
+def test_processes_do_not_read_the_folder_that_they_are_started_in(
+    rules: RuleExtractor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "random.py").write_text("raise SystemExit(3)")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [path for path in sys.path if path])
+    text, title, fact = SAID[0]
+    (found,) = RuleExtractor(processes=2).extract([Text("p", text, title)])
+    assert Fact(*fact) in found.facts
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["The University of " + "Copenhagen of " * 1500, '"' * 20_000 + " Rome fell.", "Rome" + "-Rome" * 2000],
+    ids=["a name within names", "marks", "one word"],
+)
+def test_odd_texts_are_read_in_time(text: str, rules: RuleExtractor) -> None:
+    (found,) = rules.extract([Text("p", text)])
+    assert isinstance(found, Extracted)
+
+
 def test_rules_find_much_of_what_a_language_model_found(rules: RuleExtractor, shared: Path) -> None:
     """On 100 of the passages that docs/graph.md has the figures of."""
     folder = shared / "data" / "multihop" / "musique-openie"
@@ -203,6 +224,10 @@ def test_a_missing_model_names_the_command(monkeypatch: pytest.MonkeyPatch) -> N
         ("In Paris it rained. The Hague was dry.", ["Paris", "Hague"]),
         ("Rain fell. It was NASA's day; NASA won.", ["NASA’s", "NASA"][1:]),
         ("nothing here", []),
+        ("Le café est près de l'école à Paris.", ["Paris"]),
+        ("Gestern fährt der Zug über Köln nach Österreich.", ["Zug", "Köln", "Österreich"]),
+        ("Вчера приехала Анна Ахматова в Москву.", ["Анна Ахматова", "Москву"]),
+        ("They sold the iPhone on eBay.", []),
     ],
 )
 def test_names_are_found_without_a_model(text: str, names: list[str]) -> None:

@@ -128,6 +128,19 @@ def test_marks_are_one_for_each_fact_and_from_0_to_10(reply: str) -> None:
     assert isinstance(made, Failure)
 
 
+def test_what_a_question_took_is_told_where_one_of_its_requests_failed(search: GraphSearch) -> None:
+    asked: list[str] = []
+
+    def mark(prompt: str) -> str:
+        asked.append(prompt)
+        return "nonsense" if len(asked) == 1 else json.dumps({"marks": [0] * prompt.count("</document ")})
+
+    judge = LanguageModelRelevance(FunctionGenerator(mark, "m").generate)
+    (result,) = search.search([QUESTION], 3, relevance=judge)
+    assert result.failure is not None
+    assert result.usage.calls == result.failure.usage.calls == len(asked) > 1
+
+
 def test_marks_may_come_bare() -> None:
     judge = LanguageModelRelevance(saying("[0, 7.5]").generate)
     (made,) = judge.marks([Neighbours(QUESTION, "vertigo", ("a b c", "d e f"))])

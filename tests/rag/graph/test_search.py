@@ -171,6 +171,17 @@ def test_facts_may_be_like_a_question_by_dense_vectors(search: GraphSearch, tmp_
     assert asked == ["document"], "and made again where it cannot be read"
 
 
+def test_numbers_that_are_none_are_unlike_everything(search: GraphSearch, tmp_path: Path) -> None:
+    def broken(side: str, texts: Sequence[str]) -> np.ndarray:
+        return np.full((len(texts), 4), np.nan, np.float32)
+
+    walked = GraphSearch(search.graph, DenseLikeness(search.graph, broken, tmp_path / "f.npy"), search.first)
+    for settings in (GraphSettings(), GraphSettings.catrag()):
+        (result,) = walked.with_settings(settings).search([QUESTION], 3)
+        assert result.facts == ()
+        assert len(result.passages)
+
+
 def test_searches_at_the_same_time_give_what_each_gives_alone(search: GraphSearch) -> None:
     questions = [QUESTION, "Who starred in Psycho?", "What is Leytonstone part of?"] * 8
     alone = [search.search([question], 4)[0] for question in questions]
@@ -202,6 +213,17 @@ def test_facts_are_those_between_two_phrases_either_way_round(search: GraphSearc
             ends = zip(graph.subjects.tolist(), graph.objects.tolist(), graph.predicates, strict=True)
             wanted = [f"{graph.phrases[s]} {said} {graph.phrases[o]}" for s, o, said in ends if {s, o} == {one, other}]
             assert list(search.facts_between(one, other)) == wanted
+
+
+def test_words_with_marks_are_matched_as_a_whole() -> None:
+    graph = build_arrays([Extracted("p", ("दिल्ली", "Cafe\u0301 Nero"))], ["p"])
+    assert Matcher(graph).named("दिल्ली कहाँ है") == [0]
+    assert Matcher(graph).named("Where is Cafe\u0301 Nero?") == [1]
+
+
+def test_phrases_of_a_script_that_the_encoder_lacks_have_no_synonyms(resources: Resources) -> None:
+    a, b, likeness = SynonymSearch(resources.encoder()).pairs(["ᚠᚢᚦᚨᚱᚲ", "ᚷᚹᚺᚾᛁᛃ"])
+    assert len(a) == len(b) == len(likeness) == 0
 
 
 def test_names_in_questions_are_matched_by_the_longest_phrase(search: GraphSearch) -> None:

@@ -8,7 +8,9 @@ digits are years.
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 from lsr.corpus.passages import sentence_places
@@ -17,10 +19,17 @@ from lsr.rag.graph.types import Extracted, Text
 
 __all__ = ["NameExtractor", "names_in"]
 
-_WORD = r"[^\W\d_a-z][\w'’.-]*\w|[^\W\d_a-z]"
-_NAME = re.compile(
-    rf"(?:{_WORD})(?:\s+(?:(?:of|the|de|la|le|van|von|der|and|for|in|di|da|du|del)\s+){{0,2}}(?:{_WORD}))*|\b[12]\d{{3}}\b"
-)
+_SMALL = "of|the|de|la|le|van|von|der|and|for|in|di|da|du|del"
+_MARKS = "\u0300-\u036f"  # accents that stand for themselves
+
+
+@cache
+def _pattern() -> re.Pattern[str]:
+    """Names and years. Made when it is first needed: all capitals of Unicode take a moment to find."""
+    every = map(chr, range(sys.maxunicode + 1))
+    capital = "".join(letter for letter in every if letter.isupper() or letter.istitle())
+    word = rf"(?<!\w)[{capital}](?:[\w{_MARKS}'’.-]*[\w{_MARKS}])?"
+    return re.compile(rf"{word}(?:\s+(?:(?:{_SMALL})\s+){{0,2}}{word})*|\b[12]\d{{3}}\b")
 
 
 class NameExtractor:
@@ -29,7 +38,7 @@ class NameExtractor:
     name = "names"
 
     def identity(self) -> Mapping[str, Any]:
-        return {"extractor": "names", "version": 2}
+        return {"extractor": "names", "version": 3}
 
     def extract(self, texts: Sequence[Text]) -> Iterator[Extracted]:
         for text in texts:
@@ -41,7 +50,7 @@ class NameExtractor:
 def names_in(text: str) -> list[str]:
     """The names of a text, in its order."""
     starts = {start for start, _ in sentence_places(text)}
-    matches = list(_NAME.finditer(text))
+    matches = list(_pattern().finditer(text))
     elsewhere = {match[0] for match in matches if match.start() not in starts}
     found = []
     for match in matches:

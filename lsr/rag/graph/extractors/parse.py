@@ -131,13 +131,16 @@ class Parse:
 
     def _right_edge(self, token: int, before: int) -> int:
         """The last token below `token`, and before another one."""
-        edge = token
-        for child in self.children[token]:
-            if edge < child < before:
-                edge = max(edge, self._right_edge(child, before))
+        edge, waiting = token, [token]
+        while waiting:
+            for child in self.children[waiting.pop()]:
+                if child < before:
+                    edge = max(edge, child)
+                    waiting.append(child)
         return edge
 
-    def _last(self, head: int) -> int:
+    def _last(self, head: int, deep: int = LONGEST_PHRASE) -> int:
+        """The end of what a noun heads. deep: names within names, as in "University of Copenhagen"."""
         end = head + 1
         while end + 1 < len(self.words) and self.words[end] == "-" and not (self.spaces[end - 1] or self.spaces[end]):
             end += 2  # "editor-in-chief"
@@ -147,10 +150,10 @@ class Parse:
             dep, word = self.deps[child], self.words[child]
             if dep == "nummod" and self.tags[child] == "CD" and self._first_right(head, end, child):
                 end = child + 1
-            elif dep == "prep" and child == end and word in _NAME_JOINS and is_name(self.tags[head]):
+            elif deep and dep == "prep" and child == end and word in _NAME_JOINS and is_name(self.tags[head]):
                 joined = [one for one in self.having(child, "pobj") if is_name(self.tags[one])]
                 if joined and all(self.tags[at] in ("DT", "NNP", "NNPS", "CD") for at in range(child + 1, joined[0])):
-                    end = self._last(joined[0])
+                    end = self._last(joined[0], deep - 1)
         return end
 
     def _first_right(self, head: int, end: int, child: int) -> bool:

@@ -7,6 +7,7 @@ spaCy's small English model parses, without its entity recogniser: graphs with t
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from importlib import metadata
 from typing import Any, NamedTuple
@@ -28,6 +29,8 @@ _TOGETHER = 128  # passages that are read at a time, after which the words among
 _BATCH = 32  # of them that the parser has at a time
 _HERE = 400  # fewer passages are parsed in this process: another one takes two seconds to start
 _LONGEST = 100_000  # characters of a passage that are parsed: the parser's memory grows with them
+_MARKS = 40  # of one kind in a row
+_RUNS = re.compile(rf"([^\w\s])\1{{{_MARKS},}}")
 _USED = ("tok2vec", "tagger", "parser")
 
 
@@ -73,7 +76,7 @@ class Parser:
 
     def read(self, texts: Sequence[Text], *, relations: bool) -> list[Extracted]:
         """What is in each text."""
-        texts = [Text(text.id, valid_text(text.text[:_LONGEST]), valid_text(text.title)) for text in texts]
+        texts = [Text(text.id, _readable(text.text[:_LONGEST]), _readable(text.title)) for text in texts]
         hidden = [names_hidden(text.text, text.title) for text in texts]
         # What is parsed adds to the model's words; a zone forgets them, so that memory stays bounded (spaCy 3.8).
         zone = getattr(self._model, "memory_zone", contextlib.nullcontext)
@@ -84,6 +87,11 @@ class Parser:
                 phrases, facts = found_in(_parse(document, shown, names), text.title, MOST_FACTS if relations else 0)
                 found.append(Extracted(text.id, phrases, facts))
         return found
+
+
+def _readable(text: str) -> str:
+    """A text without half surrogate pairs and long runs of marks, which take spaCy's tokenizer the square of their length."""
+    return _RUNS.sub(lambda run: run[0][:_MARKS], valid_text(text))
 
 
 def _with_numpy(model: Any) -> None:
@@ -136,7 +144,7 @@ class RuleExtractor:
         self._parser: Parser | None = None
 
     def identity(self) -> Mapping[str, Any]:
-        return {"extractor": self.name, "rules": 4, "most facts": MOST_FACTS, **Installed.found().version}
+        return {"extractor": self.name, "rules": 5, "most facts": MOST_FACTS, **Installed.found().version}
 
     def extract(self, texts: Sequence[Text]) -> Generator[Extracted, None, None]:
         processes = self._processes or (1 if len(texts) <= _HERE else available_cores())

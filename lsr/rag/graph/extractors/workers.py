@@ -15,10 +15,11 @@ import sys
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
-from lsr.errors import EncoderError
+from lsr.errors import EncoderError, one_line
 from lsr.rag.graph.types import Extracted, Fact, Text
 
 __all__ = ["read_beside"]
@@ -68,8 +69,14 @@ class _Worker:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            # One thread each: there are as many processes as processors.
-            env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            # One thread each: there are as many processes as processors. And nothing out of the folder that happens to be
+            # the current one, unless this process looks there too.
+            env={
+                **os.environ,
+                "OMP_NUM_THREADS": "1",
+                "PYTHONSAFEPATH": "1",
+                "PYTHONPATH": os.pathsep.join(path or str(Path.cwd()) for path in sys.path),
+            },
         )
 
     def read(self, batch: Sequence[Text]) -> list[Any]:
@@ -83,7 +90,9 @@ class _Worker:
         if not line.endswith(b"\n"):
             status = self._process.wait()
             raise EncoderError(f"a process that finds facts ended with status {status}; is there enough memory?")
-        found: list[Any] = json.loads(line)
+        found: list[Any] | str = json.loads(line)
+        if isinstance(found, str):
+            raise EncoderError(f"a process that finds facts could not: {found}")
         return found
 
     def __enter__(self) -> _Worker:
@@ -110,10 +119,14 @@ def main() -> None:
     parser, relations = Parser(alone=True), sys.argv[1] == "facts"
     for line in sys.stdin.buffer:
         texts = [Text("", text, title) for text, title in json.loads(line)]
-        found = [
-            [one.phrases, [[fact.subject, fact.predicate, fact.object] for fact in one.facts]]
-            for one in parser.read(texts, relations=relations)
-        ]
+        found: list[Any] | str
+        try:
+            found = [
+                [one.phrases, [[fact.subject, fact.predicate, fact.object] for fact in one.facts]]
+                for one in parser.read(texts, relations=relations)
+            ]
+        except Exception as error:  # told to the parent, which nobody could see here
+            found = f"{type(error).__name__}: {one_line(error)}"
         answers.write(json.dumps(found).encode() + b"\n")
         answers.flush()
 

@@ -219,6 +219,6 @@ def cut(text: str, room: float) -> str:
     text = line(text)
     if wide(text) <= room:
         return text
-    while text and wide(text) + LETTER > room:
-        text = text[:-1]
-    return text.rstrip() + "…"
+    widths = itertools.accumulate((wide(letter) for letter in text), initial=LETTER)  # with the ellipsis
+    fits = sum(1 for _ in itertools.takewhile(lambda width: width <= room, widths)) - 1
+    return text[: max(0, fits)].rstrip() + "…"
