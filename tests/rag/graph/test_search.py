@@ -3,6 +3,7 @@ what is kept."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -14,6 +15,7 @@ import pytest
 from lsr.corpus import Document
 from lsr.errors import InvalidInput
 from lsr.rag import Pipeline, Resources, Runner
+from lsr.rag.generators import FunctionGenerator
 from lsr.rag.graph.arrays import build_arrays
 from lsr.rag.graph.dense import DenseLikeness
 from lsr.rag.graph.explain import explain
@@ -310,6 +312,29 @@ def test_pipelines_search_graphs_and_keep_them(extractor: str, tmp_path: Path) -
         (again,) = Runner(DOCUMENTS, other).run(pipeline, [QUESTION])
     assert again.found == outcome.found
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.npy")} == made
+
+
+def test_a_graph_with_holes_is_not_kept_for_good(tmp_path: Path) -> None:
+    documents = {f"d{at}": Document(f"d{at}", f"City {at} lies in Land {at}.", "") for at in range(20)}
+    asked: list[str] = []
+
+    def reading(broken: bool) -> FunctionGenerator:
+        def reply(prompt: str) -> str:
+            asked.append(prompt)
+            if broken and "City 7 " in prompt:
+                raise OSError("down")
+            number = prompt.split("City ")[1].split()[0]
+            return json.dumps({"entities": [], "triples": [[f"City {number}", "lies in", f"Land {number}"]]})
+
+        return FunctionGenerator(reply, "m")
+
+    pipeline = Pipeline.from_mapping({"retrieve": {"kind": "graph", "extractor": "llm"}})
+    for broken in (True, False, False):
+        with Resources(folder=tmp_path, generator=reading(broken)) as resources:
+            passages = Runner(documents, resources).passages(pipeline)
+            search = resources.graph(passages, "llm", "lsr-tiny", GraphSettings())
+            assert len(search.graph.subjects) == (19 if broken else 20)
+    assert len(asked) == 40, "what is whole is read once"
 
 
 def test_graphs_are_kept_up_to_a_limit(tmp_path: Path) -> None:
