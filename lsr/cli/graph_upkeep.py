@@ -42,7 +42,7 @@ def bring_graph_up(index: Index, what: str, extractor: Extractor | None = None) 
         if facts["current"]:
             return None
         update = facts["update"]
-        if facts["extractor"]["kind"] not in FREE:
+        if facts["extractor"]["kind"] not in FREE and facts["behind"]["lacking"]:
             note(f"Its graph is behind it now: {update} brings it up")
             return None
         with showing_progress() as progress:
@@ -72,7 +72,10 @@ def graph_facts(index: Index) -> dict[str, Any] | None:
         return None
     from lsr.rag.graph.store import Graph
 
-    facts = Graph.facts(index)
+    try:
+        facts = Graph.facts(index)
+    except LsrError as error:  # which must not hide what is known of the index
+        return {"error": str(error)}
     kept = {name: facts[name] for name in ("passages", "phrases", "facts", "current")}
     return {**kept, "bytes": facts["bytes"]["total"], "extractor": facts["extractor"]["name"]}
 

@@ -10,6 +10,7 @@ import typer
 
 from lsr.cli.options import Candidates, IndexPath
 from lsr.cli.run import note
+from lsr.errors import InvalidInput
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -98,6 +99,9 @@ def search(
         )
     if picture is not None and (not graph or len(query or ()) != 1):
         raise typer.BadParameter("goes with --graph and one QUERY", param_hint="--picture")
+    if picture is not None and (picture.is_dir() or not picture.absolute().parent.is_dir()):
+        why = "it is a folder" if picture.is_dir() else "there is no such folder"
+        raise InvalidInput(f"{picture}: no picture can be written there: {why}")
     from lsr.index import Index
 
     opened = Index.open(index)

@@ -97,9 +97,13 @@ def test_a_graph_whose_extractor_must_be_given_is_said_to_be_behind(path: Path, 
     assert done.returncode == 0
     update = f"`lsr graph build {path} --resume --extractor given --triples FILE.jsonl`"
     assert f"Its graph is behind it now: {update} brings it up" in done.stderr
-    assert commands.lsr("delete", path, "b").returncode == 0
+    assert commands.lsr("delete", path, "d").returncode == 0
+    assert info(path)["current"], "nothing is left to be read"
+    assert commands.lsr("add", path, tmp_path / "more.jsonl").returncode == 0
     build(path, "--resume", "--extractor", "given", "--triples", file)
     assert info(path)["current"]
+    assert commands.lsr("delete", path, "b").returncode == 0
+    assert info(path)["current"], "what went needs no triples"
     line = commands.one_line(commands.lsr("graph", "build", path, "--resume", "--extractor", "names"))
     assert "made by triples of t.jsonl" in line
 

@@ -33,7 +33,7 @@ from lsr.errors import CorruptIndex, IndexNotFound, LsrError, OutputExists, Stor
 from lsr.index.storage.arrays import AppendFile, verified
 from lsr.index.storage.folder import check_output, new_folder
 from lsr.index.storage.frame import Frame, too_much
-from lsr.index.storage.generations import MANIFEST_LIMIT, generation_of, manifest_bytes, manifest_name
+from lsr.index.storage.generations import MANIFEST_LIMIT, generation_of, manifest_bytes, manifest_name, manifests
 from lsr.index.storage.graph_files import GRAPH, GraphFiles
 from lsr.index.storage.locks import Pin, open_newest
 from lsr.index.storage.manifest import FileEntry, Manifest
@@ -76,7 +76,7 @@ def write_snapshot(folder: Path, manifest: Manifest, path: Path, overwrite: bool
     parts = [_Part("", source.name, first, manifest.files())]
     pins: list[Pin | None] = []
     for name, kind in _BESIDE.items():
-        if (folder / name).is_dir():
+        if (folder / name).is_dir() and manifests(folder / name):
             held, pin = open_newest(folder / name, kind)
             pins.append(pin)  # held to the end: its files are not collected meanwhile
             parts.append(_Part(f"{name}/", manifest_name(held.generation), held.data, held.files))

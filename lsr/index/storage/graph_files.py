@@ -26,7 +26,7 @@ GRAPH_FORM = Form(
 
 def has_graph(index: Path) -> bool:
     """Whether the index in a folder has a graph."""
-    return (index / GRAPH).is_dir()
+    return any((index / GRAPH).glob("manifest-*.json"))
 
 
 class GraphFiles(TokenFiles):

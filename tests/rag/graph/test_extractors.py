@@ -263,6 +263,7 @@ def test_given_triples_are_handed_on(tmp_path: Path) -> None:
         ('{"passage_id": "p", "entities": "x"}', "triples.jsonl:2: triples and entities must be lists"),
         ('{"passage_id": "o"}', "triples.jsonl:2: the passage 'o' came before"),
         ("[1, 2", "triples.jsonl:2"),
+        ('{"passage_id": "p", "entities": ["x \\ud800"]}', "triples.jsonl:2: .* half a surrogate pair"),
     ],
 )
 def test_malformed_triples_are_named_by_file_and_line(tmp_path: Path, line: str, message: str) -> None:

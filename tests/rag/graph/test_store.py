@@ -6,7 +6,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -15,11 +15,13 @@ from hypothesis import strategies as st
 
 import lsr
 from lsr import disk
+from lsr.encoders import Encoder
 from lsr.errors import (
     CorruptIndex,
     GeneratorError,
     IndexLocked,
     InvalidInput,
+    LsrError,
     OutputExists,
     StorageError,
     StoreMismatch,
@@ -34,7 +36,18 @@ from lsr.rag.graph.pagerank import personalised
 from lsr.rag.graph.store import Graph, check_graph, syncing
 from lsr.rag.graph.store.arrays import open_arrays, write_arrays
 from lsr.rag.graph.types import SYNONYM, Extracted, Text
-from tests.rag.graph.graph_index import TEXTS, Prefixes, Words, built, content, indexed, made_anew, source, synced
+from tests.rag.graph.graph_index import (
+    TEXTS,
+    Hashed,
+    Prefixes,
+    Words,
+    built,
+    content,
+    indexed,
+    made_anew,
+    source,
+    synced,
+)
 from tests.rag.graph.graphs import random_graph
 
 MORE = {"g": "Georg met Ada", "h": "Hedy met Georg"}
@@ -342,6 +355,43 @@ def test_a_graph_that_is_there_is_brought_up_or_replaced_when_somebody_says_so(i
     assert words.read == ["g", "h"]
     with pytest.raises(StoreMismatch, match="made by words"):
         built(index, Words(2), resume=True)
+
+
+def test_a_damaged_graph_is_replaced_when_somebody_says_so(index: lsr.Index) -> None:
+    built(index)
+    for manifest in (index.path / GRAPH).glob("manifest-*.json"):
+        manifest.write_bytes(manifest.read_bytes()[:40])
+    with pytest.raises(LsrError, match=r"lsr graph build .*--overwrite"):
+        Graph.open(index)
+    assert content(built(index, overwrite=True)) == made_anew(index)
+
+
+def test_an_empty_folder_is_no_graph(index: lsr.Index, tmp_path: Path) -> None:
+    (index.path / GRAPH).mkdir()
+    with pytest.raises(InvalidInput, match="has no graph"):
+        Graph.open(index)
+    index.save_snapshot(tmp_path / "s.tar.zst")
+
+
+def test_nothing_is_asked_of_the_extractor_where_passages_only_went(index: lsr.Index) -> None:
+    built(index)
+    index.delete(["a"])
+    report = Graph.sync(index, synonyms=Prefixes(), encoder=cast(Encoder, Hashed()))
+    assert (report.extracted, report.deleted) == (0, 1)
+    assert content(Graph.open(index)) == made_anew(index)
+
+
+def test_holes_that_a_graph_was_made_with_do_not_count_again_when_passages_go(tmp_path: Path) -> None:
+    many = indexed(tmp_path / "many.idx", {f"p{at}": f"Ada met Person{at}" for at in range(20)})
+    words = Words(failing=["p0", "p1"])
+    built(many, words)
+    many.delete([f"p{at}" for at in range(8, 20)])
+    report = synced(many, words)
+    assert (report.failed, report.deleted) == (2, 12)
+    assert Graph.open(many).arrays.passages == 8
+    many.add(source({f"n{at}": f"Ada met New{at}" for at in range(2)}))
+    with pytest.raises(GeneratorError, match="failed on 2 of 10 passages"):
+        synced(many, Words(failing=["p0", "p1", "n0", "n1"]))
 
 
 def test_what_is_no_graph_is_left_alone(index: lsr.Index) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 from lsr.corpus.jsonlines import parsed_lines
 from lsr.corpus.streams import file_source, shown
+from lsr.encoders.tokenizer import valid_text
 from lsr.errors import CorpusError, InvalidInput
 from lsr.limits import Limits
 from lsr.rag.graph.types import Extracted, Fact, Text
@@ -93,5 +94,8 @@ def _read(record: Mapping[str, Any], where: str) -> Extracted:
         facts.append(Fact(*triple))
     if not all(isinstance(entity, str) for entity in entities):
         raise CorpusError(f"{where}: entities must be texts")
+    for text in (*entities, *(part for fact in facts for part in (fact.subject, fact.predicate, fact.object))):
+        if valid_text(text) != text:
+            raise CorpusError(f"{where}: {text[:60]!r} holds half a surrogate pair, which UTF-8 cannot say; replace it")
     phrases = dict.fromkeys([*entities, *(end for fact in facts for end in (fact.subject, fact.object))])
     return Extracted(str(name), tuple(phrases), tuple(facts))

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeGuard
 
+from lsr.encoders.tokenizer import valid_text
 from lsr.rag.generators.base import Generator, Reply, Request
 from lsr.rag.graph.types import Extracted, Fact, Text
 from lsr.rag.templates import Templates, as_data
@@ -59,8 +60,11 @@ def _parsed(text: Text, reply: Reply) -> Extracted | Failure:
     triples = found.get("triples") if isinstance(found, dict) else None
     if not (_texts(entities) and isinstance(triples, list) and all(_texts(one) and len(one) == 3 for one in triples)):
         return Failure(_STAGE, f"the reply for {text.id!r} is not the JSON that was asked for", usage=reply.usage)
-    facts = [Fact(subject, predicate, object) for subject, predicate, object in triples]
-    phrases = dict.fromkeys([*entities, *(end for fact in facts for end in (fact.subject, fact.object))])
+    # JSON can say half a surrogate pair, which nothing that is written can.
+    facts = [Fact(*map(valid_text, triple)) for triple in triples]
+    phrases = dict.fromkeys(
+        [*map(valid_text, entities), *(end for fact in facts for end in (fact.subject, fact.object))]
+    )
     return Extracted(text.id, tuple(phrases), tuple(facts))
 
 

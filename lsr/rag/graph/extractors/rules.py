@@ -64,7 +64,9 @@ class Parser:
         name = Installed.found().model
         try:
             import spacy
-
+        except ImportError:
+            raise MissingExtra("spacy", "graph", "finding facts by rules") from None
+        try:
             model = spacy.load(name)
         except Exception as error:
             raise EncoderError(f"{name}: spaCy cannot open it ({one_line(error)[:120]}); install it again") from None

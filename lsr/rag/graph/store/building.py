@@ -47,6 +47,8 @@ def check_place(path: Path, overwrite: bool, resume: bool) -> None:
             f"{path}: a graph is there already; --resume (resume=True) brings it up to its index, --overwrite"
             " (overwrite=True) replaces it"
         )
+    if overwrite and not holds(path, GRAPH_FORM) and any(path.glob("manifest-*.json")):
+        disk.remove_tree(path)  # damaged, and nothing in it that cannot be made again
     check_output(path, overwrite, GRAPH_FORM)
     if not partial.is_dir():
         return

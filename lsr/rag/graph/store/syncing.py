@@ -95,6 +95,7 @@ class Syncing:
         self._folder, self._index, self._progress = folder, index, progress
         self._extractor, self._synonyms, self._encoder = extractor, synonyms, encoder
         self._opened: Extractor | None = None
+        self._accepted: set[int] = set()  # rows on which the extractor had failed before
         self._done = _Done()
 
     def run(self) -> GraphSyncReport:
@@ -110,10 +111,12 @@ class Syncing:
                 difference = store.difference(snapshot)
                 wanted = np.concatenate([difference.lacking, difference.failed])
                 rows = list(islice(self._untried(snapshot, wanted), ROUND))
+                # Holes that the graph had when it was last made do not count again, however few passages are left.
+                self._accepted = set(difference.failed.tolist()) if commit.manifest.arrays is not None else set()
                 if rows or difference.gone:
                     self._round(commit, store, snapshot, rows, difference.gone, len(wanted))
                 else:
-                    self._check_failures(store.failed, snapshot.documents)
+                    self._check_failures(store.failed - len(self._accepted), snapshot.documents)
                     rebuilt |= self._arrays(commit, store, snapshot)
                     break
             self._check_failures(done.failed, snapshot.documents)
@@ -195,7 +198,10 @@ class Syncing:
                 if failures:
                     self._note(snapshot, some, found)
                     self._done.down = len(failures) == BATCH
-                    self._done.failed += len(failures)
+                    told = zip(some, found, strict=True)
+                    self._done.failed += sum(
+                        isinstance(one, Failure) and row not in self._accepted for row, one in told
+                    )
                     self._done.failure = self._done.failure or failures[0].message
                 records = [record_of(one if isinstance(one, Extracted) else None) for one in found]
                 yield [snapshot.id_of(row) for row in some], snapshot.text_hashes(np.array(some, np.int64)), records
@@ -208,6 +214,8 @@ class Syncing:
         self, snapshot: Snapshot, rows: Sequence[int]
     ) -> Generator[tuple[Sequence[int], list[Extracted | Failure]], None, None]:
         """Rows of some passages and what was found in each."""
+        if not rows:
+            return
         if self._opened is None:
             self._opened = self._extractor()
         size = getattr(self._opened, "at_once", BATCH)
