@@ -94,7 +94,15 @@ class Pin:
     """Keeps the files of a generation from being collected, as long as it lives."""
 
     def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
         self.release = weakref.finalize(self, os.close, descriptor)
+
+    def is_at(self, manifest: Path) -> bool:
+        """Whether the manifest that is held is the one at a path: it is another where the folder was replaced as a whole."""
+        try:
+            return os.path.samestat(os.fstat(self._descriptor), manifest.stat(follow_symlinks=False))
+        except FileNotFoundError:
+            return False
 
 
 def open_newest(folder: Path, kind: type[Stored]) -> tuple[Stored, Pin | None]:

@@ -34,8 +34,10 @@ from lsr.rag.graph.extractors import open_extractor
 from lsr.rag.graph.extractors.given import GivenTriples
 from lsr.rag.graph.pagerank import personalised
 from lsr.rag.graph.store import Graph, check_graph, syncing
+from lsr.rag.graph.store import graph as graph_module
 from lsr.rag.graph.store.arrays import open_arrays, write_arrays
-from lsr.rag.graph.types import SYNONYM, Extracted, Text
+from lsr.rag.graph.store.manifest import ArraysEntry
+from lsr.rag.graph.types import SYNONYM, Extracted, GraphArrays, Text
 from tests.rag.graph.graph_index import (
     TEXTS,
     Hashed,
@@ -202,6 +204,42 @@ def test_a_reader_of_an_earlier_generation_of_the_index_is_told_to_move_on(index
     assert content(before) == wanted, "one that is open stays with its generation"
     reader.refresh()
     assert content(Graph.open(reader)) == made_anew(reader)
+
+
+@pytest.mark.parametrize("way", ["overwritten", "brought up"])
+def test_one_that_is_open_stays_as_it_is(way: str, index: lsr.Index) -> None:
+    built(index)
+    reader = lsr.Index.open(index.path)
+    graph = Graph.open(reader)
+    facts, wanted = graph.info(), made_anew(index)
+    if way == "overwritten":
+        built(index, Words(2), overwrite=True)  # its files have the names of those before
+    else:
+        index.upsert(source({"a": "Ada left London"}))
+        synced(index)
+    assert content(graph) == wanted
+    assert graph.info() == facts
+
+
+def test_a_graph_that_is_replaced_while_it_is_opened_is_opened_again(
+    index: lsr.Index, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built(index)
+    real, calls = open_arrays, list[Path]()
+
+    def meanwhile(folder: Path, entry: ArraysEntry) -> GraphArrays:
+        calls.append(folder)
+        if len(calls) == 1:
+            with monkeypatch.context() as patch:
+                patch.setattr(graph_module, "open_arrays", real)
+                built(index, Words(2), overwrite=True)
+        return real(folder, entry)
+
+    monkeypatch.setattr(graph_module, "open_arrays", meanwhile)
+    graph = Graph.open(index)
+    assert len(calls) == 2
+    assert graph.info()["extractor"]["identity"]["version"] == 2
+    assert content(graph) == made_anew(index, 2)
 
 
 def test_the_graph_of_another_index_is_refused(index: lsr.Index, tmp_path: Path) -> None:

@@ -202,7 +202,8 @@ def test_facts_of_another_encoder_are_refused(tmp_path: Path) -> None:
     assert manifest.arrays is not None
     assert manifest.arrays.vectors is not None
     vectors = replace(manifest.arrays.vectors, encoder={**manifest.arrays.vectors.encoder, "source": "lsr-tiny"})
-    graph.manifest = replace(manifest, arrays=replace(manifest.arrays, vectors=vectors))
+    moved = replace(manifest, arrays=replace(manifest.arrays, vectors=vectors))
+    graph = Graph(graph.path, moved, None, graph.index)
     with pytest.raises(StoreMismatch, match=r"facts were encoded by another hashed .*lsr graph build .* --overwrite"):
         graph.search("Who wrote Notes", encoder=hashed())
 

@@ -13,20 +13,21 @@ ids and texts that the graph was made of: a graph of other texts than its index 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from copy import deepcopy
 from dataclasses import asdict
-from functools import cache, cached_property
+from functools import cache
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 
-from lsr.errors import InvalidInput, StoreMismatch
+from lsr.errors import IndexNotFound, InvalidInput, LsrError, StoreMismatch
 from lsr.hits import Hits
 from lsr.index.asking import check_search, checked_texts
 from lsr.index.storage.commit import Commits
-from lsr.index.storage.generations import holds
+from lsr.index.storage.generations import holds, manifest_name
 from lsr.index.storage.graph_files import GRAPH_FORM, has_graph
 from lsr.index.storage.locks import Pin, open_newest
 from lsr.index.storage.manifest import Manifest
@@ -65,6 +66,9 @@ if TYPE_CHECKING:
 __all__ = ["Graph"]
 
 _KEPT = 4  # settings whose searches are kept
+_TRIES = 10  # a graph may be replaced while it is opened
+
+Read = TypeVar("Read")
 
 
 class Graph:
@@ -74,8 +78,16 @@ class Graph:
     def __init__(
         self, path: Path, manifest: GraphManifest, pin: Pin | None, index: Snapshot, limits: Limits | None = None
     ) -> None:
-        """For `Graph.open`, which see."""
+        """For `Graph.open`, which see. Whatever is read of the folder is mapped or read here: a build may replace it later.
+
+        arrays: the graph itself.
+        """
+        assert manifest.arrays is not None
         self.path, self.manifest, self._pin, self.index = path, manifest, pin, index
+        self.arrays: GraphArrays = open_arrays(path, manifest.arrays)
+        vectors = manifest.arrays.vectors
+        self._vectors = None if vectors is None else StoredFacts(path, vectors)
+        self._info = _facts(path, manifest)
         self._limits = limits or Limits.default()
         self._searches: dict[tuple[GraphSettings, str | None], GraphSearch] = {}
         self._lock = Lock()
@@ -120,15 +132,19 @@ class Graph:
 
     @classmethod
     def open(cls, index: Index) -> Graph:
-        """Opens the graph of an index, at a cost that grows with its passages only where the index changed since.
+        """Opens the graph of an index: reads its numbers once, to check them. One that is open stays as it is, whatever
+        becomes of its folder.
 
         Raises `InvalidInput` where it has none, `StoreMismatch` for a graph of another index, or of other texts than those of
         the generation that is open, with the command that brings it up; `UnsupportedVersion`, `CorruptIndex`.
         """
-        manifest, pin = _newest(index)
-        if not _is_current(manifest, index.snapshot):
-            raise StoreMismatch(_behind(index, manifest, pin))
-        return cls(graph_of(index), manifest, pin, index.snapshot, index.limits)
+
+        def opened(manifest: GraphManifest, pin: Pin | None) -> Graph:
+            if not _is_current(manifest, index.snapshot):
+                raise StoreMismatch(_behind(index, manifest, pin))
+            return cls(graph_of(index), manifest, pin, index.snapshot, index.limits)
+
+        return _read(index, opened)
 
     @classmethod
     def sync(
@@ -216,12 +232,11 @@ class Graph:
             return found
 
     def _searcher(self, settings: GraphSettings, encoder: Encoder | None) -> GraphSearch:
-        assert self.manifest.arrays is not None
-        encode, vectors = questions_to_index(self.index, encoder), self.manifest.arrays.vectors
+        encode = questions_to_index(self.index, encoder)
         facts = FactLikeness(None, encode)
-        if vectors is not None:
-            to_facts = questions_to_facts(self.path, vectors, self.index, encoder)
-            facts = FactLikeness(StoredFacts(self.path, vectors), to_facts)
+        if self._vectors is not None:
+            to_facts = questions_to_facts(self.path, self._vectors.entry, self.index, encoder)
+            facts = FactLikeness(self._vectors, to_facts)
         return GraphSearch(self.arrays, facts, IndexFirst(self.index, encode, self._limits), settings)
 
     def hits(self, results: Sequence[GraphResult], *, encoder: Encoder | None = None) -> list[Hits]:
@@ -235,12 +250,6 @@ class Graph:
 
     # -- what there is -------------------------------------------------------------------------------------------------
 
-    @cached_property
-    def arrays(self) -> GraphArrays:
-        """The graph itself. Raises `CorruptIndex`."""
-        assert self.manifest.arrays is not None
-        return open_arrays(self.path, self.manifest.arrays)
-
     def id_of(self, passage: int) -> str:
         """The id of a passage of the arrays."""
         return self.index.id_of(passage)
@@ -249,25 +258,27 @@ class Graph:
         """passages, phrases, facts, edges by kind (each direction counts), without_phrases, failed (passages on which the
         extractor failed), bytes (of the arrays, the vectors of facts, and the records of what was found), extractor,
         synonyms, and more, as JSON can say it."""
-        return _facts(self.path, self.manifest)
+        return deepcopy(self._info)
 
     @classmethod
     def facts(cls, index: Index) -> dict[str, Any]:
         """The same of the graph of an index that may be behind it: "current" says whether it is not, "behind" how many
         passages it lacks and how many of it are gone. Raises as `open` does but for that."""
-        manifest, pin = _newest(index)
-        current = _is_current(manifest, index.snapshot)
-        facts = {**_facts(graph_of(index), manifest), "current": current}
-        if not current:
-            lacking, failed, gone = GraphSnapshot(graph_of(index), manifest, pin).difference(index.snapshot)
-            facts["behind"] = {"lacking": len(lacking) + len(failed), "gone": len(gone)}
-            facts["update"] = update_command(index.path, manifest)
-        return facts
+
+        def read(manifest: GraphManifest, pin: Pin | None) -> dict[str, Any]:
+            current = _is_current(manifest, index.snapshot)
+            facts = {**_facts(graph_of(index), manifest), "current": current}
+            if not current:
+                lacking, failed, gone = GraphSnapshot(graph_of(index), manifest, pin).difference(index.snapshot)
+                facts["behind"] = {"lacking": len(lacking) + len(failed), "gone": len(gone)}
+                facts["update"] = update_command(index.path, manifest)
+            return facts
+
+        return _read(index, read)
 
     def __repr__(self) -> str:
-        arrays = self.manifest.arrays
-        assert arrays is not None
-        counts = f"{arrays.passages:,} passages, {arrays.phrases:,} phrases, {arrays.facts:,} facts"
+        arrays = self.arrays
+        counts = f"{arrays.passages:,} passages, {len(arrays.phrases):,} phrases, {len(arrays.predicates):,} facts"
         return f"Graph({str(self.path)!r}: {counts})"
 
 
@@ -278,6 +289,23 @@ def _newest(index: Index) -> tuple[GraphManifest, Pin | None]:
     manifest, pin = open_newest(graph_of(index), GraphManifest)
     check_belongs(graph_of(index), manifest, index.snapshot)
     return manifest, pin
+
+
+def _read(index: Index, read: Callable[[GraphManifest, Pin | None], Read]) -> Read:
+    """What `read` makes of the newest generation. A folder that is replaced as a whole gives files of the same names: what
+    was read while that happened, or failed, is read again. Raises as `_newest` and `read` do."""
+    for _ in range(_TRIES):
+        manifest, pin = _newest(index)
+        there = graph_of(index) / manifest_name(manifest.generation)
+        try:
+            found = read(manifest, pin)
+        except LsrError:
+            if pin is None or pin.is_at(there):
+                raise
+            continue
+        if pin is None or pin.is_at(there):
+            return found
+    raise IndexNotFound(f"{graph_of(index)}: replaced faster than it can be opened; try again when that is done")
 
 
 def _is_current(manifest: GraphManifest, snapshot: Snapshot) -> bool:
