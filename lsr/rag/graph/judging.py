@@ -88,7 +88,7 @@ class LanguageModelFilter(_LanguageModel):
 
     def chosen(self, asked: Sequence[tuple[str, Sequence[str]]]) -> list[Made[tuple[int, ...]] | Failure]:
         def messages(question: str, facts: Sequence[str]) -> tuple[Message, ...]:
-            return self._prompts.render("fact-filter", question=question, facts=as_data(facts))
+            return self._prompts.render("fact-filter", question=question, context=as_data(facts))
 
         return self._read("facts", _places, [(messages(*one), len(one[1])) for one in asked])
 
@@ -99,7 +99,7 @@ class LanguageModelRelevance(_LanguageModel):
     def marks(self, asked: Sequence[Neighbours]) -> list[Made[Floats] | Failure]:
         def messages(one: Neighbours) -> tuple[Message, ...]:
             phrase, facts = as_data([one.phrase], "passage"), as_data(one.facts)
-            return self._prompts.render("fact-relevance", question=one.question, phrase=phrase, facts=facts)
+            return self._prompts.render("fact-relevance", question=one.question, phrase=phrase, context=facts)
 
         return self._read("marks", _marks, [(messages(one), len(one.facts)) for one in asked])
 
